@@ -1,0 +1,84 @@
+PYTHON    ?= python3
+BIN       := .venv/bin
+READY     := .venv/.ready
+MANIFESTS := $(sort $(wildcard */pyproject.toml */*/pyproject.toml))
+PACKAGES  := $(MANIFESTS:/pyproject.toml=)
+PROTOS     = $(sort $(shell find protos/asahi -name '*.proto'))
+GENERATED := libs/asahi-protos/src/asahi
+
+# The long rigs of `make verify`, each a module:
+# bench.transport  what a call and a streamed chunk cost between two processes
+RIGS      := bench.transport
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test check format protos lock bench verify clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Prepare .venv (the other targets do it when needed)
+
+run: $(READY) ## Start all services on this machine
+	@$(BIN)/asahi up
+
+test: $(READY) ## Run the fast tests
+	$(BIN)/pytest
+
+check: $(READY) ## Check format, lint, types, import contracts and generated code
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint protos
+	@$(generate); diff -r -x __pycache__ "$$fresh/asahi" $(GENERATED) || \
+		{ echo "Generated code is out of date: run 'make protos'." >&2; exit 1; }
+
+format: $(READY) ## Format the code and apply safe fixes
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format --write protos
+
+protos: $(READY) ## Generate libs/asahi-protos from protos/
+	@$(generate); rm -rf $(GENERATED); mv "$$fresh/asahi" $(GENERATED)
+
+lock: $(BIN)/uv ## Lock dependencies (ARGS=--upgrade for the newest)
+	$(call compile,requirements-bootstrap.txt) --group bootstrap
+	$(call compile,requirements.lock) --group dev $(addprefix --no-emit-package ,asahi-core asahi-protos) $(MANIFESTS)
+
+bench: $(READY) ## Measure speed and print the figures
+	$(BIN)/python -m bench
+
+verify: $(READY) ## Run the long rigs, one after the other
+	@set -e; for rig in $(RIGS); do echo "verify: $$rig"; $(BIN)/python -m $$rig; done
+
+clean: ## Remove .venv, data and caches
+	rm -rf .venv .asahi .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml $(MANIFESTS) $(BIN)/uv
+	$(BIN)/uv pip sync --quiet --python .venv --require-hashes --compile-bytecode requirements-bootstrap.txt requirements.lock
+	$(BIN)/uv pip install --quiet --python .venv --no-deps $(addprefix --editable ,$(PACKAGES))
+	@touch $@
+
+$(BIN)/uv: requirements-bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Asahi needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-bootstrap.txt
+	@touch $@
+
+compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' $(ARGS) --output-file $(1)
+
+# Leaves the whole package `asahi`, as it should be, in the temporary folder $fresh.
+define generate
+set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+$(BIN)/python -m grpc_tools.protoc --proto_path protos \
+	--plugin $(BIN)/protoc-gen-mypy --plugin $(BIN)/protoc-gen-mypy_grpc \
+	--python_out "$$fresh" --grpc_python_out "$$fresh" \
+	--mypy_out "quiet:$$fresh" --mypy_grpc_out "quiet,only_async:$$fresh" $(PROTOS); \
+find "$$fresh/asahi" -type d | while read -r package; do \
+	echo '"""Generated from protos/ by `make protos`: never edited."""' >"$$package/__init__.py"; \
+done; \
+touch "$$fresh/asahi/py.typed"
+endef

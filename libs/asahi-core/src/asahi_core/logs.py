@@ -1,0 +1,78 @@
+"""Structured logs on stdout that never carry secrets or prompts.
+
+Events are names with fields, never sentences with values glued in. Prompts and answers are never passed to a logger;
+secrets that slip into a field are blanked here.
+"""
+
+import logging
+import re
+import sys
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from asahi_core.context import current_call
+
+_SECRET_FIELD = re.compile(r"(api_?key|authorization|secret|password|token)$", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"ask_[0-9A-Za-z]{8}_[0-9A-Za-z]{8,}|sk-[0-9A-Za-z_-]{8,}|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
+_BLANK = "[redacted]"
+
+
+def configure_logs(service: str, level: str, log_format: str, stream: TextIO = sys.stdout) -> FilteringBoundLogger:
+    """Sets up the process's logs and returns the service's logger; the standard library's loggers are led into it."""
+    renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if log_format == "text" else _render_json
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _add_request_id,
+            _redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    logger: FilteringBoundLogger = structlog.get_logger(service=service)
+    logging.basicConfig(handlers=[_StandardLogs(logger)], level=level.upper(), force=True)
+    return logger
+
+
+class _StandardLogs(logging.Handler):
+    """Leads records of libraries that use the standard library's logging into the structured log."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = logging.getLevelName(record.levelno).lower()
+        log = getattr(self._logger, level, self._logger.info)
+        log("library_message", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    request_id = current_call.get().request_id
+    if request_id:
+        event.setdefault("request_id", request_id)
+    return event
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for name, value in event.items():
+        if _SECRET_FIELD.search(name) and value:
+            event[name] = _BLANK
+        elif isinstance(value, str):
+            event[name] = _SECRET_VALUE.sub(_BLANK, value)
+    return event
+
+
+def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return msgspec.json.encode(event, enc_hook=_plain).decode()
+
+
+def _plain(value: Any) -> str:
+    return str(value)

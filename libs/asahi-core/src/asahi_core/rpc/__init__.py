@@ -1,0 +1,1 @@
+"""gRPC between services: one server, one channel, one error translation, for all of them."""

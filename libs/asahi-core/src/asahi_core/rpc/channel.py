@@ -1,0 +1,182 @@
+"""The channel through which a service calls another: ids, traces, deadlines, retries and errors in one place.
+
+Generated stubs take it like a channel of grpc's. Calls raise `AsahiError`s, never `AioRpcError`s. Retries happen only
+for methods that their proto declares idempotent. grpc's own client interceptors are not used: each costs a task a call.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from asahi_core.context import current_call
+from asahi_core.errors import DeadlineExceeded
+from asahi_core.rpc.methods import idempotent_methods
+from asahi_core.rpc.server import MAX_MESSAGE_BYTES
+from asahi_core.rpc.status import error_from_rpc
+
+Encode = Callable[[Any], bytes]
+Decode = Callable[[bytes], Any]
+
+
+class ServiceChannel(grpc.aio.Channel):
+    """A channel to the service called `name` at `target` (`host:port`, or `dns:///host:port` for many replicas)."""
+
+    def __init__(self, name: str, target: str, descriptor: ServiceDescriptor, *, timeout_s: float) -> None:
+        self._name = name
+        self._timeout_s = timeout_s
+        self._channel = grpc.aio.insecure_channel(target, options=_options(descriptor))
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Encode | None = None,
+        response_deserializer: Decode | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        """A callable `await call(request, timeout=None)`."""
+        inner = self._channel.unary_unary(method, request_serializer, response_deserializer)
+
+        async def call(request: Message, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - grpc's own name
+            limit, metadata = self._terms(timeout)
+            try:
+                return await inner(request, timeout=limit, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                raise error_from_rpc(error, self._name) from error
+
+        return call
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Encode | None = None,
+        response_deserializer: Decode | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        """A callable `async for message in call(request, timeout=None)`."""
+        inner = self._channel.unary_stream(method, request_serializer, response_deserializer)
+
+        async def call(request: Message, *, timeout: float | None = None) -> AsyncIterator[Any]:  # noqa: ASYNC109
+            limit, metadata = self._terms(timeout)
+            try:
+                async for message in inner(request, timeout=limit, metadata=metadata):
+                    yield message
+            except grpc.aio.AioRpcError as error:
+                raise error_from_rpc(error, self._name) from error
+
+        return call
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Encode | None = None,
+        response_deserializer: Decode | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        """A callable `await call(requests, timeout=None)`."""
+        inner = self._channel.stream_unary(method, request_serializer, response_deserializer)
+
+        async def call(requests: AsyncIterator[Message], *, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+            limit, metadata = self._terms(timeout)
+            try:
+                return await inner(requests, timeout=limit, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                raise error_from_rpc(error, self._name) from error
+
+        return call
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Encode | None = None,
+        response_deserializer: Decode | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        """A callable `async for message in call(requests, timeout=None)`; closing the iterator cancels the call."""
+        inner = self._channel.stream_stream(method, request_serializer, response_deserializer)
+
+        async def call(requests: AsyncIterator[Message], *, timeout: float | None = None) -> AsyncIterator[Any]:  # noqa: ASYNC109
+            limit, metadata = self._terms(timeout)
+            stream = inner(requests, timeout=limit, metadata=metadata)
+            try:
+                async for message in stream:
+                    yield message
+            except grpc.aio.AioRpcError as error:
+                raise error_from_rpc(error, self._name) from error
+            finally:
+                stream.cancel()
+
+        return call
+
+    def _terms(self, timeout_s: float | None) -> tuple[float, tuple[tuple[str, str], ...]]:
+        """Seconds that the call may take, and its metadata."""
+        call = current_call.get()
+        limit = self._timeout_s if timeout_s is None else timeout_s
+        if call.deadline is not None:
+            limit = min(limit, call.deadline - asyncio.get_running_loop().time())
+            if limit <= 0:
+                raise DeadlineExceeded("The call's time ran out.")
+        metadata: tuple[tuple[str, str], ...] = ()
+        if call.request_id:
+            metadata = (("x-asahi-request-id", call.request_id),)
+        if call.traceparent:
+            metadata += (("traceparent", call.traceparent),)
+        return limit, metadata
+
+    async def close(self, grace: float | None = None) -> None:
+        """Closes the connection; calls under way have `grace` seconds."""
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """The connection's state."""
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Returns when the connection's state is another."""
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Returns when the connection stands."""
+        await self._channel.channel_ready()
+
+    async def __aenter__(self) -> "ServiceChannel":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _options(descriptor: ServiceDescriptor) -> list[tuple[str, Any]]:
+    config = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{"service": descriptor.full_name, "method": name} for name in idempotent_methods(descriptor)],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.02s",
+                    "maxBackoff": "0.2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+    return [
+        ("grpc.service_config", json.dumps(config)),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]

@@ -1,0 +1,154 @@
+"""The gRPC server that every service runs: health, reflection, errors, ids, traces, metrics, drain."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from structlog.typing import FilteringBoundLogger
+
+from asahi_core.context import CallContext, current_call
+from asahi_core.errors import AsahiError, InternalError
+from asahi_core.rpc.methods import AddServicer, Handler, Method, methods_of
+from asahi_core.rpc.status import to_rpc_status
+from asahi_core.telemetry import RPC_SERVER_SECONDS, Tracing
+
+MAX_MESSAGE_BYTES = 40 * 1024 * 1024
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 120_000),
+    ("grpc.so_reuseport", 0),
+]
+
+
+async def serve(
+    address: str,
+    servicers: Sequence[AddServicer],
+    *,
+    stop: asyncio.Event,
+    grace_s: float,
+    tracing: Tracing,
+    log: FilteringBoundLogger,
+) -> None:
+    """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    methods = [method for add_servicer in servicers for method in methods_of(add_servicer)]
+    names = sorted({method.path.split("/")[1] for method in methods})
+    server.add_generic_rpc_handlers(tuple(_handlers(name, methods, tracing, log) for name in names))
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: the port is in use or not permitted") from error
+    await server.start()
+    for name in ["", *names]:
+        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving", address=f"{address.rpartition(':')[0]}:{port}", services=names)
+    await stop.wait()
+    log.info("stopping", grace_s=grace_s)
+    await healthy.enter_graceful_shutdown()
+    await server.stop(grace_s)
+
+
+def _handlers(
+    service: str, methods: list[Method], tracing: Tracing, log: FilteringBoundLogger
+) -> grpc.GenericRpcHandler:
+    handlers = {m.path.split("/")[2]: _handler(m, tracing, log) for m in methods if m.path.split("/")[1] == service}
+    return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _handler(method: Method, tracing: Tracing, log: FilteringBoundLogger) -> Handler:
+    kinds: dict[tuple[bool, bool], Callable[..., Handler]] = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    wrap = _guard_stream if method.streams_responses else _guard_unary
+    make = kinds[method.streams_requests, method.streams_responses]
+    return make(wrap(method, tracing, log), request_deserializer=method.decode, response_serializer=method.encode)
+
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _guard_unary(
+    method: Method, tracing: Tracing, log: FilteringBoundLogger
+) -> Callable[[Any, Context], Awaitable[Message]]:
+    behaviour = cast(Callable[[Any, Context], Awaitable[Message]], method.behaviour)
+
+    async def answer(request: Any, context: Context) -> Message:
+        started, code = time.perf_counter(), "OK"
+        call = _call_of(context)
+        try:
+            with tracing.span(method.path, call.traceparent) as traceparent:
+                current_call.set(CallContext(call.request_id, traceparent, call.deadline))
+                return await behaviour(request, context)
+        except Exception as error:
+            known = known_error(error, method.path, log)
+            code = known.grpc_status
+            await context.abort_with_status(to_rpc_status(known))
+            raise AssertionError("abort raises") from error
+        finally:
+            RPC_SERVER_SECONDS.labels(method.path, code).observe(time.perf_counter() - started)
+
+    return answer
+
+
+def _guard_stream(
+    method: Method, tracing: Tracing, log: FilteringBoundLogger
+) -> Callable[[Any, Context], AsyncIterator[Message]]:
+    behaviour = cast(Callable[[Any, Context], AsyncIterator[Message]], method.behaviour)
+
+    async def answer(request: Any, context: Context) -> AsyncIterator[Message]:
+        started, code = time.perf_counter(), "OK"
+        call = _call_of(context)
+        try:
+            with tracing.span(method.path, call.traceparent) as traceparent:
+                current_call.set(CallContext(call.request_id, traceparent, call.deadline))
+                async for message in behaviour(request, context):
+                    yield message
+        except Exception as error:  # noqa: BLE001 - the last guard: whatever it is becomes a status
+            known = known_error(error, method.path, log)
+            code = known.grpc_status
+            await context.abort_with_status(to_rpc_status(known))
+        finally:
+            RPC_SERVER_SECONDS.labels(method.path, code).observe(time.perf_counter() - started)
+
+    return answer
+
+
+def known_error(error: Exception, path: str, log: FilteringBoundLogger) -> AsahiError:
+    """`error` as a caller may see it. What is no error of ours is logged with its traceback and told as internal."""
+    if isinstance(error, AsahiError):
+        return error
+    log.error("call_failed", method=path, exc_info=error)
+    return InternalError("Something failed inside Asahi; the request id finds it in the log.")
+
+
+def _call_of(context: Context) -> CallContext:
+    request_id = traceparent = ""
+    for name, value in context.invocation_metadata() or ():
+        if name == "x-asahi-request-id":
+            request_id = str(value)
+        elif name == "traceparent":
+            traceparent = str(value)
+    remaining = context.time_remaining()
+    deadline = asyncio.get_running_loop().time() + remaining if remaining is not None else None
+    return CallContext(request_id, traceparent, deadline)

@@ -1,0 +1,58 @@
+"""Typed settings from environment variables, validated before anything starts.
+
+Each service declares a subclass; nothing else reads the environment. A wrong value ends the process with one line that
+names the variable, the value's fault and what is accepted, and exit code 78 (EX_CONFIG of sysexits.h).
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told. Field `x` is the variable `ASAHI_X` unless an alias is given."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASAHI_", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    grpc_address: str = Field(default="127.0.0.1:0", description="Address that the gRPC server listens on, host:port.")
+    metrics_address: str = Field(
+        default="", description="Address of the Prometheus metrics page, host:port; empty: no page."
+    )
+    data_dir: Path = Field(default=Path(".asahi"), description="Folder of the embedded stores.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="`json`: one object a line; `text`: for people."
+    )
+    shutdown_grace_seconds: float = Field(
+        default=20.0, ge=0, le=3600, description="Seconds that calls under way have after SIGTERM."
+    )
+    otlp_endpoint: str = Field(
+        default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT", description="OpenTelemetry collector (gRPC); empty: no traces."
+    )
+    trace_ratio: float = Field(default=0.01, ge=0, le=1, description="Share of requests that are traced, 0 to 1.")
+
+
+def load_settings(settings: type[SettingsT], service: str) -> SettingsT:
+    """`settings` from the environment, or the end of the process with a message on stderr."""
+    try:
+        return settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = str(problem["loc"][0]) if problem["loc"] else "settings"
+            variable = name if name.isupper() else f"ASAHI_{name.upper()}"
+            print(f"asahi-{service}: {variable}: {problem['msg']}", file=sys.stderr)
+        sys.exit(os.EX_CONFIG)
+
+
+def refuse_to_start(service: str, reason: str) -> NoReturn:
+    """Ends the process with one line that says what is wrong and how to mend it, and exit code 78."""
+    print(f"asahi-{service}: {reason}", file=sys.stderr)
+    sys.exit(os.EX_CONFIG)
