@@ -1,0 +1,82 @@
+"""`python -m asahi_edge`: the edge as a process."""
+
+import asyncio
+import socket
+from contextlib import AbstractContextManager, nullcontext
+
+import uvicorn
+from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
+
+from asahi_core.logs import configure_logs
+from asahi_core.process import run_service
+from asahi_core.settings import load_settings, refuse_to_start
+from asahi_core.telemetry import Tracing, serve_metrics
+from asahi_edge.settings import EdgeSettings
+from asahi_edge.wiring import edge
+
+_BACKLOG = 2048
+
+
+def main() -> None:
+    """Serves HTTP until SIGTERM or SIGINT."""
+    settings = load_settings(EdgeSettings, "edge")
+    log = configure_logs("edge", settings.log_level, settings.log_format)
+    tracing = Tracing("edge", settings.otlp_endpoint, settings.trace_ratio)
+    try:
+        serve_metrics(settings.metrics_address)
+        listener = _listen(settings.http_address)
+    except OSError as error:
+        refuse_to_start("edge", f"cannot listen on {settings.http_address}: {error.strerror}; choose another address")
+
+    async def serve(stop: asyncio.Event) -> None:
+        async with edge(settings, stop, tracing, log) as app:
+            await _serve_http(app, listener, stop, settings.shutdown_grace_seconds, log)
+        tracing.close()
+
+    run_service(serve)
+
+
+async def _serve_http(
+    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, grace_s: float, log: FilteringBoundLogger
+) -> None:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(grace_s),
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    host, port = listener.getsockname()[:2]
+    log.info("serving", address=f"http://{host}:{port}")
+    await stop.wait()
+    log.info("stopping", grace_s=grace_s)
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `run_service`."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    listener = socket.create_server((host.strip("[]"), int(port)), backlog=_BACKLOG, family=_family(host))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What every inference answer says about itself: headers, and the parts that bodies of all APIs share."""
+
+from typing import Any
+
+from fastapi import Request
+from msgspec import UNSET
+
+from asahi.type.v1.chat_pb2 import FinishReason
+from asahi_core.money import dollars
+from asahi_edge.api.json import Dollars
+from asahi_edge.api.schemas import AlternativeView
+from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+
+
+def finish_reason_name(reason: FinishReason.ValueType) -> str | None:
+    """The reason as OpenAI writes it; None: not known."""
+    if reason == FinishReason.FINISH_REASON_UNSPECIFIED:
+        return None
+    return FinishReason.Name(reason).removeprefix("FINISH_REASON_").lower()
+
+
+def inference_headers(result: InferenceResult) -> dict[str, str]:
+    """The `x-asahi-*` headers of an inference answer, and `age` on a hit."""
+    headers = {
+        "x-asahi-model": result.answer.model,
+        "x-asahi-cache": _cache_state(result),
+        "x-asahi-cost-usd": dollars(result.charge.cost_nanos),
+        "x-asahi-savings-usd": dollars(result.charge.saved_nanos),
+    }
+    if result.cache_tier:
+        headers["age"] = str(int(result.age_s))
+    if result.degraded:
+        headers["x-asahi-degraded"] = ",".join(result.degraded)
+    return headers
+
+
+def dollars_or_none(nanos: int | None) -> Dollars | None:
+    """An amount, or None where it is not known."""
+    return None if nanos is None else Dollars(nanos)
+
+
+def alternatives(request: InferenceRequest, result: InferenceResult) -> Any:
+    """The models considered, where the caller asked for an explanation; else UNSET."""
+    if not request.explain:
+        return UNSET
+    return [
+        AlternativeView(
+            model=candidate.model,
+            provider=candidate.provider,
+            expected_cost=Dollars(candidate.expected_cost_nanos) if candidate.HasField("expected_cost_nanos") else None,
+            quality=candidate.quality,
+            first_token_ms=candidate.first_token_ms,
+            total_ms=candidate.total_ms,
+            excluded_by=candidate.excluded_by or None,
+        )
+        for candidate in result.alternatives
+    ]
+
+
+def note_in_log(request: Request, result: InferenceResult) -> None:
+    """Adds to the access log what a person wants to see of an inference."""
+    request.scope["asahi"].update(
+        model=result.answer.model, cache=_cache_state(result), cost_usd=dollars(result.charge.cost_nanos)
+    )
+
+
+def _cache_state(result: InferenceResult) -> str:
+    if result.cache_tier:
+        return f"hit; tier={result.cache_tier}"
+    return "bypass" if result.bypassed_cache else "miss"

@@ -1,0 +1,58 @@
+"""The headers that inference paths take: cache directives, tags, and those that a later version will serve."""
+
+import re
+
+from fastapi import Request
+
+from asahi_core.errors import InvalidRequest, NotImplementedYet
+from asahi_edge.domain.inference import CacheDirectives
+
+_MAX_TAGS = 10
+_TAG = re.compile(r"\s*([A-Za-z0-9_.-]{1,64})=([^,=]{1,128}?)\s*")
+_SWITCHES = {"on", "off", "exact"}
+
+
+def refuse_idempotency_key(request: Request) -> None:
+    """Raises NotImplementedYet: to ignore the header would bill a repeat twice."""
+    if "idempotency-key" in request.headers:
+        raise NotImplementedYet("Idempotency-Key is not served by this version; leave the header out.")
+
+
+def cache_directives(request: Request) -> CacheDirectives:
+    """What `Cache-Control` and `x-asahi-cache` allow."""
+    switch = request.headers.get("x-asahi-cache", "on").lower()
+    if switch not in _SWITCHES:
+        raise InvalidRequest(f"Header x-asahi-cache: {switch[:40]!r} is none of on, off, exact.", param="x-asahi-cache")
+    if switch == "off":
+        return CacheDirectives(read=False, write=False)
+    read, write, max_age_s = True, True, None
+    for directive in request.headers.get("cache-control", "").lower().split(","):
+        name, _, value = directive.strip().partition("=")
+        if name == "no-store":
+            read = write = False
+        elif name == "no-cache":
+            read = False
+        elif name == "max-age":
+            if not (value.isascii() and value.isdigit() and len(value) <= 10):
+                raise InvalidRequest(
+                    f"Header cache-control: max-age={value[:40]!r} is not a number of seconds.", param="cache-control"
+                )
+            max_age_s = float(value)
+    return CacheDirectives(read, write, max_age_s)
+
+
+def tags(request: Request) -> dict[str, str]:
+    """The tags of `x-asahi-tags: k=v,k2=v2`; at most ten."""
+    header = request.headers.get("x-asahi-tags", "")
+    found: dict[str, str] = {}
+    for pair in filter(str.strip, header.split(",")):
+        match = _TAG.fullmatch(pair)
+        if match is None:
+            raise InvalidRequest(
+                f"Header x-asahi-tags: {pair.strip()[:80]!r} is not NAME=VALUE (64 and 128 characters at most).",
+                param="x-asahi-tags",
+            )
+        found[match[1]] = match[2]
+    if len(found) > _MAX_TAGS:
+        raise InvalidRequest(f"Header x-asahi-tags: {len(found)} tags; at most {_MAX_TAGS}.", param="x-asahi-tags")
+    return found

@@ -1,0 +1,38 @@
+"""What the routes call."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from fastapi import Request
+
+from asahi_core.clock import Clock
+from asahi_edge.domain.health import HealthCheck
+from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.ports import Governance, Ledger
+from asahi_edge.domain.usage import UsageDelivery
+from asahi_edge.domain.verdicts import Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeServices:
+    """The domain, wired; one for the whole application."""
+
+    pipeline: Pipeline
+    verdicts: Verdicts
+    governance: Governance
+    ledger: Ledger
+    usage: UsageDelivery
+    health: HealthCheck
+    clock: Clock
+    admin_secret: str
+    max_body_bytes: int
+    started: float
+    """`clock.monotonic()` at the start."""
+
+    def __repr__(self) -> str:
+        return "EdgeServices()"
+
+
+def services_of(request: Request) -> EdgeServices:
+    """The application's services."""
+    return cast(EdgeServices, request.app.state.services)

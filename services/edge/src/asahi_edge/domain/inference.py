@@ -1,0 +1,70 @@
+"""What goes into the pipeline and what comes out of it, whichever API was called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from asahi.auth.v1.auth_pb2 import Verdict
+from asahi.router.v1.router_pb2 import AttemptOutcome, Candidate
+from asahi.type.v1.chat_pb2 import Answer, Api, Prompt
+from asahi.type.v1.routing_pb2 import Routing
+from asahi_edge.domain.charge import Charge
+
+
+@dataclass(frozen=True, slots=True)
+class CacheDirectives:
+    """What the caller allows the cache to do."""
+
+    read: bool = True
+    write: bool = True
+    max_age_s: float | None = None
+    """Oldest answer accepted; None: any that has not expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """A request that is authenticated and understood."""
+
+    request_id: str
+    api: Api.ValueType
+    verdict: Verdict
+    prompt: Prompt
+    routing: Routing
+    fingerprint: bytes
+    """SHA-256 over everything that can change the answer (`domain.fingerprint`)."""
+    cache: CacheDirectives = field(default_factory=CacheDirectives)
+    user_id: str = ""
+    task_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    explain: bool = False
+
+    @property
+    def organization_id(self) -> str:
+        """The organisation that asks and pays."""
+        return self.verdict.organization_id
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResult:
+    """An answer with what it cost, what it would have cost, and why this model."""
+
+    answer: Answer
+    charge: Charge
+    reason: str
+    cache_tier: int
+    """The tier that answered; 0: a provider did."""
+    age_s: float
+    """Age of a cached answer; 0 on a miss."""
+    bypassed_cache: bool
+    """Whether the caller asked that the cache be left aside."""
+    latency_ms: float
+    overhead_ms: float
+    """The part of `latency_ms` that no provider took."""
+    attempts: tuple[AttemptOutcome, ...] = ()
+    alternatives: tuple[Candidate, ...] = ()
+    degraded: tuple[str, ...] = ()
+    """Names of the services that were left aside because they did not answer."""
+
+    @property
+    def techniques(self) -> list[str]:
+        """The techniques that made this answer cheaper."""
+        return [technique for technique, _ in self.charge.savings]

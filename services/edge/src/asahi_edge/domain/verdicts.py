@@ -1,0 +1,90 @@
+"""Verdicts on keys, kept fresh for seconds, so that most requests need no hop to the auth service."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from asahi.auth.v1.auth_pb2 import Verdict
+from asahi_core.clock import Clock
+from asahi_core.errors import DeadlineExceeded, InvalidApiKey, ServiceUnavailable
+from asahi_core.keys import KeyDigest, digest_key
+from asahi_edge.domain.ports import Authenticator
+
+REFUSED = "The API key is missing or not valid. Send 'Authorization: Bearer ask_…' with a key of this installation."
+
+
+@dataclass(slots=True)
+class _Kept:
+    verdict: Verdict
+    fetched_at: float
+
+
+class Verdicts:
+    """Keeps verdicts for `fresh_s`; stretches them to `grace_s` only while the auth service cannot be reached."""
+
+    def __init__(
+        self, authenticator: Authenticator, clock: Clock, *, fresh_s: float, grace_s: float, capacity: int = 10_000
+    ) -> None:
+        self._authenticator = authenticator
+        self._clock = clock
+        self._fresh_s = fresh_s
+        self._grace_s = grace_s
+        self._capacity = capacity
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[Verdict]] = {}
+
+    async def verdict(self, key: str) -> Verdict:
+        """The verdict on `key`.
+
+        Raises:
+            InvalidApiKey: it is malformed, mistyped, unknown, revoked or expired.
+            ServiceUnavailable: the auth service does not answer and no verdict within the grace time is kept.
+        """
+        digest = digest_key(key)
+        if digest is None:
+            raise InvalidApiKey(REFUSED)
+        kept = self._kept.get(digest.sha256)
+        if kept is not None and self._clock.monotonic() - kept.fetched_at < self._fresh_s:
+            verdict = kept.verdict
+        else:
+            verdict = await self._ask_or_stretch(digest, kept)
+        if (
+            verdict.HasField("expires_at")
+            and verdict.expires_at.ToMilliseconds() <= self._clock.now().timestamp() * 1000
+        ):
+            raise InvalidApiKey(REFUSED)
+        return verdict
+
+    def forget(self, api_key_id: str) -> None:
+        """Drops what is kept of a key, for example because it was revoked here."""
+        for sha256 in [s for s, kept in self._kept.items() if kept.verdict.api_key_id == api_key_id]:
+            del self._kept[sha256]
+
+    async def _ask_or_stretch(self, digest: KeyDigest, kept: _Kept | None) -> Verdict:
+        try:
+            return await self._ask(digest)
+        except (ServiceUnavailable, DeadlineExceeded) as error:
+            if kept is not None and self._clock.monotonic() - kept.fetched_at < self._grace_s:
+                return kept.verdict
+            message = "Keys cannot be verified at the moment; try again shortly."
+            raise ServiceUnavailable(message, retry_after_s=1.0) from error
+        except InvalidApiKey:
+            self._kept.pop(digest.sha256, None)
+            raise
+
+    async def _ask(self, digest: KeyDigest) -> Verdict:
+        """Asks once for all who wait for the same key."""
+        asking = self._asking.get(digest.sha256)
+        if asking is None:
+            asking = asyncio.create_task(self._fetch(digest))
+            self._asking[digest.sha256] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(digest.sha256, None))
+        return await asyncio.shield(asking)
+
+    async def _fetch(self, digest: KeyDigest) -> Verdict:
+        verdict = await self._authenticator.authenticate(digest)
+        self._kept[digest.sha256] = _Kept(verdict, self._clock.monotonic())
+        self._kept.move_to_end(digest.sha256)
+        if len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return verdict

@@ -1,0 +1,26 @@
+"""What the edge can be told through the environment."""
+
+from pydantic import Field, SecretStr
+
+from asahi_core.settings import ServiceSettings
+
+
+class EdgeSettings(ServiceSettings):
+    """Settings of the edge."""
+
+    http_address: str = Field(default="127.0.0.1:8000", description="Address that HTTP is served on, host:port.")
+    auth_target: str = Field(default="127.0.0.1:50051", description="The auth service: host:port or dns:///host:port.")
+    cache_target: str = Field(default="127.0.0.1:50052", description="The cache service.")
+    router_target: str = Field(default="127.0.0.1:50053", description="The router service.")
+    billing_target: str = Field(default="127.0.0.1:50054", description="The billing service.")
+    admin_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Opens governance of every organisation (X-Admin-Secret); empty: nobody has it.",
+    )
+    auth_fresh_seconds: float = Field(default=5.0, gt=0, le=60, description="Seconds that a verdict on a key is kept.")
+    auth_grace: float = Field(
+        default=60.0, ge=0, le=3600, description="Seconds that a verdict is stretched while auth does not answer."
+    )
+    request_timeout_seconds: float = Field(default=600.0, gt=0, le=3600, description="Longest time of one request.")
+    cache_timeout_seconds: float = Field(default=0.25, gt=0, le=10, description="Longest time of a cache lookup.")
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024, description="Largest body.")
