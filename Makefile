@@ -12,7 +12,7 @@ RIGS      := bench.transport
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos lock bench verify clean
+.PHONY: help setup run test check format protos prices lock bench verify clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: $(READY) ## Format the code and apply safe fixes
 
 protos: $(READY) ## Generate libs/asahi-protos from protos/
 	@$(generate); rm -rf $(GENERATED); mv "$$fresh/asahi" $(GENERATED)
+
+prices: $(READY) ## Take the price snapshot from the pinned genai-prices
+	$(BIN)/python -m asahi_core.prices.snapshot
 
 lock: $(BIN)/uv ## Lock dependencies (ARGS=--upgrade for the newest)
 	$(call compile,requirements-bootstrap.txt) --group bootstrap

@@ -73,6 +73,12 @@ class ModelNotAllowed(InsufficientScope):
     code = "model_not_allowed"
 
 
+class PriceUnknown(InsufficientScope):
+    """The model has no known price, and the call may not cost an unknown amount."""
+
+    code = "price_unknown"
+
+
 class OrganizationMismatch(InsufficientScope):
     """The request names an organisation that the key does not act for."""
 
@@ -149,6 +155,12 @@ class ProviderError(AsahiError):
     openai_type = "server_error"
 
 
+class UpstreamInterrupted(ProviderError):
+    """The provider, or the flight that carried the answer, ended before the answer did; nothing is billed for it."""
+
+    code = "upstream_interrupted"
+
+
 class ServiceUnavailable(AsahiError):
     """A service or provider that is needed does not answer; always with `retry_after_s`."""
 
@@ -173,6 +185,14 @@ class DeadlineExceeded(AsahiError):
     grpc_status = "DEADLINE_EXCEEDED"
     openai_type = "server_error"
     should_retry = False
+
+
+class Cancelled(AsahiError):
+    """The caller gave the call up; nobody is there to see it."""
+
+    code = "cancelled"
+    http_status = 499
+    grpc_status = "CANCELLED"
 
 
 def _tree(root: type[AsahiError]) -> dict[str, type[AsahiError]]:

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi_core.logs import configure_logs
 from asahi_core.process import run_service
+from asahi_core.rpc.server import serve as serve_grpc
 from asahi_core.settings import load_settings, refuse_to_start
 from asahi_core.telemetry import Tracing, serve_metrics
 from asahi_edge.settings import EdgeSettings
@@ -19,7 +20,7 @@ _BACKLOG = 2048
 
 
 def main() -> None:
-    """Serves HTTP until SIGTERM or SIGINT."""
+    """Serves HTTP and gRPC until SIGTERM or SIGINT; exit code 78 if the settings do not permit it."""
     settings = load_settings(EdgeSettings, "edge")
     log = configure_logs("edge", settings.log_level, settings.log_format)
     tracing = Tracing("edge", settings.otlp_endpoint, settings.trace_ratio)
@@ -30,11 +31,24 @@ def main() -> None:
         refuse_to_start("edge", f"cannot listen on {settings.http_address}: {error.strerror}; choose another address")
 
     async def serve(stop: asyncio.Event) -> None:
-        async with edge(settings, stop, tracing, log) as app:
-            await _serve_http(app, listener, stop, settings.shutdown_grace_seconds, log)
+        async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as serving:
+            serving.create_task(_serve_http(built.app, listener, stop, settings.shutdown_grace_seconds, log))
+            serving.create_task(
+                serve_grpc(
+                    settings.grpc_address,
+                    [built.add_servicer],
+                    stop=stop,
+                    grace_s=settings.shutdown_grace_seconds,
+                    tracing=tracing,
+                    log=log,
+                )
+            )
         tracing.close()
 
-    run_service(serve)
+    try:
+        run_service(serve)
+    except* OSError as group:
+        refuse_to_start("edge", "; ".join(str(error) for error in group.exceptions))
 
 
 async def _serve_http(

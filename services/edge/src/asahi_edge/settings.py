@@ -1,5 +1,7 @@
 """What the edge can be told through the environment."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr
 
 from asahi_core.settings import ServiceSettings
@@ -23,4 +25,28 @@ class EdgeSettings(ServiceSettings):
     )
     request_timeout_seconds: float = Field(default=600.0, gt=0, le=3600, description="Longest time of one request.")
     cache_timeout_seconds: float = Field(default=0.25, gt=0, le=10, description="Longest time of a cache lookup.")
+    near_cache_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=0, description="Most bytes of copies of cached answers kept at the edge; 0: none."
+    )
+    drain_seconds: float = Field(
+        default=5.0, ge=0, le=60, description="Seconds that an answer is still read whose last caller has left."
+    )
+    drain_cost: float = Field(
+        default=0.01, ge=0, le=10, description="Dollars that a call may be expected to cost to be read to its end so."
+    )
+    spool_max_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Most bytes of usage that wait on disk for billing; above, new requests are refused.",
+    )
+    spool_persistent: bool = Field(
+        default=True,
+        description="Whether the data folder outlives the container; if not, answers wait for billing.",
+    )
+    spool_sync: Literal["grouped", "always"] = Field(
+        default="grouped", description="`grouped`: 10 ms of usage at risk on power loss; `always`: none, answers wait."
+    )
+    orphan_settle_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="Seconds after start until calls of a killed process are estimated."
+    )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024, description="Largest body.")

@@ -1,32 +1,136 @@
 """Builds the edge: the only place that knows which class stands behind which interface."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from random import Random
+from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
+from prometheus_client import REGISTRY
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from asahi_core.clock import SystemClock
+from asahi.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from asahi_core.clock import Clock, SystemClock
 from asahi_core.ids import SystemIds
+from asahi_core.money import nanos_from_dollars
 from asahi_core.prices import load_price_book
 from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.methods import AddServicer
 from asahi_core.telemetry import Tracing
 from asahi_edge.api.app import build_app
+from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
 from asahi_edge.clients import auth, billing, cache, router
+from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
+from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
+from asahi_edge.domain.leads import Leads
+from asahi_edge.domain.near_cache import NearCache
+from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.settings import EdgeSettings
+from asahi_edge.stores.metrics import UsageCollector
+from asahi_edge.stores.opening import open_spool
+from asahi_edge.stores.spool import DiskSpool, SpoolOptions
 
 _GOVERNANCE_TIMEOUT_S = 10.0
 _DRAIN_S = 5.0
+_CONNECT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What the edge serves."""
+
+    app: ASGIApp
+    """HTTP."""
+    add_servicer: AddServicer
+    """The same pipeline over gRPC."""
+
+
+@asynccontextmanager
+async def edge(
+    settings: EdgeSettings, stop: asyncio.Event, tracing: Tracing, log: FilteringBoundLogger
+) -> AsyncIterator[Edge]:
+    """The edge with everything behind it running. Leaving ends flights and delivers the usage that still waits."""
+    clock, ids, prices = SystemClock(), SystemIds(), load_price_book()
+    async with AsyncExitStack() as stack:
+        channels = await _open_channels(settings, stack)
+        auth_client = auth.AuthClient(channels.auth)
+        router_client = router.RouterClient(channels.router)
+        billing_client = billing.BillingClient(channels.billing)
+        spool = await stack.enter_async_context(_open_spool(settings, clock, log))
+        usage = UsageDelivery(
+            billing_client,
+            spool,
+            prices=prices,
+            clock=clock,
+            random=Random(),
+            log=log,
+            orphan_settle_s=settings.orphan_settle_seconds,
+            longest_call_s=settings.request_timeout_seconds + 60,
+        )
+        REGISTRY.register(UsageCollector(usage, spool))
+        attachment = CacheAttachment(channels.cache, ids.request_id(), clock, log)
+        cache_client = cache.CacheClient(channels.cache, attachment, settings.cache_timeout_seconds)
+        near, board, leads = NearCache(clock, settings.near_cache_bytes), FlightBoard(), Leads(cache_client)
+        pilot = Pilot(
+            cache=cache_client,
+            router=router_client,
+            usage=usage,
+            prices=prices,
+            near=near,
+            board=board,
+            leads=leads,
+            limits=FlightLimits(
+                flight_s=settings.request_timeout_seconds,
+                drain_s=settings.drain_seconds,
+                drain_nanos=nanos_from_dollars(Decimal(str(settings.drain_cost))),
+            ),
+            clock=clock,
+            log=log,
+        )
+        attachment.on_withdrawn, attachment.on_missed = near.withdraw, near.clear
+        attachment.on_wanted, attachment.on_unwanted = leads.want, leads.unwant
+        pipeline = Pipeline(
+            cache=cache_client, near=near, board=board, pilot=pilot, usage=usage, prices=prices, clock=clock
+        )
+        verdicts = Verdicts(auth_client, clock, fresh_s=settings.auth_fresh_seconds, grace_s=settings.auth_grace)
+        probe = HealthClient({name: getattr(channels, name) for name in ("auth", "cache", "router", "billing")})
+        services = EdgeServices(
+            pipeline=pipeline,
+            verdicts=verdicts,
+            governance=auth_client,
+            ledger=billing_client,
+            cache=cache_client,
+            catalog=router_client,
+            outcomes=router_client,
+            usage=usage,
+            health=HealthCheck(probe, router_client, usage),
+            clock=clock,
+            admin_secret=settings.admin_secret.get_secret_value(),
+            max_body_bytes=settings.max_body_bytes,
+            started=clock.monotonic(),
+        )
+        app = RequestScope(
+            build_app(services, stop), ids=ids, tracing=tracing, log=log, timeout_s=settings.request_timeout_seconds
+        )
+        servicer = InferenceServicer(pipeline, verdicts, ids, settings.request_timeout_seconds)
+        delivering = asyncio.create_task(usage.run())
+        await _connect(channels)
+        async with _running(attachment.run(), auth.watch_verdicts(channels.auth, verdicts, log)):
+            yield Edge(app, lambda server: add_InferenceServiceServicer_to_server(servicer, server))
+            await pilot.close(_DRAIN_S)
+        await usage.close(_DRAIN_S)
+        await delivering
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,57 +141,45 @@ class _Channels:
     billing: ServiceChannel
 
 
-@asynccontextmanager
-async def edge(
-    settings: EdgeSettings, stop: asyncio.Event, tracing: Tracing, log: FilteringBoundLogger
-) -> AsyncIterator[ASGIApp]:
-    """The edge's application, with everything behind it running. Leaving delivers the usage that still waits."""
-    clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        channels = await _open_channels(settings, stack)
-        auth_client = auth.AuthClient(channels.auth)
-        router_client = router.RouterClient(channels.router)
-        billing_client = billing.BillingClient(channels.billing)
-        usage = UsageDelivery(billing_client, log)
-        pipeline = Pipeline(
-            cache=cache.CacheClient(channels.cache, settings.cache_timeout_seconds),
-            router=router_client,
-            usage=usage,
-            prices=load_price_book(),
-            clock=clock,
-        )
-        probe = HealthClient({name: getattr(channels, name) for name in ("auth", "cache", "router", "billing")})
-        services = EdgeServices(
-            pipeline=pipeline,
-            verdicts=Verdicts(auth_client, clock, fresh_s=settings.auth_fresh_seconds, grace_s=settings.auth_grace),
-            governance=auth_client,
-            ledger=billing_client,
-            usage=usage,
-            health=HealthCheck(probe, router_client, usage),
-            clock=clock,
-            admin_secret=settings.admin_secret.get_secret_value(),
-            max_body_bytes=settings.max_body_bytes,
-            started=clock.monotonic(),
-        )
-        delivering = asyncio.create_task(usage.run())
-        yield RequestScope(
-            build_app(services, stop),
-            ids=SystemIds(),
-            tracing=tracing,
-            log=log,
-            timeout_s=settings.request_timeout_seconds,
-        )
-        await usage.close(_DRAIN_S)
-        await delivering
-
-
 async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Channels:
     async def channel(name: str, target: str, service: ServiceDescriptor, timeout_s: float) -> ServiceChannel:
         return await stack.enter_async_context(ServiceChannel(name, target, service, timeout_s=timeout_s))
 
     return _Channels(
         auth=await channel("auth", settings.auth_target, auth.SERVICE, _GOVERNANCE_TIMEOUT_S),
-        cache=await channel("cache", settings.cache_target, cache.SERVICE, settings.cache_timeout_seconds),
+        cache=await channel("cache", settings.cache_target, cache.SERVICE, settings.request_timeout_seconds),
         router=await channel("router", settings.router_target, router.SERVICE, settings.request_timeout_seconds),
         billing=await channel("billing", settings.billing_target, billing.SERVICE, _GOVERNANCE_TIMEOUT_S),
     )
+
+
+async def _connect(channels: _Channels) -> None:
+    """Waits a little for the other services, so that the first request finds them; does without who is not there."""
+    connecting = [
+        asyncio.ensure_future(channel.channel_ready())
+        for channel in (channels.auth, channels.cache, channels.router, channels.billing)
+    ]
+    _, late = await asyncio.wait(connecting, timeout=_CONNECT_S)
+    for task in late:
+        task.cancel()
+
+
+def _open_spool(
+    settings: EdgeSettings, clock: Clock, log: FilteringBoundLogger
+) -> AbstractAsyncContextManager[DiskSpool]:
+    options = SpoolOptions(
+        max_bytes=settings.spool_max_bytes,
+        persistent=settings.spool_persistent,
+        sync_always=settings.spool_sync == "always",
+    )
+    return open_spool(settings.data_dir / "spool", clock, log, options)
+
+
+@asynccontextmanager
+async def _running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `coroutines`, which never return, beside what is inside."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in coroutines]
+        yield
+        for task in tasks:
+            task.cancel()

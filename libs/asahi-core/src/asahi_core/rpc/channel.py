@@ -161,8 +161,8 @@ def _options(descriptor: ServiceDescriptor) -> list[tuple[str, Any]]:
             {
                 "name": [{"service": descriptor.full_name, "method": name} for name in idempotent_methods(descriptor)],
                 "retryPolicy": {
-                    "maxAttempts": 3,
-                    "initialBackoff": "0.02s",
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.05s",
                     "maxBackoff": "0.2s",
                     "backoffMultiplier": 2,
                     "retryableStatusCodes": ["UNAVAILABLE"],
@@ -178,5 +178,5 @@ def _options(descriptor: ServiceDescriptor) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 300),
     ]

@@ -25,10 +25,11 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_connection_age_ms", 300_000),
-    ("grpc.max_connection_age_grace_ms", 120_000),
     ("grpc.so_reuseport", 0),
 ]
+
+
+_LONGEST_CALL_S = 660.0
 
 
 async def serve(
@@ -39,13 +40,17 @@ async def serve(
     grace_s: float,
     tracing: Tracing,
     log: FilteringBoundLogger,
+    max_connection_age_s: float | None = 300,
 ) -> None:
     """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
+
+    Connections are renewed after `max_connection_age_s`, so that callers find new replicas; calls under way then have
+    as long as the longest call may take. None: never, for a service whose callers keep a stream open for good.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=[*_OPTIONS, *_renewal(max_connection_age_s)])
     methods = [method for add_servicer in servicers for method in methods_of(add_servicer)]
     names = sorted({method.path.split("/")[1] for method in methods})
     server.add_generic_rpc_handlers(tuple(_handlers(name, methods, tracing, log) for name in names))
@@ -64,6 +69,15 @@ async def serve(
     log.info("stopping", grace_s=grace_s)
     await healthy.enter_graceful_shutdown()
     await server.stop(grace_s)
+
+
+def _renewal(age_s: float | None) -> list[tuple[str, int]]:
+    if age_s is None:
+        return []
+    return [
+        ("grpc.max_connection_age_ms", int(age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(_LONGEST_CALL_S * 1000)),
+    ]
 
 
 def _handlers(

@@ -49,6 +49,11 @@ def error_from_status(status: Status) -> AsahiError | None:
     return kind(status.message, param=param, retry_after_s=pause)
 
 
+def error_from_bytes(status: bytes) -> AsahiError:
+    """The error in a serialized google.rpc.Status that another process put into a message."""
+    return error_from_status(Status.FromString(status)) or InternalError("The call failed elsewhere in Asahi.")
+
+
 def error_from_rpc(error: grpc.aio.AioRpcError, service: str) -> AsahiError:
     """What a failed call to `service` means to a caller of Asahi."""
     for name, value in error.trailing_metadata() or ():

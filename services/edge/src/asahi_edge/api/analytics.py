@@ -6,10 +6,21 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from asahi.auth.v1.auth_pb2 import Scope
+from asahi.billing.v1.billing_pb2 import Inference
+from asahi_core.prices.book import prompt_tokens
+from asahi_edge.api.answers import dollars_or_none
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.json import Dollars, json_response
 from asahi_edge.api.openapi import documented
-from asahi_edge.api.schemas import CostSummary, CostSummaryAnswer
+from asahi_edge.api.schemas import (
+    CachePerformance,
+    CachePerformanceAnswer,
+    CostSummary,
+    CostSummaryAnswer,
+    InferenceList,
+    InferenceView,
+    TierPerformance,
+)
 from asahi_edge.api.services import services_of
 from asahi_edge.api.times import period_of, rfc3339
 
@@ -49,3 +60,78 @@ async def cost_summary(
         price_unknown_calls=summary.price_unknown_calls,
     )
     return json_response(CostSummaryAnswer(data=answer))
+
+
+@router.get("/recent-inferences", **documented(answer=InferenceList, errors=(400, 401, 403, 503)))
+async def recent_inferences(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most entries in the answer.")] = 50,
+    cursor: Annotated[str, Query(description="`next_cursor` of the answer before.")] = "",
+) -> Response:
+    """Requests, newest first; pages stay put while new ones come in."""
+    services = services_of(request)
+    verdict = await authorize(request, Scope.SCOPE_ANALYTICS)
+    await services.usage.flush(_FLUSH_S)
+    page = await services.ledger.inferences(verdict.organization_id, limit, cursor)
+    return json_response(InferenceList([_view(one) for one in page.inferences], page.next_page_token or None))
+
+
+@router.get("/cache-performance", **documented(answer=CachePerformanceAnswer, errors=(400, 401, 403, 503)))
+async def cache_performance(
+    request: Request,
+    period: Annotated[str | None, Query(description="1h, 24h, 7d, 30d, hour, day, week or month; default 24h.")] = None,
+    start: Annotated[str | None, Query(alias="from", description="RFC 3339, in place of `period`.")] = None,
+    end: Annotated[str | None, Query(alias="to", description="RFC 3339; default now.")] = None,
+) -> Response:
+    """What each cache tier answered and saved."""
+    services = services_of(request)
+    verdict = await authorize(request, Scope.SCOPE_ANALYTICS)
+    name, begin, finish = period_of(period, start, end, services.clock.now())
+    await services.usage.flush(_FLUSH_S)
+    until = finish if end is not None else finish + _JUST_NOW
+    summary = await services.ledger.cost_summary(verdict.organization_id, begin, until)
+    requests = summary.total_requests
+    answer = CachePerformance(
+        period=name,
+        start=rfc3339(begin),
+        end=rfc3339(finish),
+        requests=requests,
+        hits=summary.cache_hits,
+        misses=requests - summary.cache_hits - summary.coalesced_requests,
+        coalesced=summary.coalesced_requests,
+        hit_rate=summary.cache_hits / requests if requests else 0.0,
+        saved=Dollars(summary.cache_saved_nanos),
+        tiers=[
+            TierPerformance(
+                tier=tier.tier, hits=tier.hits, hit_rate=tier.hits / requests, saved=Dollars(tier.saved_nanos)
+            )
+            for tier in summary.tiers
+        ],
+    )
+    return json_response(CachePerformanceAnswer(data=answer))
+
+
+def _view(inference: Inference) -> InferenceView:
+    record, usage = inference.record, inference.record.usage
+    original = record.cost_original_nanos if record.HasField("cost_original_nanos") else None
+    return InferenceView(
+        request_id=record.request_id,
+        timestamp=rfc3339(record.occurred_at),
+        model_used=record.model,
+        provider=record.provider,
+        tokens_input=prompt_tokens(usage),
+        tokens_output=usage.output_tokens,
+        tokens_input_cached=usage.cache_read_tokens,
+        cost=Dollars(inference.total_cost_nanos),
+        cost_original=dollars_or_none(original),
+        savings=dollars_or_none(None if original is None else original - inference.total_cost_nanos),
+        cache_hit=record.cache_tier > 0,
+        cache_tier=record.cache_tier,
+        coalesced=record.coalesced,
+        routing_reason=record.routing_reason,
+        latency_ms=round(record.latency_ms, 3),
+        status=record.error_code or "answered",
+        user_id=record.user_id or None,
+        task_id=record.task_id or None,
+        tags=dict(record.tags),
+    )

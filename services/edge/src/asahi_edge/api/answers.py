@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import Request
 from msgspec import UNSET
 
-from asahi.type.v1.chat_pb2 import FinishReason
+from asahi.type.v1.chat_pb2 import AnswerOpening, ChatAnswer, FinishReason
 from asahi_core.money import dollars
 from asahi_edge.api.json import Dollars
 from asahi_edge.api.schemas import AlternativeView
@@ -17,6 +17,25 @@ def finish_reason_name(reason: FinishReason.ValueType) -> str | None:
     if reason == FinishReason.FINISH_REASON_UNSPECIFIED:
         return None
     return FinishReason.Name(reason).removeprefix("FINISH_REASON_").lower()
+
+
+def answer_text(answer: ChatAnswer) -> str:
+    """What the model said in text; a refusal is text too."""
+    return "".join(part.text or part.refusal for part in answer.parts)
+
+
+def opening_headers(opening: AnswerOpening, *, bypass: bool) -> dict[str, str]:
+    """What is known when the first piece of a streamed answer is there."""
+    return {"x-asahi-model": opening.model, "x-asahi-cache": "bypass" if bypass else "miss"}
+
+
+def cache_explanation(result: InferenceResult) -> str:
+    """Why the cache answered, or why not."""
+    if result.reused:
+        return result.reason
+    if result.bypassed_cache:
+        return "The caller asked that the cache be left aside."
+    return "No answer to the same request is kept for this organization."
 
 
 def inference_headers(result: InferenceResult) -> dict[str, str]:
@@ -67,4 +86,6 @@ def note_in_log(request: Request, result: InferenceResult) -> None:
 def _cache_state(result: InferenceResult) -> str:
     if result.cache_tier:
         return f"hit; tier={result.cache_tier}"
+    if result.coalesced:
+        return "coalesced"
     return "bypass" if result.bypassed_cache else "miss"

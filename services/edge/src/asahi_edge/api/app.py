@@ -4,11 +4,22 @@ import asyncio
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 import asahi_edge
 from asahi_core.errors import AsahiError, InvalidRequest
-from asahi_edge.api import analytics, chat_completions, governance, health, infer
+from asahi_edge.api import (
+    analytics,
+    chat_completions,
+    feedback,
+    governance,
+    health,
+    infer,
+    later,
+    metrics,
+    models,
+)
 from asahi_edge.api.errors import answer_asahi_error, answer_http_exception, answer_unknown_error
 from asahi_edge.api.openapi import openapi_document
 from asahi_edge.api.services import EdgeServices
@@ -19,10 +30,16 @@ on every answer what it cost, what it would have cost, and why."""
 
 def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
     """The application; `stop` is set when the process is told to end."""
-    app = FastAPI(title="Asahi", version=asahi_edge.__version__, description=_DESCRIPTION, redirect_slashes=False)
+    app = FastAPIOffline(
+        title="Asahi",
+        version=asahi_edge.__version__,
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        static_url="/docs/assets",
+    )
     app.state.services = services
     app.state.stop = stop
-    for module in (governance, infer, chat_completions, analytics, health):
+    for module in (governance, infer, feedback, chat_completions, models, metrics, analytics, health, later):
         app.include_router(module.router)
     app.add_exception_handler(AsahiError, answer_asahi_error)
     app.add_exception_handler(HTTPException, answer_http_exception)

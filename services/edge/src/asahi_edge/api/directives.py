@@ -1,8 +1,7 @@
 """The headers that inference paths take: cache directives, tags, and those that a later version will serve."""
 
 import re
-
-from fastapi import Request
+from collections.abc import Mapping
 
 from asahi_core.errors import InvalidRequest, NotImplementedYet
 from asahi_edge.domain.inference import CacheDirectives
@@ -12,21 +11,21 @@ _TAG = re.compile(r"\s*([A-Za-z0-9_.-]{1,64})=([^,=]{1,128}?)\s*")
 _SWITCHES = {"on", "off", "exact"}
 
 
-def refuse_idempotency_key(request: Request) -> None:
+def refuse_idempotency_key(headers: Mapping[str, str]) -> None:
     """Raises NotImplementedYet: to ignore the header would bill a repeat twice."""
-    if "idempotency-key" in request.headers:
+    if "idempotency-key" in headers:
         raise NotImplementedYet("Idempotency-Key is not served by this version; leave the header out.")
 
 
-def cache_directives(request: Request) -> CacheDirectives:
+def cache_directives(headers: Mapping[str, str]) -> CacheDirectives:
     """What `Cache-Control` and `x-asahi-cache` allow."""
-    switch = request.headers.get("x-asahi-cache", "on").lower()
+    switch = headers.get("x-asahi-cache", "on").lower()
     if switch not in _SWITCHES:
         raise InvalidRequest(f"Header x-asahi-cache: {switch[:40]!r} is none of on, off, exact.", param="x-asahi-cache")
     if switch == "off":
         return CacheDirectives(read=False, write=False)
     read, write, max_age_s = True, True, None
-    for directive in request.headers.get("cache-control", "").lower().split(","):
+    for directive in headers.get("cache-control", "").lower().split(","):
         name, _, value = directive.strip().partition("=")
         if name == "no-store":
             read = write = False
@@ -41,9 +40,9 @@ def cache_directives(request: Request) -> CacheDirectives:
     return CacheDirectives(read, write, max_age_s)
 
 
-def tags(request: Request) -> dict[str, str]:
+def tags(headers: Mapping[str, str]) -> dict[str, str]:
     """The tags of `x-asahi-tags: k=v,k2=v2`; at most ten."""
-    header = request.headers.get("x-asahi-tags", "")
+    header = headers.get("x-asahi-tags", "")
     found: dict[str, str] = {}
     for pair in filter(str.strip, header.split(",")):
         match = _TAG.fullmatch(pair)

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's SDKs read them: one shape, written in one place."""
+"""Errors as OpenAI's and Anthropic's SDKs read them, written in one place."""
 
 import math
 
@@ -6,20 +6,51 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from asahi_core.context import current_call
-from asahi_core.errors import AsahiError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
+from asahi_core.errors import AsahiError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Overloaded
 from asahi_edge.api.json import json_response
-from asahi_edge.api.schemas import ErrorBody, ErrorDetail
+from asahi_edge.api.schemas import AnthropicErrorBody, AnthropicErrorDetail, ErrorBody, ErrorDetail
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
 
 
-def error_response(error: AsahiError) -> Response:
-    """`error` as the HTTP contract's body, status and headers."""
-    detail = ErrorDetail(
-        message=error.message,
-        type=error.openai_type,
-        code=error.code,
-        param=error.param,
-        request_id=current_call.get().request_id,
+def error_body(error: AsahiError) -> ErrorBody:
+    """`error` as the HTTP contract's body."""
+    return ErrorBody(
+        error=ErrorDetail(
+            message=error.message,
+            type=error.openai_type,
+            code=error.code,
+            param=error.param,
+            request_id=current_call.get().request_id,
+        )
     )
+
+
+def wants_anthropic_shape(request: Request) -> bool:
+    """Whether the caller speaks Anthropic's protocol, errors included."""
+    path = request.url.path
+    if path.startswith("/v1/models"):
+        return "anthropic-version" in request.headers
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
+
+
+def anthropic_error_body(error: AsahiError) -> AnthropicErrorBody:
+    """`error` as Anthropic's SDKs read it."""
+    kind = "overloaded_error" if error.code == Overloaded.code else _ANTHROPIC_TYPES.get(error.http_status, "api_error")
+    return AnthropicErrorBody(error=AnthropicErrorDetail(kind, error.message), request_id=current_call.get().request_id)
+
+
+def error_response(request: Request, error: AsahiError) -> Response:
+    """`error` as the HTTP contract's body, status and headers."""
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
@@ -28,14 +59,17 @@ def error_response(error: AsahiError) -> Response:
         headers["x-should-retry"] = str(error.should_retry).lower()
     if error.http_status == 401:
         headers["www-authenticate"] = "Bearer"
-    return json_response(ErrorBody(error=detail), status=error.http_status, headers=headers)
+    if wants_anthropic_shape(request):
+        status = 529 if error.code == Overloaded.code else error.http_status
+        return json_response(anthropic_error_body(error), status=status, headers=headers)
+    return json_response(error_body(error), status=error.http_status, headers=headers)
 
 
 async def answer_asahi_error(request: Request, error: Exception) -> Response:
     """Answers an error of ours."""
     known = error if isinstance(error, AsahiError) else InternalError(str(error))
     request.scope["asahi"]["error"] = known.code
-    return error_response(known)
+    return error_response(request, known)
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:
@@ -54,6 +88,6 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     return response
 
 
-async def answer_unknown_error(_request: Request, _error: Exception) -> Response:
+async def answer_unknown_error(request: Request, _error: Exception) -> Response:
     """Answers what should not have happened, without a word about its cause."""
-    return error_response(InternalError("Something failed inside Asahi; the request id finds it in the log."))
+    return error_response(request, InternalError("Something failed inside Asahi; the request id finds it in the log."))

@@ -1,21 +1,35 @@
 """`/signup` and `/governance/*`: organisations and their keys."""
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET
 
 from asahi.auth.v1 import auth_pb2
 from asahi_core.errors import NotImplementedYet
+from asahi_core.prices.book import prompt_tokens
 from asahi_edge.api.authentication import authorize_governance
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.json import Dollars, convert, decode_object, json_response, read_body
 from asahi_edge.api.openapi import documented
-from asahi_edge.api.schemas import ApiKeyBody, ApiKeyList, ApiKeyView, SignupAnswer, SignupBody
+from asahi_edge.api.schemas import (
+    ApiKeyBody,
+    ApiKeyList,
+    ApiKeyView,
+    CacheInvalidationAnswer,
+    CacheInvalidationBody,
+    SignupAnswer,
+    SignupBody,
+    Usage,
+    UsageAnswer,
+)
 from asahi_edge.api.services import services_of
 from asahi_edge.api.times import parse_time, rfc3339
 from asahi_edge.domain.access import scope_name
 
 router = APIRouter()
+_FLUSH_S = 0.5
+_JUST_NOW = timedelta(seconds=1)
 _Organization = Annotated[str | None, Query(description="The operator names it; a key's own is the default.")]
 
 
@@ -96,13 +110,74 @@ async def list_api_keys(
     **documented(answer=ApiKeyView, errors=(400, 401, 403, 404, 503)),
 )
 async def revoke_api_key(request: Request, api_key_id: str, organization_id: _Organization = None) -> Response:
-    """Revoke a key for good. It stops working here at once, at other edges within five seconds."""
+    """Revoke a key for good. It stops working here at once, at other edges within a second."""
     services = services_of(request)
     actor, organization = await authorize_governance(request, organization_id)
     wanted = auth_pb2.RevokeApiKeyRequest(actor=actor, organization_id=organization, api_key_id=api_key_id)
     revoked = await services.governance.revoke_api_key(wanted)
     services.verdicts.forget(api_key_id)
     return json_response(_view(revoked.api_key))
+
+
+@router.get(
+    "/governance/usage",
+    tags=["Governance"],
+    **documented(answer=UsageAnswer, errors=(400, 401, 403, 503)),
+)
+async def usage(
+    request: Request,
+    org_id: Annotated[str | None, Query(description="The operator names it; a key's own is the default.")] = None,
+    period: Annotated[Literal["day", "month"], Query(description="The calendar day or month, in UTC.")] = "month",
+) -> Response:
+    """What an organization used in the current calendar day or month, in UTC."""
+    services = services_of(request)
+    _, organization = await authorize_governance(request, org_id, param="org_id")
+    await services.usage.flush(_FLUSH_S)
+    now = services.clock.now()
+    start = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    start = start if period == "day" else start.replace(day=1)
+    summary = await services.ledger.cost_summary(organization, start, now + _JUST_NOW)
+    tokens = summary.usage
+    answer = Usage(
+        organization_id=organization,
+        period=period,
+        start=rfc3339(start),
+        end=rfc3339(now),
+        requests=summary.total_requests,
+        tokens_input=prompt_tokens(tokens),
+        tokens_input_cached=tokens.cache_read_tokens,
+        tokens_output=tokens.output_tokens,
+        cost=Dollars(summary.total_cost_nanos),
+        savings=Dollars(summary.cost_original_nanos - summary.compared_cost_nanos),
+        budget_left=None,
+    )
+    return json_response(UsageAnswer(data=answer))
+
+
+@router.delete(
+    "/governance/cache",
+    tags=["Governance"],
+    **documented(
+        body=CacheInvalidationBody,
+        optional_body=True,
+        answer=CacheInvalidationAnswer,
+        errors=(400, 401, 403, 413, 415, 501, 503),
+    ),
+)
+async def invalidate_cache(request: Request) -> Response:
+    """Drop cached answers that match all that is given; with an empty body all of the organization's."""
+    services = services_of(request)
+    raw = await read_body(request, services.max_body_bytes)
+    decoded = decode_object(raw) if raw else {}
+    named = decoded.get("organization_id")
+    _, organization = await authorize_governance(request, named if isinstance(named, str) else None)
+    body = convert(decoded, CacheInvalidationBody)
+    for name in ("document_id", "tag"):
+        if getattr(body, name) is not None:
+            raise NotImplementedYet(f"'{name}' is not served by this version; leave it out.", param=name)
+    given_before = parse_time(body.older_than, "older_than") if body.older_than is not None else None
+    dropped = await services.cache.invalidate(organization, request_id=body.request_id or "", given_before=given_before)
+    return json_response(CacheInvalidationAnswer(organization_id=organization, dropped=dropped))
 
 
 def _view(key: auth_pb2.ApiKey, secret: str | None = None) -> ApiKeyView:

@@ -14,6 +14,8 @@ _REF = "#/components/schemas/{name}"
 _DOCUMENTED = (
     schemas.InferBody,
     schemas.InferAnswer,
+    schemas.StreamDecision,
+    schemas.StreamDelta,
     schemas.AsahiObject,
     schemas.ErrorBody,
     schemas.SignupBody,
@@ -22,6 +24,19 @@ _DOCUMENTED = (
     schemas.ApiKeyView,
     schemas.ApiKeyList,
     schemas.CostSummaryAnswer,
+    schemas.Catalog,
+    schemas.OpenAIModelList,
+    schemas.OpenAIModel,
+    schemas.AnthropicModelList,
+    schemas.MetricsAnswer,
+    schemas.InferenceList,
+    schemas.CachePerformanceAnswer,
+    schemas.UsageAnswer,
+    schemas.CacheInvalidationBody,
+    schemas.CacheInvalidationAnswer,
+    schemas.FeedbackBody,
+    schemas.FeedbackAnswer,
+    schemas.AnthropicErrorBody,
     schemas.HealthView,
     schemas.ProbeView,
 )
@@ -30,31 +45,60 @@ _MEANINGS = {
     401: "The key is missing or not valid.",
     403: "The key may not do this.",
     404: "No such thing, or not yours.",
+    413: "The body is over the configured limit.",
+    415: "The body is not JSON.",
     422: "No allowed model meets the constraints; the message says which one binds, and by how much.",
     501: "A documented path, field or header that this version does not serve yet.",
     502: "The provider refused, for a reason that is not load.",
     503: "A needed service or provider does not answer; see `retry-after`.",
     504: "The latency budget or the server's limit ran out.",
 }
+EVENTS = {"text/event-stream": {"schema": {"type": "string", "description": "With `stream`: server-sent events."}}}
+PLAIN_TEXT = {"text/plain": {"schema": {"type": "string", "description": "Prometheus' text format."}}}
 _TAGS = [
     {"name": "Start here", "description": "Get an organization and a key."},
     {"name": "Inference", "description": "Asahi's own API, with budgets, routing and prices."},
     {"name": "OpenAI-compatible", "description": "Change the base URL of an OpenAI SDK, nothing else."},
+    {"name": "Anthropic-compatible", "description": "Change the base URL of an Anthropic SDK, nothing else."},
+    {"name": "Models", "description": "What there is to choose from."},
     {"name": "Analytics", "description": "What was spent and saved."},
-    {"name": "Governance", "description": "Keys of an organization."},
+    {"name": "Governance", "description": "Keys, usage and cache of an organization."},
     {"name": "Health", "description": "State of the installation."},
 ]
 
 
-def documented(*, answer: type, errors: Sequence[int], body: type | None = None, status: int = 200) -> dict[str, Any]:
-    """Arguments of a route decorator: the schemas of its body, its answer and its errors."""
+def documented(
+    *,
+    answer: type,
+    errors: Sequence[int],
+    body: type | None = None,
+    optional_body: bool = False,
+    status: int = 200,
+    also: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Arguments of a route decorator: the schemas of its body, its answer and its errors.
+
+    `also` holds further media types of the answer.
+    """
+    content = _json(_ref(answer)) | (also or {})
     responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": (answer.__doc__ or "").strip(), "content": _json(_ref(answer))}
+        status: {"description": (answer.__doc__ or "").strip(), "content": content}
     }
     for code in errors:
         responses[code] = {"description": _MEANINGS[code], "content": _json(_ref(schemas.ErrorBody))}
-    extra = {"requestBody": {"required": True, "content": _json(_ref(body))}} if body is not None else {}
+    extra = {}
+    if body is not None:
+        extra["requestBody"] = {"required": not optional_body, "content": _json(_ref(body))}
     return {"status_code": status, "responses": responses, "openapi_extra": extra}
+
+
+def documented_later() -> dict[str, Any]:
+    """Arguments of the route decorator of a path that this version does not serve."""
+    responses: dict[int | str, dict[str, Any]] = {
+        code: {"description": _MEANINGS[code], "content": _json(_ref(schemas.ErrorBody))}
+        for code in (401, 403, 501, 503)
+    }
+    return {"status_code": 501, "responses": responses}
 
 
 def documented_openai_chat() -> dict[str, Any]:
@@ -82,8 +126,8 @@ def documented_openai_chat() -> dict[str, Any]:
         "properties": {"asahi": _ref(schemas.AsahiObject)},
         "additionalProperties": True,
     }
-    arguments = documented(answer=schemas.AsahiObject, errors=(400, 401, 403, 404, 422, 501, 502, 503, 504))
-    arguments["responses"][200] = {"description": "The provider's answer.", "content": _json(answer)}
+    arguments = documented(answer=schemas.AsahiObject, errors=(400, 401, 403, 404, 413, 415, 422, 501, 502, 503, 504))
+    arguments["responses"][200] = {"description": "The provider's answer.", "content": _json(answer) | EVENTS}
     arguments["openapi_extra"] = {"requestBody": {"required": True, "content": _json(body)}}
     return arguments
 

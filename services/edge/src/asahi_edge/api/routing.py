@@ -13,6 +13,8 @@ _MODES = {
 }
 _AUTOPILOT_MODELS = {"", "asahi", "auto", "asahi/autopilot"}
 _GUIDED_MODELS = {"asahi/low": "low", "asahi/medium": "medium", "asahi/high": "high", "asahi/max": "max"}
+VIRTUAL_MODELS = ("asahi", *_GUIDED_MODELS)
+"""Names that leave the choice to Asahi, as `/v1/models` lists them."""
 
 
 def mode_name(mode: RoutingMode.ValueType) -> str:

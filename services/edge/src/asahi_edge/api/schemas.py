@@ -63,7 +63,7 @@ class InferBody(RoutingFields, kw_only=True):
     seed: Annotated[int | None, _described("Seed for repeatable sampling.")] = None
     response_format: Annotated[dict[str, Any] | None, _described("As OpenAI's `response_format`.")] = None
     explain: Annotated[bool, _described("Adds `alternatives` and `cache_explanation` to the answer.")] = False
-    stream: Annotated[bool, _described("Server-sent events; not served by this version (501).")] = False
+    stream: Annotated[bool, _described("Answer in server-sent events: `decision`, `delta`s, `done`.")] = False
     document_id: Annotated[Any, _described("Workflows are not served by this version (501).")] = None
     document: Annotated[Any, _described("Workflows are not served by this version (501).")] = None
     steps: Annotated[Any, _described("Workflows are not served by this version (501).")] = None
@@ -116,6 +116,23 @@ class InferAnswer(Struct, kw_only=True):
     attempts: Annotated[list[AttemptView], _described("Models tried; empty on a hit.")]
     alternatives: list[AlternativeView] | UnsetType = UNSET
     cache_explanation: str | UnsetType = UNSET
+
+
+class StreamDecision(Struct, kw_only=True):
+    """The data of the event `decision`, the first of a streamed answer."""
+
+    request_id: str
+    model_used: Annotated[str, _described("The model that answers; on a hit, that wrote the cached answer.")]
+    provider: str
+    routing_mode: str
+    routing_reason: str
+    cache_tier: Annotated[int, _described("The tier that answers; 0: a model does.")]
+
+
+class StreamDelta(Struct):
+    """The data of the event `delta`. The event `done` carries what a plain answer is."""
+
+    text: Annotated[str, _described("The next piece of the model's text.")]
 
 
 class AsahiObject(Struct, kw_only=True):
@@ -233,6 +250,237 @@ class CostSummaryAnswer(Struct):
     """The answer of `GET /analytics/cost-summary`."""
 
     data: CostSummary
+
+
+class InferenceView(Struct, kw_only=True):
+    """A request that was made."""
+
+    request_id: str
+    timestamp: Annotated[str, _described("When it was answered; RFC 3339, UTC.")]
+    model_used: str
+    provider: str
+    tokens_input: Annotated[int, _described("0 where no provider was called.")]
+    tokens_output: int
+    tokens_input_cached: int
+    cost: Annotated[Dollars, _described("Dollars over all its provider calls.")]
+    cost_original: Dollars | None
+    savings: Dollars | None
+    cache_hit: bool
+    cache_tier: int
+    coalesced: Annotated[bool, _described("Answered by a call that another request had under way.")]
+    routing_reason: str
+    latency_ms: float
+    status: Annotated[str, _described("`answered`, or the code of the error that ended it.")]
+    user_id: str | None
+    task_id: str | None
+    tags: dict[str, str]
+
+
+class InferenceList(Struct):
+    """A page of requests, newest first."""
+
+    data: list[InferenceView]
+    next_cursor: Annotated[str | None, _described("Asks for the next page; null: this was the last.")]
+
+
+class TierPerformance(Struct, kw_only=True):
+    """What a cache tier did."""
+
+    tier: Annotated[int, _described("1 exact, 2 semantic, 3 intermediate results.")]
+    hits: int
+    hit_rate: Annotated[float, _described("Of all requests, 0 to 1.")]
+    saved: Dollars
+
+
+class CachePerformance(Struct, kw_only=True):
+    """What the cache did over a period."""
+
+    period: str
+    start: str
+    end: str
+    requests: int
+    hits: int
+    misses: Annotated[int, _described("Requests for which a provider was called.")]
+    coalesced: Annotated[int, _described("Requests answered by a call that another one had under way.")]
+    hit_rate: Annotated[float, _described("0 to 1.")]
+    saved: Dollars
+    tiers: list[TierPerformance]
+    tier2_error: Annotated[
+        None, _described("Measured share of wrong answers of tier 2; null: tier 2 serves nothing in this version.")
+    ] = None
+
+
+class CachePerformanceAnswer(Struct):
+    """The answer of `GET /analytics/cache-performance`."""
+
+    data: CachePerformance
+
+
+class Metrics(Struct, kw_only=True):
+    """An organization's figures since its beginning."""
+
+    total_cost: Dollars
+    total_savings: Dollars
+    requests: int
+    cache_hit_rate: Annotated[float, _described("0 to 1.")]
+    cache_size: Annotated[int | None, _described("Answers kept; null: the cache does not answer.")]
+    cache_cost_saved: Dollars
+    tier1_hits: int
+    tier2_hits: int
+    tier3_hits: int
+    avg_latency_ms: float
+    uptime_seconds: Annotated[float, _described("Age of the process that answered.")]
+
+
+class MetricsAnswer(Struct):
+    """The answer of `GET /metrics`."""
+
+    data: Metrics
+
+
+class Usage(Struct, kw_only=True):
+    """What an organization used in a calendar period."""
+
+    organization_id: str
+    period: Literal["day", "month"]
+    start: str
+    end: str
+    requests: int
+    tokens_input: Annotated[int, _described("Cached ones included.")]
+    tokens_input_cached: int
+    tokens_output: int
+    cost: Dollars
+    savings: Dollars
+    budget_left: Annotated[Dollars | None, _described("Dollars left of the tightest budget; null: there is none.")]
+
+
+class UsageAnswer(Struct):
+    """The answer of `GET /governance/usage`."""
+
+    data: Usage
+
+
+class CacheInvalidationBody(Struct):
+    """What to drop from the cache: answers that match all that is given."""
+
+    request_id: Annotated[Text | None, _described("Only the answer of this request.")] = None
+    older_than: Annotated[str | None, _described("Only answers given before this moment; RFC 3339.")] = None
+    document_id: Annotated[Any, _described("Not served by this version (501).")] = None
+    tag: Annotated[Any, _described("Not served by this version (501).")] = None
+    organization_id: Annotated[Text | None, _described("The operator names it; a key's own is the default.")] = None
+
+
+class CacheInvalidationAnswer(Struct):
+    """What was dropped."""
+
+    organization_id: str
+    dropped: Annotated[int, _described("How many answers there were.")]
+
+
+class FeedbackBody(Struct, kw_only=True):
+    """A request to `POST /feedback`."""
+
+    request_id: Annotated[str, _described("`request_id` of the answer.", min_length=1, max_length=200)]
+    score: Annotated[Annotated[float, Meta(ge=0, le=1)] | None, _described("How good it was, 0 to 1.")] = None
+    rating: Annotated[Literal["up", "down"] | None, _described("In place of `score`: 1 or 0.")] = None
+    correct_cache_hit: Annotated[bool | None, _described("Whether a cached answer served the question.")] = None
+    comment: Annotated[Annotated[str, Meta(max_length=2000)] | None, _described("In words.")] = None
+
+
+class FeedbackAnswer(Struct):
+    """The feedback is kept."""
+
+    request_id: str
+    recorded: bool
+
+
+class ModelPrices(Struct, kw_only=True):
+    """Today's prices for a short prompt, in dollars a million tokens."""
+
+    input_per_million: Dollars
+    cached_input_per_million: Dollars
+    output_per_million: Dollars
+
+
+class ModelSpeed(Struct, kw_only=True):
+    """Measured here lately, else the catalog's figures."""
+
+    first_token_ms: float
+    output_tokens_per_second: float
+
+
+class CatalogModel(Struct, kw_only=True):
+    """A model of the catalog."""
+
+    id: str
+    aliases: list[str]
+    vendor: str
+    provider: Annotated[str | None, _described("Who serves it here; null: nobody, no key is set.")]
+    allowed: Annotated[bool, _described("Whether this key may use it.")]
+    context_window: Annotated[int, _described("Most tokens of prompt and answer together.")]
+    max_output_tokens: int
+    capabilities: list[str]
+    prices: Annotated[ModelPrices | None, _described("null: no known price.")]
+    quality_by_task: Annotated[dict[str, float], _described("Expected quality by kind of work, 0 to 5.")]
+    quality_source: str
+    latency: ModelSpeed
+    health: str
+
+
+class Catalog(Struct, kw_only=True):
+    """The catalog."""
+
+    data: list[CatalogModel]
+    baseline_model: Annotated[str, _described("What savings are measured against unless a policy says otherwise.")]
+
+
+class OpenAIModel(Struct, kw_only=True):
+    """A model, as OpenAI shows it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: Annotated[int, _described("Not known: always 0.")] = 0
+    owned_by: str
+
+
+class OpenAIModelList(Struct, kw_only=True):
+    """The models that a key may name, as OpenAI lists them."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel]
+
+
+class AnthropicModel(Struct, kw_only=True):
+    """A model, as Anthropic shows it."""
+
+    type: Literal["model"] = "model"
+    id: str
+    display_name: str
+    created_at: str
+
+
+class AnthropicModelList(Struct, kw_only=True):
+    """The models that a key may name, as Anthropic lists them."""
+
+    data: list[AnthropicModel]
+    has_more: bool
+    first_id: str
+    last_id: str
+
+
+class AnthropicErrorDetail(Struct):
+    """What went wrong, as Anthropic's SDKs read it."""
+
+    type: str
+    message: str
+
+
+class AnthropicErrorBody(Struct, kw_only=True):
+    """An error in Anthropic's shape."""
+
+    type: Literal["error"] = "error"
+    error: AnthropicErrorDetail
+    request_id: str
 
 
 class ComponentView(Struct):

@@ -8,7 +8,7 @@ from fastapi import Request
 from asahi_core.clock import Clock
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.pipeline import Pipeline
-from asahi_edge.domain.ports import Governance, Ledger
+from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 
@@ -21,6 +21,9 @@ class EdgeServices:
     verdicts: Verdicts
     governance: Governance
     ledger: Ledger
+    cache: AnswerCache
+    catalog: Catalog
+    outcomes: Outcomes
     usage: UsageDelivery
     health: HealthCheck
     clock: Clock

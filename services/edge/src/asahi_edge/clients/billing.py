@@ -26,3 +26,13 @@ class BillingClient:
         request.start_time.FromDatetime(start)
         request.end_time.FromDatetime(end)
         return await self._stub.GetCostSummary(request)
+
+    async def inferences(self, organization_id: str, page_size: int, page_token: str) -> pb.ListInferencesResponse:
+        """A page of an organisation's requests, newest first."""
+        request = pb.ListInferencesRequest(organization_id=organization_id, page_size=page_size, page_token=page_token)
+        return await self._stub.ListInferences(request)
+
+    async def inference(self, organization_id: str, request_id: str) -> pb.Inference:
+        """One request; raises NotFound, in the same words for an unknown and a foreign one."""
+        request = pb.GetInferenceRequest(organization_id=organization_id, request_id=request_id)
+        return (await self._stub.GetInference(request)).inference

@@ -1,10 +1,19 @@
 """The cache service: answers that were given before."""
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from typing import cast
+
 from google.protobuf.duration_pb2 import Duration
 
 from asahi.cache.v1 import cache_pb2 as pb
 from asahi.cache.v1.cache_pb2_grpc import CacheServiceStub
+from asahi.type.v1.chat_pb2 import AnswerDelta
+from asahi_core.errors import AsahiError
 from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.status import error_from_bytes, status_from_error
+from asahi_edge.clients.cache_attachment import CacheAttachment
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CacheService"]
 
@@ -12,22 +21,80 @@ SERVICE = pb.DESCRIPTOR.services_by_name["CacheService"]
 class CacheClient:
     """Calls the cache service. A lookup must not hold a request up: it has `timeout_s`, then it is a miss."""
 
-    def __init__(self, channel: ServiceChannel, timeout_s: float) -> None:
+    def __init__(self, channel: ServiceChannel, attachment: CacheAttachment, timeout_s: float) -> None:
         self._stub = CacheServiceStub(channel)
+        self._attachment = attachment
         self._timeout_s = timeout_s
 
-    async def lookup(self, organization_id: str, fingerprint: bytes, max_age_s: float | None) -> pb.CacheHit | None:
-        """The answer kept under the fingerprint, over all tiers; None: a miss."""
+    @property
+    def attached(self) -> bool:
+        """Whether the standing connection stands: its last heartbeat is less than a second old."""
+        return self._attachment.stands
+
+    async def lookup(
+        self, organization_id: str, fingerprint: bytes, max_age_s: float | None, flight_key: bytes
+    ) -> pb.LookupResponse:
+        """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed."""
         request = pb.LookupRequest(organization_id=organization_id, fingerprint=fingerprint)
+        if flight_key:
+            request.flight_key = flight_key
+            request.edge_id = self._attachment.edge_id
         if max_age_s is not None:
             request.max_age.CopyFrom(_duration(max_age_s))
-        response = await self._stub.Lookup(request, timeout=self._timeout_s)
-        return response.hit if response.HasField("hit") else None
+        return await self._stub.Lookup(request, timeout=self._timeout_s)
 
-    async def store(self, organization_id: str, fingerprint: bytes, entry: pb.CacheEntry) -> None:
-        """Keeps a complete answer."""
-        request = pb.StoreRequest(organization_id=organization_id, fingerprint=fingerprint, entry=entry)
-        await self._stub.Store(request, timeout=self._timeout_s)
+    async def store(self, organization_id: str, fingerprint: bytes, entry: pb.CacheEntry, flight_id: str) -> float:
+        """Keeps a complete answer and ends the flight that brought it; seconds that it will be served."""
+        request = pb.StoreRequest(
+            organization_id=organization_id, fingerprint=fingerprint, entry=entry, flight_id=flight_id
+        )
+        response = await self._stub.Store(request, timeout=self._timeout_s)
+        return response.ttl.ToNanoseconds() / 1e9
+
+    @asynccontextmanager
+    async def follow(
+        self, organization_id: str, flight_id: str
+    ) -> AsyncIterator[AsyncIterator[pb.FollowFlightResponse]]:
+        """What happens in a flight that another edge leads; raises the error that it failed with."""
+        request = pb.FollowFlightRequest(organization_id=organization_id, flight_id=flight_id)
+        events = cast("AsyncGenerator[pb.FollowFlightResponse, None]", self._stub.FollowFlight(request))
+        async with aclosing(events), aclosing(_raising(events)) as checked:
+            yield checked
+
+    def publish(self, flight_id: str, piece: AnswerDelta) -> None:
+        """Hands a piece of a flight to those who follow it at other edges."""
+        self._attachment.send(pb.AttachRequest(delta=pb.FlightDelta(flight_id=flight_id, delta=piece)))
+
+    def end_flight(self, flight_id: str, end: pb.CacheEntry | AsahiError | None) -> None:
+        """Says that a flight has ended, and how if anybody follows it."""
+        message = pb.FlightEnd(flight_id=flight_id)
+        if isinstance(end, pb.CacheEntry):
+            message.finished.CopyFrom(end)
+        elif end is not None:
+            message.failed_status = status_from_error(end).SerializeToString()
+        self._attachment.send(pb.AttachRequest(end=message))
+
+    async def invalidate(
+        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None
+    ) -> int:
+        """Drops the entries that match; how many there were."""
+        request = pb.InvalidateRequest(organization_id=organization_id, request_id=request_id)
+        if given_before is not None:
+            request.given_before.FromDatetime(given_before)
+        return int((await self._stub.Invalidate(request)).dropped)
+
+    async def stats(self, organization_id: str) -> pb.GetStatsResponse:
+        """How much is kept."""
+        return await self._stub.GetStats(pb.GetStatsRequest(organization_id=organization_id))
+
+
+async def _raising(
+    events: AsyncIterator[pb.FollowFlightResponse],
+) -> AsyncGenerator[pb.FollowFlightResponse, None]:
+    async for event in events:
+        if event.WhichOneof("event") == "failed_status":
+            raise error_from_bytes(event.failed_status)
+        yield event
 
 
 def _duration(seconds: float) -> Duration:

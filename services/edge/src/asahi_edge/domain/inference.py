@@ -1,5 +1,6 @@
 """What goes into the pipeline and what comes out of it, whichever API was called."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ class InferenceRequest:
     fingerprint: bytes
     """SHA-256 over everything that can change the answer (`domain.fingerprint`)."""
     cache: CacheDirectives = field(default_factory=CacheDirectives)
+    stream: bool = False
+    """Whether the caller wants the answer piece by piece."""
     user_id: str = ""
     task_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -41,6 +44,20 @@ class InferenceRequest:
     def organization_id(self) -> str:
         """The organisation that asks and pays."""
         return self.verdict.organization_id
+
+    @property
+    def flight_key(self) -> bytes:
+        """Equal for requests one provider call can answer at the same time; empty: it wants a call of its own.
+
+        Beside the fingerprint it covers what limits the choice of a model, and how old an answer may be.
+        """
+        if not (self.cache.read and self.cache.write) or self.explain:
+            return b""
+        identity = hashlib.sha256(self.fingerprint)
+        identity.update(self.routing.SerializeToString(deterministic=True))
+        identity.update("\0".join(self.verdict.allowed_models).encode())
+        identity.update(repr(self.cache.max_age_s).encode())
+        return identity.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +69,8 @@ class InferenceResult:
     reason: str
     cache_tier: int
     """The tier that answered; 0: a provider did."""
+    coalesced: bool
+    """Whether the answer came from a call that another request had under way."""
     age_s: float
     """Age of a cached answer; 0 on a miss."""
     bypassed_cache: bool
@@ -63,6 +82,11 @@ class InferenceResult:
     alternatives: tuple[Candidate, ...] = ()
     degraded: tuple[str, ...] = ()
     """Names of the services that were left aside because they did not answer."""
+
+    @property
+    def reused(self) -> bool:
+        """Whether no provider was called for this request."""
+        return self.cache_tier > 0 or self.coalesced
 
     @property
     def techniques(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the pipeline needs of the other services. Every method raises `AsahiError`s only."""
+"""What the domain needs of the other services. Every method raises `AsahiError`s only."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -7,9 +7,12 @@ from typing import Protocol
 
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
+from asahi.billing.v1 import billing_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
-from asahi.cache.v1.cache_pb2 import CacheEntry, CacheHit
-from asahi.router.v1.router_pb2 import CompleteResponse, ListModelsResponse, Task
+from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
+from asahi.router.v1.router_pb2 import CompleteResponse, ListModelsResponse, RecordOutcomeRequest, Task
+from asahi.type.v1.chat_pb2 import AnswerDelta
+from asahi_core.errors import AsahiError
 from asahi_core.keys import KeyDigest
 
 
@@ -44,20 +47,71 @@ class Governance(Protocol):
 class AnswerCache(Protocol):
     """The cache service."""
 
-    async def lookup(self, organization_id: str, fingerprint: bytes, max_age_s: float | None) -> CacheHit | None:
-        """The answer kept under the fingerprint, over all tiers; None: a miss."""
+    @property
+    def attached(self) -> bool:
+        """Whether the standing connection stands: its last heartbeat is less than a second old."""
         ...
 
-    async def store(self, organization_id: str, fingerprint: bytes, entry: CacheEntry) -> None:
-        """Keeps a complete answer."""
+    async def lookup(
+        self, organization_id: str, fingerprint: bytes, max_age_s: float | None, flight_key: bytes
+    ) -> LookupResponse:
+        """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed."""
+        ...
+
+    async def store(self, organization_id: str, fingerprint: bytes, entry: CacheEntry, flight_id: str) -> float:
+        """Keeps a complete answer and ends the flight that brought it; seconds that it will be served."""
+        ...
+
+    def follow(
+        self, organization_id: str, flight_id: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[FollowFlightResponse]]:
+        """What happens in a flight that another edge leads."""
+        ...
+
+    def publish(self, flight_id: str, piece: AnswerDelta) -> None:
+        """Hands a piece of a flight to those who follow it at other edges."""
+        ...
+
+    def end_flight(self, flight_id: str, end: CacheEntry | AsahiError | None) -> None:
+        """Says that a flight has ended, and how if anybody follows it."""
+        ...
+
+    async def invalidate(
+        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None
+    ) -> int:
+        """Drops the entries that match; how many there were."""
+        ...
+
+    async def stats(self, organization_id: str) -> GetStatsResponse:
+        """How much is kept."""
+        ...
+
+
+class Completion(Protocol):
+    """A completion under way."""
+
+    def events(self) -> AsyncIterator[CompleteResponse]:
+        """What happens, in order."""
+        ...
+
+    def cancel(self) -> None:
+        """Gives it up: the provider call ends at once, its outcome still comes."""
         ...
 
 
 class ModelRouter(Protocol):
     """The router service."""
 
-    def complete(self, task: Task, *, explain: bool) -> AbstractAsyncContextManager[AsyncIterator[CompleteResponse]]:
-        """Opens a completion; its events come in order. Leaving the context early cancels the provider call."""
+    def complete(self, task: Task, *, explain: bool, stream: bool) -> AbstractAsyncContextManager[Completion]:
+        """Opens a completion."""
+        ...
+
+
+class Outcomes(Protocol):
+    """What the router learns from."""
+
+    async def record_outcome(self, outcome: RecordOutcomeRequest) -> None:
+        """Keeps what is known about how good an answer was."""
         ...
 
 
@@ -70,6 +124,16 @@ class Ledger(Protocol):
 
     async def cost_summary(self, organization_id: str, start: datetime, end: datetime) -> GetCostSummaryResponse:
         """Sums of an organisation over [start, end)."""
+        ...
+
+    async def inferences(
+        self, organization_id: str, page_size: int, page_token: str
+    ) -> billing_pb2.ListInferencesResponse:
+        """A page of an organisation's requests, newest first."""
+        ...
+
+    async def inference(self, organization_id: str, request_id: str) -> billing_pb2.Inference:
+        """One request; raises NotFound, in the same words for an unknown and a foreign one."""
         ...
 
 
@@ -86,4 +150,12 @@ class Probe(Protocol):
 
     async def serving(self, service: str) -> bool:
         """Whether `service` answers, within a second, that it serves."""
+        ...
+
+
+class Caller(Protocol):
+    """Who waits for an answer."""
+
+    async def left(self) -> None:
+        """Returns when the caller has hung up."""
         ...

@@ -10,6 +10,8 @@ from asahi_core.errors import DeadlineExceeded, InvalidApiKey, ServiceUnavailabl
 from asahi_core.keys import KeyDigest, digest_key
 from asahi_edge.domain.ports import Authenticator
 
+_ASK_AGAIN_S = 1.0
+"""While auth cannot be reached, requests with a verdict in its grace time wait for it no oftener."""
 REFUSED = "The API key is missing or not valid. Send 'Authorization: Bearer ask_…' with a key of this installation."
 
 
@@ -17,6 +19,7 @@ REFUSED = "The API key is missing or not valid. Send 'Authorization: Bearer ask_
 class _Kept:
     verdict: Verdict
     fetched_at: float
+    fresh: bool = True
 
 
 class Verdicts:
@@ -32,6 +35,8 @@ class Verdicts:
         self._capacity = capacity
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Verdict]] = {}
+        self._epoch = 0
+        self._unreachable_until = 0.0
 
     async def verdict(self, key: str) -> Verdict:
         """The verdict on `key`.
@@ -44,7 +49,7 @@ class Verdicts:
         if digest is None:
             raise InvalidApiKey(REFUSED)
         kept = self._kept.get(digest.sha256)
-        if kept is not None and self._clock.monotonic() - kept.fetched_at < self._fresh_s:
+        if kept is not None and kept.fresh and self._clock.monotonic() - kept.fetched_at < self._fresh_s:
             verdict = kept.verdict
         else:
             verdict = await self._ask_or_stretch(digest, kept)
@@ -56,15 +61,27 @@ class Verdicts:
         return verdict
 
     def forget(self, api_key_id: str) -> None:
-        """Drops what is kept of a key, for example because it was revoked here."""
+        """Drops what is kept of a key, for example because it was revoked."""
+        self._epoch += 1
         for sha256 in [s for s, kept in self._kept.items() if kept.verdict.api_key_id == api_key_id]:
             del self._kept[sha256]
 
+    def forget_organization(self, organization_id: str) -> None:
+        """Drops what is kept of an organisation's keys."""
+        self._epoch += 1
+        for sha256 in [s for s, kept in self._kept.items() if kept.verdict.organization_id == organization_id]:
+            del self._kept[sha256]
+
     async def _ask_or_stretch(self, digest: KeyDigest, kept: _Kept | None) -> Verdict:
+        now = self._clock.monotonic()
+        in_grace = kept is not None and now - kept.fetched_at < self._grace_s
+        if kept is not None and in_grace and now < self._unreachable_until:
+            return kept.verdict
         try:
             return await self._ask(digest)
         except (ServiceUnavailable, DeadlineExceeded) as error:
-            if kept is not None and self._clock.monotonic() - kept.fetched_at < self._grace_s:
+            self._unreachable_until = self._clock.monotonic() + _ASK_AGAIN_S
+            if kept is not None and in_grace:
                 return kept.verdict
             message = "Keys cannot be verified at the moment; try again shortly."
             raise ServiceUnavailable(message, retry_after_s=1.0) from error
@@ -82,8 +99,10 @@ class Verdicts:
         return await asyncio.shield(asking)
 
     async def _fetch(self, digest: KeyDigest) -> Verdict:
+        epoch = self._epoch
         verdict = await self._authenticator.authenticate(digest)
-        self._kept[digest.sha256] = _Kept(verdict, self._clock.monotonic())
+        # A verdict that crossed a revocation on its way serves this call and is asked for again by the next.
+        self._kept[digest.sha256] = _Kept(verdict, self._clock.monotonic(), fresh=epoch == self._epoch)
         self._kept.move_to_end(digest.sha256)
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)

@@ -60,6 +60,11 @@ class AuthServiceStub:
                 request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/asahi.auth.v1.AuthService/Watch',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.WatchRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.WatchResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -102,6 +107,14 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Tells of verdicts that hold no longer, as they fall, with a heartbeat at least every 250 ms in between. Nothing is
+        repeated: who connects anew drops what it keeps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.RevokeApiKey,
                     request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.WatchRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class AuthService:
             '/asahi.auth.v1.AuthService/RevokeApiKey',
             asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
             asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/Watch',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.WatchRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,10 @@ class AuthServiceStub:
     """Lists an organisation's keys, newest first, revoked ones included. Idempotent."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeApiKeyRequest, _auth_pb2.RevokeApiKeyResponse]
     """Revokes a key for good. NOT_FOUND in the same words for an unknown and a foreign key. Idempotent."""
+    Watch: _aio.UnaryStreamMultiCallable[_auth_pb2.WatchRequest, _auth_pb2.WatchResponse]
+    """Tells of verdicts that hold no longer, as they fall, with a heartbeat at least every 250 ms in between. Nothing is
+    repeated: who connects anew drops what it keeps.
+    """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Organisations, their API keys, and what a key may do. Owns the hashes of keys; secrets are never stored."""
@@ -73,5 +77,15 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_auth_pb2.RevokeApiKeyRequest, _abc.Awaitable[_auth_pb2.RevokeApiKeyResponse]],
     ) -> _abc.Awaitable[_auth_pb2.RevokeApiKeyResponse]:
         """Revokes a key for good. NOT_FOUND in the same words for an unknown and a foreign key. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _auth_pb2.WatchRequest,
+        context: _aio.ServicerContext[_auth_pb2.WatchRequest, _abc.AsyncIterator[_auth_pb2.WatchResponse]],
+    ) -> _abc.AsyncIterator[_auth_pb2.WatchResponse]:
+        """Tells of verdicts that hold no longer, as they fall, with a heartbeat at least every 250 ms in between. Nothing is
+        repeated: who connects anew drops what it keeps.
+        """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _aio.Server) -> None: ...

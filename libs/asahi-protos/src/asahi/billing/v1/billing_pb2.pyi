@@ -73,6 +73,10 @@ class UsageRecord(_message.Message):
     OVERHEAD_MS_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     ERROR_CODE_FIELD_NUMBER: _builtins.int
+    ORPHAN_FIELD_NUMBER: _builtins.int
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    COALESCED_FIELD_NUMBER: _builtins.int
+    REUSED_USAGE_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that pays."""
     request_id: _builtins.str
@@ -115,6 +119,14 @@ class UsageRecord(_message.Message):
     """Whether this record's answer reached the caller; a request has at most one such record."""
     error_code: _builtins.str
     """Code of the error that the provider call ended with; empty: it answered."""
+    orphan: _builtins.bool
+    """Whether the process that made the call vanished before it could settle it; `usage.source` is then an estimate or
+    what the provider said to whoever read the answer to its end.
+    """
+    task_type: _builtins.str
+    """The kind of work, for example `code`; empty: not determined."""
+    coalesced: _builtins.bool
+    """Whether the answer came from a call that another request had under way."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When the answer was given."""
@@ -130,6 +142,10 @@ class UsageRecord(_message.Message):
     @_builtins.property
     def savings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Saving]:
         """Savings by technique; sum to `cost_original_nanos − cost_nanos`. May be negative."""
+
+    @_builtins.property
+    def reused_usage(self) -> _usage_pb2.Usage:
+        """Tokens of the stored or shared answer that stood for a call; absent on calls of its own."""
 
     def __init__(
         self,
@@ -159,10 +175,14 @@ class UsageRecord(_message.Message):
         overhead_ms: _builtins.float = ...,
         answered: _builtins.bool = ...,
         error_code: _builtins.str = ...,
+        orphan: _builtins.bool = ...,
+        task_type: _builtins.str = ...,
+        coalesced: _builtins.bool = ...,
+        reused_usage: _usage_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "cost_original_nanos", b"cost_original_nanos", "occurred_at", b"occurred_at", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "cost_original_nanos", b"cost_original_nanos", "occurred_at", b"occurred_at", "reused_usage", b"reused_usage", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "answered", b"answered", "api", b"api", "api_key_id", b"api_key_id", "attempt", b"attempt", "cache_tier", b"cache_tier", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "error_code", b"error_code", "latency_ms", b"latency_ms", "model", b"model", "occurred_at", b"occurred_at", "organization_id", b"organization_id", "overhead_ms", b"overhead_ms", "price_unknown", b"price_unknown", "price_version", b"price_version", "provider", b"provider", "request_id", b"request_id", "routing_mode", b"routing_mode", "routing_reason", b"routing_reason", "savings", b"savings", "tags", b"tags", "task_id", b"task_id", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "answered", b"answered", "api", b"api", "api_key_id", b"api_key_id", "attempt", b"attempt", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "error_code", b"error_code", "latency_ms", b"latency_ms", "model", b"model", "occurred_at", b"occurred_at", "organization_id", b"organization_id", "orphan", b"orphan", "overhead_ms", b"overhead_ms", "price_unknown", b"price_unknown", "price_version", b"price_version", "provider", b"provider", "request_id", b"request_id", "reused_usage", b"reused_usage", "routing_mode", b"routing_mode", "routing_reason", b"routing_reason", "savings", b"savings", "tags", b"tags", "task_id", b"task_id", "task_type", b"task_type", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_original_nanos: _TypeAlias = _typing.Literal["cost_original_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_original_nanos: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos"]  # noqa: Y015
@@ -294,6 +314,12 @@ class GetCostSummaryResponse(_message.Message):
     CACHE_SAVED_NANOS_FIELD_NUMBER: _builtins.int
     SAVINGS_FIELD_NUMBER: _builtins.int
     PRICE_UNKNOWN_CALLS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    COALESCED_REQUESTS_FIELD_NUMBER: _builtins.int
+    MEAN_LATENCY_MS_FIELD_NUMBER: _builtins.int
+    OVERHEAD_COST_NANOS_FIELD_NUMBER: _builtins.int
+    ORPHAN_COST_NANOS_FIELD_NUMBER: _builtins.int
     total_cost_nanos: _builtins.int
     """What was paid."""
     cost_original_nanos: _builtins.int
@@ -308,9 +334,25 @@ class GetCostSummaryResponse(_message.Message):
     """Savings of all cache tiers."""
     price_unknown_calls: _builtins.int
     """Provider calls whose price is unknown; they are not in the sums."""
+    coalesced_requests: _builtins.int
+    """Requests answered by a call that another request had under way; neither hits nor misses."""
+    mean_latency_ms: _builtins.float
+    """Mean milliseconds of an answered request; 0 without any."""
+    overhead_cost_nanos: _builtins.int
+    """Part of `total_cost_nanos` that Asahi itself caused."""
+    orphan_cost_nanos: _builtins.int
+    """Part of `total_cost_nanos` of calls whose answer nobody is known to have got."""
     @_builtins.property
     def savings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Saving]:
         """Savings by technique, largest first."""
+
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage:
+        """What was consumed, over all provider calls. `source` is not set."""
+
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierSummary]:
+        """Hits and savings by cache tier, in order of the tiers; tiers without hits are left out."""
 
     def __init__(
         self,
@@ -323,11 +365,245 @@ class GetCostSummaryResponse(_message.Message):
         cache_saved_nanos: _builtins.int = ...,
         savings: _abc.Iterable[Global___Saving] | None = ...,
         price_unknown_calls: _builtins.int = ...,
+        usage: _usage_pb2.Usage | None = ...,
+        tiers: _abc.Iterable[Global___TierSummary] | None = ...,
+        coalesced_requests: _builtins.int = ...,
+        mean_latency_ms: _builtins.float = ...,
+        overhead_cost_nanos: _builtins.int = ...,
+        orphan_cost_nanos: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hits", b"cache_hits", "cache_saved_nanos", b"cache_saved_nanos", "compared_cost_nanos", b"compared_cost_nanos", "cost_original_nanos", b"cost_original_nanos", "price_unknown_calls", b"price_unknown_calls", "savings", b"savings", "total_cost_nanos", b"total_cost_nanos", "total_requests", b"total_requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_hits", b"cache_hits", "cache_saved_nanos", b"cache_saved_nanos", "coalesced_requests", b"coalesced_requests", "compared_cost_nanos", b"compared_cost_nanos", "cost_original_nanos", b"cost_original_nanos", "mean_latency_ms", b"mean_latency_ms", "orphan_cost_nanos", b"orphan_cost_nanos", "overhead_cost_nanos", b"overhead_cost_nanos", "price_unknown_calls", b"price_unknown_calls", "savings", b"savings", "tiers", b"tiers", "total_cost_nanos", b"total_cost_nanos", "total_requests", b"total_requests", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCostSummaryResponse: _TypeAlias = GetCostSummaryResponse  # noqa: Y015
+
+@_typing.final
+class TierSummary(_message.Message):
+    """What a cache tier did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    SAVED_NANOS_FIELD_NUMBER: _builtins.int
+    tier: _builtins.int
+    """1 exact, 2 semantic, 3 intermediate results."""
+    hits: _builtins.int
+    """Requests that it answered."""
+    saved_nanos: _builtins.int
+    """What its hits saved."""
+    def __init__(
+        self,
+        *,
+        tier: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        saved_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "saved_nanos", b"saved_nanos", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TierSummary: _TypeAlias = TierSummary  # noqa: Y015
+
+@_typing.final
+class Inference(_message.Message):
+    """One request with what it cost over all its provider calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    TOTAL_COST_NANOS_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    total_cost_nanos: _builtins.int
+    """What the request cost over all its calls."""
+    calls: _builtins.int
+    """How many provider calls it took."""
+    @_builtins.property
+    def record(self) -> Global___UsageRecord:
+        """The record of the call that answered, or of the last call if none did; its `cost_nanos` are of that call alone."""
+
+    def __init__(
+        self,
+        *,
+        record: Global___UsageRecord | None = ...,
+        total_cost_nanos: _builtins.int = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "record", b"record", "total_cost_nanos", b"total_cost_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Inference: _TypeAlias = Inference  # noqa: Y015
+
+@_typing.final
+class ListInferencesRequest(_message.Message):
+    """Asks for a page of inferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    page_size: _builtins.int
+    """Most entries in one answer, 1 to 1000; 0: 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the answer before; empty: from the newest."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInferencesRequest: _TypeAlias = ListInferencesRequest  # noqa: Y015
+
+@_typing.final
+class ListInferencesResponse(_message.Message):
+    """A page of inferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFERENCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this was the last. Stays valid while new requests come in."""
+    @_builtins.property
+    def inferences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Inference]:
+        """The entries, newest first."""
+
+    def __init__(
+        self,
+        *,
+        inferences: _abc.Iterable[Global___Inference] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inferences", b"inferences", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInferencesResponse: _TypeAlias = ListInferencesResponse  # noqa: Y015
+
+@_typing.final
+class GetInferenceRequest(_message.Message):
+    """Asks for one request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    request_id: _builtins.str
+    """The request."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInferenceRequest: _TypeAlias = GetInferenceRequest  # noqa: Y015
+
+@_typing.final
+class GetInferenceResponse(_message.Message):
+    """One request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFERENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inference(self) -> Global___Inference:
+        """The request."""
+
+    def __init__(
+        self,
+        *,
+        inference: Global___Inference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inference", b"inference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inference", b"inference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInferenceResponse: _TypeAlias = GetInferenceResponse  # noqa: Y015
+
+@_typing.final
+class ListOrphansRequest(_message.Message):
+    """Asks for a page of orphans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation; empty: of all (for the operator)."""
+    page_size: _builtins.int
+    """Most records in one answer, 1 to 1000; 0: 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the answer before; empty: from the newest."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrphansRequest: _TypeAlias = ListOrphansRequest  # noqa: Y015
+
+@_typing.final
+class ListOrphansResponse(_message.Message):
+    """A page of orphans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this was the last."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]:
+        """The records, newest first."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___UsageRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrphansResponse: _TypeAlias = ListOrphansResponse  # noqa: Y015

@@ -45,6 +45,21 @@ class BillingServiceStub:
                 request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetCostSummaryRequest.SerializeToString,
                 response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetCostSummaryResponse.FromString,
                 _registered_method=True)
+        self.ListInferences = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/ListInferences',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListInferencesRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListInferencesResponse.FromString,
+                _registered_method=True)
+        self.GetInference = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/GetInference',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetInferenceRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetInferenceResponse.FromString,
+                _registered_method=True)
+        self.ListOrphans = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/ListOrphans',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansResponse.FromString,
+                _registered_method=True)
 
 
 class BillingServiceServicer:
@@ -66,6 +81,28 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListInferences(self, request, context):
+        """Lists what an organisation asked, newest first, one entry a request. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInference(self, request, context):
+        """One request of an organisation. NOT_FOUND in the same words for an unknown and a foreign one. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrphans(self, request, context):
+        """Lists provider calls whose answer nobody is known to have got (the process that made them vanished), newest first.
+        Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BillingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +115,21 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.GetCostSummary,
                     request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetCostSummaryRequest.FromString,
                     response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetCostSummaryResponse.SerializeToString,
+            ),
+            'ListInferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInferences,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListInferencesRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListInferencesResponse.SerializeToString,
+            ),
+            'GetInference': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInference,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetInferenceRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetInferenceResponse.SerializeToString,
+            ),
+            'ListOrphans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrphans,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +187,87 @@ class BillingService:
             '/asahi.billing.v1.BillingService/GetCostSummary',
             asahi_dot_billing_dot_v1_dot_billing__pb2.GetCostSummaryRequest.SerializeToString,
             asahi_dot_billing_dot_v1_dot_billing__pb2.GetCostSummaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/ListInferences',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ListInferencesRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ListInferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/GetInference',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.GetInferenceRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.GetInferenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrphans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/ListOrphans',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansResponse.FromString,
             options,
             channel_credentials,
             insecure,

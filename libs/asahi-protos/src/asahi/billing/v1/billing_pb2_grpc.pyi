@@ -22,6 +22,14 @@ class BillingServiceStub:
     """
     GetCostSummary: _aio.UnaryUnaryMultiCallable[_billing_pb2.GetCostSummaryRequest, _billing_pb2.GetCostSummaryResponse]
     """Sums up an organisation's costs over a time. Idempotent."""
+    ListInferences: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListInferencesRequest, _billing_pb2.ListInferencesResponse]
+    """Lists what an organisation asked, newest first, one entry a request. Idempotent."""
+    GetInference: _aio.UnaryUnaryMultiCallable[_billing_pb2.GetInferenceRequest, _billing_pb2.GetInferenceResponse]
+    """One request of an organisation. NOT_FOUND in the same words for an unknown and a foreign one. Idempotent."""
+    ListOrphans: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListOrphansRequest, _billing_pb2.ListOrphansResponse]
+    """Lists provider calls whose answer nobody is known to have got (the process that made them vanished), newest first.
+    Idempotent.
+    """
 
 class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
     """The ledger of what every request cost. Money is in integer nano-dollars."""
@@ -43,5 +51,31 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_billing_pb2.GetCostSummaryRequest, _abc.Awaitable[_billing_pb2.GetCostSummaryResponse]],
     ) -> _abc.Awaitable[_billing_pb2.GetCostSummaryResponse]:
         """Sums up an organisation's costs over a time. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListInferences(
+        self,
+        request: _billing_pb2.ListInferencesRequest,
+        context: _aio.ServicerContext[_billing_pb2.ListInferencesRequest, _abc.Awaitable[_billing_pb2.ListInferencesResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.ListInferencesResponse]:
+        """Lists what an organisation asked, newest first, one entry a request. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def GetInference(
+        self,
+        request: _billing_pb2.GetInferenceRequest,
+        context: _aio.ServicerContext[_billing_pb2.GetInferenceRequest, _abc.Awaitable[_billing_pb2.GetInferenceResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.GetInferenceResponse]:
+        """One request of an organisation. NOT_FOUND in the same words for an unknown and a foreign one. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListOrphans(
+        self,
+        request: _billing_pb2.ListOrphansRequest,
+        context: _aio.ServicerContext[_billing_pb2.ListOrphansRequest, _abc.Awaitable[_billing_pb2.ListOrphansResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.ListOrphansResponse]:
+        """Lists provider calls whose answer nobody is known to have got (the process that made them vanished), newest first.
+        Idempotent.
+        """
 
 def add_BillingServiceServicer_to_server(servicer: BillingServiceServicer, server: _aio.Server) -> None: ...

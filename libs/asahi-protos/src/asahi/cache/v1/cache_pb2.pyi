@@ -28,10 +28,16 @@ class LookupRequest(_message.Message):
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     MAX_AGE_FIELD_NUMBER: _builtins.int
+    FLIGHT_KEY_FIELD_NUMBER: _builtins.int
+    EDGE_ID_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that asks; entries of others are never found."""
     fingerprint: _builtins.bytes
     """SHA-256 over everything in the request that can change the answer, 32 bytes."""
+    flight_key: _builtins.bytes
+    """Identity of the request among those under way, 32 bytes; empty: no flight is wanted."""
+    edge_id: _builtins.str
+    """The `AttachRequest.Hello.edge_id` of the caller; needed with `flight_key`."""
     @_builtins.property
     def max_age(self) -> _duration_pb2.Duration:
         """Oldest answer that the caller accepts; absent: any that has not expired."""
@@ -42,10 +48,12 @@ class LookupRequest(_message.Message):
         organization_id: _builtins.str = ...,
         fingerprint: _builtins.bytes = ...,
         max_age: _duration_pb2.Duration | None = ...,
+        flight_key: _builtins.bytes = ...,
+        edge_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "max_age", b"max_age", "organization_id", b"organization_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "fingerprint", b"fingerprint", "flight_key", b"flight_key", "max_age", b"max_age", "organization_id", b"organization_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -58,20 +66,30 @@ class LookupResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HIT_FIELD_NUMBER: _builtins.int
+    LEAD_FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    FOLLOW_FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    lead_flight_id: _builtins.str
+    """A miss; the caller leads this new flight."""
+    follow_flight_id: _builtins.str
+    """A miss; an identical request is under way in this flight."""
     @_builtins.property
     def hit(self) -> Global___CacheHit:
-        """The entry; absent: a miss."""
+        """The entry."""
 
     def __init__(
         self,
         *,
         hit: Global___CacheHit | None = ...,
+        lead_flight_id: _builtins.str = ...,
+        follow_flight_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["hit", "lead_flight_id", "follow_flight_id"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___LookupResponse: _TypeAlias = LookupResponse  # noqa: Y015
 
@@ -83,21 +101,27 @@ class CacheHit(_message.Message):
 
     TIER_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
     tier: _builtins.int
     """The tier that it came from: 1 exact, 2 semantic, 3 intermediate result."""
     @_builtins.property
     def entry(self) -> Global___CacheEntry:
         """The entry."""
 
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long it may still be served from now."""
+
     def __init__(
         self,
         *,
         tier: _builtins.int = ...,
         entry: Global___CacheEntry | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "tier", b"tier", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -151,10 +175,13 @@ class StoreRequest(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    FLIGHT_ID_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that it belongs to."""
     fingerprint: _builtins.bytes
     """SHA-256 over everything in the request that can change the answer, 32 bytes."""
+    flight_id: _builtins.str
+    """The flight that brought it, which ends with this; empty: none."""
     @_builtins.property
     def entry(self) -> Global___CacheEntry:
         """The answer."""
@@ -170,10 +197,11 @@ class StoreRequest(_message.Message):
         fingerprint: _builtins.bytes = ...,
         entry: Global___CacheEntry | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        flight_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "fingerprint", b"fingerprint", "organization_id", b"organization_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "fingerprint", b"fingerprint", "flight_id", b"flight_id", "organization_id", b"organization_id", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,6 +210,252 @@ Global___StoreRequest: _TypeAlias = StoreRequest  # noqa: Y015
 @_typing.final
 class StoreResponse(_message.Message):
     """The answer is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TTL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long it will be served from now."""
+
+    def __init__(
+        self,
+        *,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreResponse: _TypeAlias = StoreResponse  # noqa: Y015
+
+@_typing.final
+class FollowFlightRequest(_message.Message):
+    """Asks to follow a flight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation; flights of others are never found."""
+    flight_id: _builtins.str
+    """The flight."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        flight_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flight_id", b"flight_id", "organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowFlightRequest: _TypeAlias = FollowFlightRequest  # noqa: Y015
+
+@_typing.final
+class FollowFlightResponse(_message.Message):
+    """What happens in a flight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELTA_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    FAILED_STATUS_FIELD_NUMBER: _builtins.int
+    failed_status: _builtins.bytes
+    """The error that ended the flight, a serialized google.rpc.Status; sent last."""
+    @_builtins.property
+    def delta(self) -> _chat_pb2.AnswerDelta:
+        """The next piece of the answer."""
+
+    @_builtins.property
+    def finished(self) -> Global___CacheEntry:
+        """The whole answer; sent last."""
+
+    def __init__(
+        self,
+        *,
+        delta: _chat_pb2.AnswerDelta | None = ...,
+        finished: Global___CacheEntry | None = ...,
+        failed_status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed_status", b"failed_status", "finished", b"finished"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed_status", b"failed_status", "finished", b"finished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delta", "finished", "failed_status"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___FollowFlightResponse: _TypeAlias = FollowFlightResponse  # noqa: Y015
+
+@_typing.final
+class AttachRequest(_message.Message):
+    """What an edge says over its standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Hello(_message.Message):
+        """Who attaches."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EDGE_ID_FIELD_NUMBER: _builtins.int
+        edge_id: _builtins.str
+        """Unique to the process."""
+        def __init__(
+            self,
+            *,
+            edge_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HELLO_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hello(self) -> Global___AttachRequest.Hello:
+        """Who attaches; sent once, first."""
+
+    @_builtins.property
+    def delta(self) -> Global___FlightDelta:
+        """The next piece of a flight that somebody follows."""
+
+    @_builtins.property
+    def end(self) -> Global___FlightEnd:
+        """A flight has ended."""
+
+    def __init__(
+        self,
+        *,
+        hello: Global___AttachRequest.Hello | None = ...,
+        delta: Global___FlightDelta | None = ...,
+        end: Global___FlightEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "delta", "end"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+
+@_typing.final
+class FlightDelta(_message.Message):
+    """A piece of a flight's answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    flight_id: _builtins.str
+    """The flight."""
+    @_builtins.property
+    def delta(self) -> _chat_pb2.AnswerDelta:
+        """The piece."""
+
+    def __init__(
+        self,
+        *,
+        flight_id: _builtins.str = ...,
+        delta: _chat_pb2.AnswerDelta | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "flight_id", b"flight_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlightDelta: _TypeAlias = FlightDelta  # noqa: Y015
+
+@_typing.final
+class FlightEnd(_message.Message):
+    """The end of a flight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    FAILED_STATUS_FIELD_NUMBER: _builtins.int
+    flight_id: _builtins.str
+    """The flight."""
+    failed_status: _builtins.bytes
+    """The error that ended it, a serialized google.rpc.Status."""
+    @_builtins.property
+    def finished(self) -> Global___CacheEntry:
+        """The whole answer."""
+
+    def __init__(
+        self,
+        *,
+        flight_id: _builtins.str = ...,
+        finished: Global___CacheEntry | None = ...,
+        failed_status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed_status", b"failed_status", "finished", b"finished", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_status", b"failed_status", "finished", b"finished", "flight_id", b"flight_id", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["finished", "failed_status"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___FlightEnd: _TypeAlias = FlightEnd  # noqa: Y015
+
+@_typing.final
+class AttachResponse(_message.Message):
+    """What an edge is told over its standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    INVALIDATION_FIELD_NUMBER: _builtins.int
+    WANTED_FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    UNWANTED_FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    wanted_flight_id: _builtins.str
+    """A flight that the edge leads is followed: its deltas are wanted, from the first on."""
+    unwanted_flight_id: _builtins.str
+    """Nobody follows the flight any longer."""
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Nothing happened, and the connection stands."""
+
+    @_builtins.property
+    def invalidation(self) -> Global___Invalidation:
+        """Entries that may be served no longer."""
+
+    def __init__(
+        self,
+        *,
+        heartbeat: Global___Heartbeat | None = ...,
+        invalidation: Global___Invalidation | None = ...,
+        wanted_flight_id: _builtins.str = ...,
+        unwanted_flight_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["heartbeat", "invalidation", "wanted_flight_id", "unwanted_flight_id"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___AttachResponse: _TypeAlias = AttachResponse  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """The connection stands."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -194,4 +468,132 @@ class StoreResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StoreResponse: _TypeAlias = StoreResponse  # noqa: Y015
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class Invalidation(_message.Message):
+    """Entries that may be served no longer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    fingerprint: _builtins.bytes
+    """The entry; empty: all of the organisation."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        fingerprint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invalidation: _TypeAlias = Invalidation  # noqa: Y015
+
+@_typing.final
+class InvalidateRequest(_message.Message):
+    """Asks to drop entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    GIVEN_BEFORE_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    request_id: _builtins.str
+    """Only the answer of this request; empty: not limited."""
+    @_builtins.property
+    def given_before(self) -> _timestamp_pb2.Timestamp:
+        """Only answers given before this moment; absent: not limited."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        given_before: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["given_before", b"given_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["given_before", b"given_before", "organization_id", b"organization_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidateRequest: _TypeAlias = InvalidateRequest  # noqa: Y015
+
+@_typing.final
+class InvalidateResponse(_message.Message):
+    """The entries are dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DROPPED_FIELD_NUMBER: _builtins.int
+    dropped: _builtins.int
+    """How many there were."""
+    def __init__(
+        self,
+        *,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidateResponse: _TypeAlias = InvalidateResponse  # noqa: Y015
+
+@_typing.final
+class GetStatsRequest(_message.Message):
+    """Asks how much is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsRequest: _TypeAlias = GetStatsRequest  # noqa: Y015
+
+@_typing.final
+class GetStatsResponse(_message.Message):
+    """How much is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    entries: _builtins.int
+    """Entries of the organisation."""
+    bytes: _builtins.int
+    """Bytes that they take."""
+    def __init__(
+        self,
+        *,
+        entries: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015

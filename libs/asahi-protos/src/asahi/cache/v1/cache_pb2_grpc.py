@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CacheServiceStub:
-    """Answers that were given before. Every entry belongs to one organisation.
+    """Answers that were given before, and requests under way ("flights"). Everything belongs to one organisation.
     """
 
     def __init__(self, channel):
@@ -45,21 +45,75 @@ class CacheServiceStub:
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.StoreRequest.SerializeToString,
                 response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.StoreResponse.FromString,
                 _registered_method=True)
+        self.FollowFlight = channel.unary_stream(
+                '/asahi.cache.v1.CacheService/FollowFlight',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.FollowFlightRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.FollowFlightResponse.FromString,
+                _registered_method=True)
+        self.Attach = channel.stream_stream(
+                '/asahi.cache.v1.CacheService/Attach',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.AttachRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.AttachResponse.FromString,
+                _registered_method=True)
+        self.Invalidate = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/Invalidate',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+                _registered_method=True)
+        self.GetStats = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/GetStats',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
-    """Answers that were given before. Every entry belongs to one organisation.
+    """Answers that were given before, and requests under way ("flights"). Everything belongs to one organisation.
     """
 
     def Lookup(self, request, context):
-        """Looks for an answer over all tiers. A miss is an answer, not an error. Idempotent.
+        """Looks for an answer over all tiers. A miss is an answer, not an error. With `flight_key`, a miss also says whether
+        an identical request is under way at another edge: the first to ask leads a new flight, the others may follow it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Store(self, request, context):
-        """Keeps a complete answer. Truncated or filtered answers are refused (INVALID_ARGUMENT). Idempotent.
+        """Keeps a complete answer, and ends the flight that brought it. Truncated or filtered answers are refused
+        (INVALID_ARGUMENT). Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FollowFlight(self, request, context):
+        """Follows a flight that another edge leads: all deltas from its start, then `finished` or `failed_status`. ABORTED
+        (`upstream_interrupted`) when the leading edge vanishes; NOT_FOUND when the flight has ended already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attach(self, request_iterator, context):
+        """An edge's standing connection: flights that it leads live as long as it does. The service sends a heartbeat at
+        least every 250 ms, tells of entries that may be served no longer, and asks for the deltas of flights that other
+        edges follow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Invalidate(self, request, context):
+        """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
+        edge is told before this answers. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStats(self, request, context):
+        """Says how much is kept. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +132,26 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.StoreRequest.FromString,
                     response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.StoreResponse.SerializeToString,
             ),
+            'FollowFlight': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowFlight,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.FollowFlightRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.FollowFlightResponse.SerializeToString,
+            ),
+            'Attach': grpc.stream_stream_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.AttachRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.AttachResponse.SerializeToString,
+            ),
+            'Invalidate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Invalidate,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'GetStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStats,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'asahi.cache.v1.CacheService', rpc_method_handlers)
@@ -87,7 +161,7 @@ def add_CacheServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CacheService:
-    """Answers that were given before. Every entry belongs to one organisation.
+    """Answers that were given before, and requests under way ("flights"). Everything belongs to one organisation.
     """
 
     @staticmethod
@@ -134,6 +208,114 @@ class CacheService:
             '/asahi.cache.v1.CacheService/Store',
             asahi_dot_cache_dot_v1_dot_cache__pb2.StoreRequest.SerializeToString,
             asahi_dot_cache_dot_v1_dot_cache__pb2.StoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowFlight(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/FollowFlight',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.FollowFlightRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.FollowFlightResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attach(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/asahi.cache.v1.CacheService/Attach',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.AttachRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.AttachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invalidate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/Invalidate',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/GetStats',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,16 +13,35 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CacheServiceStub:
-    """Answers that were given before. Every entry belongs to one organisation."""
+    """Answers that were given before, and requests under way ("flights"). Everything belongs to one organisation."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lookup: _aio.UnaryUnaryMultiCallable[_cache_pb2.LookupRequest, _cache_pb2.LookupResponse]
-    """Looks for an answer over all tiers. A miss is an answer, not an error. Idempotent."""
+    """Looks for an answer over all tiers. A miss is an answer, not an error. With `flight_key`, a miss also says whether
+    an identical request is under way at another edge: the first to ask leads a new flight, the others may follow it.
+    """
     Store: _aio.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]
-    """Keeps a complete answer. Truncated or filtered answers are refused (INVALID_ARGUMENT). Idempotent."""
+    """Keeps a complete answer, and ends the flight that brought it. Truncated or filtered answers are refused
+    (INVALID_ARGUMENT). Idempotent.
+    """
+    FollowFlight: _aio.UnaryStreamMultiCallable[_cache_pb2.FollowFlightRequest, _cache_pb2.FollowFlightResponse]
+    """Follows a flight that another edge leads: all deltas from its start, then `finished` or `failed_status`. ABORTED
+    (`upstream_interrupted`) when the leading edge vanishes; NOT_FOUND when the flight has ended already.
+    """
+    Attach: _aio.StreamStreamMultiCallable[_cache_pb2.AttachRequest, _cache_pb2.AttachResponse]
+    """An edge's standing connection: flights that it leads live as long as it does. The service sends a heartbeat at
+    least every 250 ms, tells of entries that may be served no longer, and asks for the deltas of flights that other
+    edges follow.
+    """
+    Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
+    """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
+    edge is told before this answers. Idempotent.
+    """
+    GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
+    """Says how much is kept. Idempotent."""
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Answers that were given before. Every entry belongs to one organisation."""
+    """Answers that were given before, and requests under way ("flights"). Everything belongs to one organisation."""
 
     @_abc_1.abstractmethod
     def Lookup(
@@ -30,7 +49,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.LookupRequest,
         context: _aio.ServicerContext[_cache_pb2.LookupRequest, _abc.Awaitable[_cache_pb2.LookupResponse]],
     ) -> _abc.Awaitable[_cache_pb2.LookupResponse]:
-        """Looks for an answer over all tiers. A miss is an answer, not an error. Idempotent."""
+        """Looks for an answer over all tiers. A miss is an answer, not an error. With `flight_key`, a miss also says whether
+        an identical request is under way at another edge: the first to ask leads a new flight, the others may follow it.
+        """
 
     @_abc_1.abstractmethod
     def Store(
@@ -38,6 +59,47 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.StoreRequest,
         context: _aio.ServicerContext[_cache_pb2.StoreRequest, _abc.Awaitable[_cache_pb2.StoreResponse]],
     ) -> _abc.Awaitable[_cache_pb2.StoreResponse]:
-        """Keeps a complete answer. Truncated or filtered answers are refused (INVALID_ARGUMENT). Idempotent."""
+        """Keeps a complete answer, and ends the flight that brought it. Truncated or filtered answers are refused
+        (INVALID_ARGUMENT). Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def FollowFlight(
+        self,
+        request: _cache_pb2.FollowFlightRequest,
+        context: _aio.ServicerContext[_cache_pb2.FollowFlightRequest, _abc.AsyncIterator[_cache_pb2.FollowFlightResponse]],
+    ) -> _abc.AsyncIterator[_cache_pb2.FollowFlightResponse]:
+        """Follows a flight that another edge leads: all deltas from its start, then `finished` or `failed_status`. ABORTED
+        (`upstream_interrupted`) when the leading edge vanishes; NOT_FOUND when the flight has ended already.
+        """
+
+    @_abc_1.abstractmethod
+    def Attach(
+        self,
+        request_iterator: _abc.AsyncIterator[_cache_pb2.AttachRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_cache_pb2.AttachRequest], _abc.AsyncIterator[_cache_pb2.AttachResponse]],
+    ) -> _abc.AsyncIterator[_cache_pb2.AttachResponse]:
+        """An edge's standing connection: flights that it leads live as long as it does. The service sends a heartbeat at
+        least every 250 ms, tells of entries that may be served no longer, and asks for the deltas of flights that other
+        edges follow.
+        """
+
+    @_abc_1.abstractmethod
+    def Invalidate(
+        self,
+        request: _cache_pb2.InvalidateRequest,
+        context: _aio.ServicerContext[_cache_pb2.InvalidateRequest, _abc.Awaitable[_cache_pb2.InvalidateResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.InvalidateResponse]:
+        """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
+        edge is told before this answers. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStats(
+        self,
+        request: _cache_pb2.GetStatsRequest,
+        context: _aio.ServicerContext[_cache_pb2.GetStatsRequest, _abc.Awaitable[_cache_pb2.GetStatsResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.GetStatsResponse]:
+        """Says how much is kept. Idempotent."""
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _aio.Server) -> None: ...

@@ -24,53 +24,70 @@ _sym_db = _symbol_database.Default()
 
 from asahi.type.v1 import chat_pb2 as asahi_dot_type_dot_v1_dot_chat__pb2
 from asahi.type.v1 import routing_pb2 as asahi_dot_type_dot_v1_dot_routing__pb2
+from asahi.type.v1 import usage_pb2 as asahi_dot_type_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61sahi/router/v1/router.proto\x12\x0f\x61sahi.router.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1b\x61sahi/type/v1/routing.proto\"\xb1\x01\n\x04Task\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12%\n\x06prompt\x18\x03 \x01(\x0b\x32\x15.asahi.type.v1.Prompt\x12\'\n\x07routing\x18\x04 \x01(\x0b\x32\x16.asahi.type.v1.Routing\x12,\n\x06policy\x18\x05 \x01(\x0b\x32\x1c.asahi.type.v1.RoutingPolicy\"4\n\rDecideRequest\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.asahi.router.v1.Task\"=\n\x0e\x44\x65\x63ideResponse\x12+\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.asahi.router.v1.Decision\"\xe4\x01\n\x08\x44\x65\x63ision\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1b\n\x13\x65xpected_cost_nanos\x18\x04 \x01(\x03\x12\x1b\n\x0emax_cost_nanos\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0freference_model\x18\x06 \x01(\t\x12\x11\n\ttask_type\x18\x07 \x01(\t\x12.\n\ncandidates\x18\x08 \x03(\x0b\x32\x1a.asahi.router.v1.CandidateB\x11\n\x0f_max_cost_nanos\"\xb6\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12 \n\x13\x65xpected_cost_nanos\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x03\x12\x10\n\x08total_ms\x18\x06 \x01(\x03\x12\x13\n\x0b\x65xcluded_by\x18\x07 \x01(\tB\x16\n\x14_expected_cost_nanos\"{\n\x0f\x43ompleteRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.asahi.router.v1.CompleteStartH\x00\x12,\n\x08go_ahead\x18\x02 \x01(\x0b\x32\x18.asahi.router.v1.GoAheadH\x00\x42\t\n\x07message\"_\n\rCompleteStart\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.asahi.router.v1.Task\x12\x18\n\x10\x63onfirm_attempts\x18\x02 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x03 \x01(\x08\"\x1a\n\x07GoAhead\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\"\xa8\x01\n\x10\x43ompleteResponse\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.asahi.router.v1.DecisionH\x00\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x18.asahi.router.v1.AttemptH\x00\x12/\n\tcompleted\x18\x03 \x01(\x0b\x32\x1a.asahi.router.v1.CompletedH\x00\x42\x07\n\x05\x65vent\"k\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x1b\n\x0emax_cost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_max_cost_nanos\"h\n\x0e\x41ttemptOutcome\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07outcome\x18\x04 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x01\"e\n\tCompleted\x12%\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x15.asahi.type.v1.Answer\x12\x31\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1f.asahi.router.v1.AttemptOutcome\"\x13\n\x11ListModelsRequest\"T\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.asahi.router.v1.Model\x12\x16\n\x0e\x62\x61seline_model\x18\x02 \x01(\t\"\x96\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06vendor\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_window\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12\x42\n\x0fquality_by_task\x18\x07 \x03(\x0b\x32).asahi.router.v1.Model.QualityByTaskEntry\x12\x16\n\x0equality_source\x18\x08 \x01(\t\x12$\n\x17input_nanos_per_million\x18\t \x01(\x03H\x00\x88\x01\x01\x12%\n\x18output_nanos_per_million\x18\n \x01(\x03H\x01\x88\x01\x01\x1a\x34\n\x12QualityByTaskEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x1a\n\x18_input_nanos_per_millionB\x1b\n\x19_output_nanos_per_million2\x90\x02\n\rRouterService\x12N\n\x06\x44\x65\x63ide\x12\x1e.asahi.router.v1.DecideRequest\x1a\x1f.asahi.router.v1.DecideResponse\"\x03\x90\x02\x01\x12S\n\x08\x43omplete\x12 .asahi.router.v1.CompleteRequest\x1a!.asahi.router.v1.CompleteResponse(\x01\x30\x01\x12Z\n\nListModels\x12\".asahi.router.v1.ListModelsRequest\x1a#.asahi.router.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61sahi/router/v1/router.proto\x12\x0f\x61sahi.router.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1b\x61sahi/type/v1/routing.proto\x1a\x19\x61sahi/type/v1/usage.proto\"\xd8\x01\n\x04Task\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12%\n\x06prompt\x18\x03 \x01(\x0b\x32\x15.asahi.type.v1.Prompt\x12\'\n\x07routing\x18\x04 \x01(\x0b\x32\x16.asahi.type.v1.Routing\x12,\n\x06policy\x18\x05 \x01(\x0b\x32\x1c.asahi.type.v1.RoutingPolicy\x12%\n\x05payer\x18\x06 \x01(\x0b\x32\x16.asahi.router.v1.Payer\"\xbb\x01\n\x05Payer\x12\x12\n\napi_key_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12.\n\x04tags\x18\x04 \x03(\x0b\x32 .asahi.router.v1.Payer.TagsEntry\x12\x1f\n\x03\x61pi\x18\x05 \x01(\x0e\x32\x12.asahi.type.v1.Api\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"4\n\rDecideRequest\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.asahi.router.v1.Task\"=\n\x0e\x44\x65\x63ideResponse\x12+\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.asahi.router.v1.Decision\"\xe4\x01\n\x08\x44\x65\x63ision\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1b\n\x13\x65xpected_cost_nanos\x18\x04 \x01(\x03\x12\x1b\n\x0emax_cost_nanos\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0freference_model\x18\x06 \x01(\t\x12\x11\n\ttask_type\x18\x07 \x01(\t\x12.\n\ncandidates\x18\x08 \x03(\x0b\x32\x1a.asahi.router.v1.CandidateB\x11\n\x0f_max_cost_nanos\"\xb6\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12 \n\x13\x65xpected_cost_nanos\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x03\x12\x10\n\x08total_ms\x18\x06 \x01(\x03\x12\x13\n\x0b\x65xcluded_by\x18\x07 \x01(\tB\x16\n\x14_expected_cost_nanos\"\xa6\x01\n\x0f\x43ompleteRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.asahi.router.v1.CompleteStartH\x00\x12,\n\x08go_ahead\x18\x02 \x01(\x0b\x32\x18.asahi.router.v1.GoAheadH\x00\x12)\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x17.asahi.router.v1.CancelH\x00\x42\t\n\x07message\"o\n\rCompleteStart\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.asahi.router.v1.Task\x12\x18\n\x10\x63onfirm_attempts\x18\x02 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x03 \x01(\x08\x12\x0e\n\x06stream\x18\x04 \x01(\x08\"\x1a\n\x07GoAhead\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\"\x08\n\x06\x43\x61ncel\"\x90\x02\n\x10\x43ompleteResponse\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x19.asahi.router.v1.DecisionH\x00\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x18.asahi.router.v1.AttemptH\x00\x12\x39\n\x0e\x61ttempt_failed\x18\x03 \x01(\x0b\x32\x1f.asahi.router.v1.AttemptOutcomeH\x00\x12+\n\x05\x64\x65lta\x18\x04 \x01(\x0b\x32\x1a.asahi.type.v1.AnswerDeltaH\x00\x12/\n\tcompleted\x18\x05 \x01(\x0b\x32\x1a.asahi.router.v1.CompletedH\x00\x42\x07\n\x05\x65vent\"\x8b\x01\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x1b\n\x0emax_cost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x16\x65stimated_input_tokens\x18\x05 \x01(\x03\x42\x11\n\x0f_max_cost_nanos\"\xbd\x01\n\x0e\x41ttemptOutcome\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07outcome\x18\x04 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x01\x12\x1b\n\x0e\x66irst_token_ms\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12#\n\x05usage\x18\x07 \x01(\x0b\x32\x14.asahi.type.v1.UsageB\x11\n\x0f_first_token_ms\"d\n\tCompleted\x12%\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x15.asahi.type.v1.Answer\x12\x30\n\x07outcome\x18\x02 \x01(\x0b\x32\x1f.asahi.router.v1.AttemptOutcome\"\x13\n\x11ListModelsRequest\"T\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.asahi.router.v1.Model\x12\x16\n\x0e\x62\x61seline_model\x18\x02 \x01(\t\"\xdb\x04\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06vendor\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_window\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12\x42\n\x0fquality_by_task\x18\x07 \x03(\x0b\x32).asahi.router.v1.Model.QualityByTaskEntry\x12\x16\n\x0equality_source\x18\x08 \x01(\t\x12$\n\x17input_nanos_per_million\x18\t \x01(\x03H\x00\x88\x01\x01\x12%\n\x18output_nanos_per_million\x18\n \x01(\x03H\x01\x88\x01\x01\x12)\n\x1c\x63\x61\x63he_read_nanos_per_million\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x0f\n\x07\x61liases\x18\x0c \x03(\t\x12\x16\n\x0e\x66irst_token_ms\x18\r \x01(\x01\x12 \n\x18output_tokens_per_second\x18\x0e \x01(\x01\x12,\n\x06health\x18\x0f \x01(\x0e\x32\x1c.asahi.router.v1.ModelHealth\x1a\x34\n\x12QualityByTaskEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x1a\n\x18_input_nanos_per_millionB\x1b\n\x19_output_nanos_per_millionB\x1f\n\x1d_cache_read_nanos_per_million\"\xda\x01\n\x14RecordOutcomeRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x11\n\ttask_type\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x12\n\x05score\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x63orrect_cache_hit\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x0f\n\x07\x63omment\x18\x08 \x01(\tB\x08\n\x06_scoreB\x14\n\x12_correct_cache_hit\"\x17\n\x15RecordOutcomeResponse*e\n\x0bModelHealth\x12\x1c\n\x18MODEL_HEALTH_UNSPECIFIED\x10\x00\x12\x1a\n\x16MODEL_HEALTH_AVAILABLE\x10\x01\x12\x1c\n\x18MODEL_HEALTH_UNAVAILABLE\x10\x02\x32\xf5\x02\n\rRouterService\x12N\n\x06\x44\x65\x63ide\x12\x1e.asahi.router.v1.DecideRequest\x1a\x1f.asahi.router.v1.DecideResponse\"\x03\x90\x02\x01\x12S\n\x08\x43omplete\x12 .asahi.router.v1.CompleteRequest\x1a!.asahi.router.v1.CompleteResponse(\x01\x30\x01\x12Z\n\nListModels\x12\".asahi.router.v1.ListModelsRequest\x1a#.asahi.router.v1.ListModelsResponse\"\x03\x90\x02\x01\x12\x63\n\rRecordOutcome\x12%.asahi.router.v1.RecordOutcomeRequest\x1a&.asahi.router.v1.RecordOutcomeResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'asahi.router.v1.router_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PAYER_TAGSENTRY']._loaded_options = None
+  _globals['_PAYER_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL_QUALITYBYTASKENTRY']._loaded_options = None
   _globals['_MODEL_QUALITYBYTASKENTRY']._serialized_options = b'8\001'
   _globals['_ROUTERSERVICE'].methods_by_name['Decide']._loaded_options = None
   _globals['_ROUTERSERVICE'].methods_by_name['Decide']._serialized_options = b'\220\002\001'
   _globals['_ROUTERSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_ROUTERSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
-  _globals['_TASK']._serialized_start=105
-  _globals['_TASK']._serialized_end=282
-  _globals['_DECIDEREQUEST']._serialized_start=284
-  _globals['_DECIDEREQUEST']._serialized_end=336
-  _globals['_DECIDERESPONSE']._serialized_start=338
-  _globals['_DECIDERESPONSE']._serialized_end=399
-  _globals['_DECISION']._serialized_start=402
-  _globals['_DECISION']._serialized_end=630
-  _globals['_CANDIDATE']._serialized_start=633
-  _globals['_CANDIDATE']._serialized_end=815
-  _globals['_COMPLETEREQUEST']._serialized_start=817
-  _globals['_COMPLETEREQUEST']._serialized_end=940
-  _globals['_COMPLETESTART']._serialized_start=942
-  _globals['_COMPLETESTART']._serialized_end=1037
-  _globals['_GOAHEAD']._serialized_start=1039
-  _globals['_GOAHEAD']._serialized_end=1065
-  _globals['_COMPLETERESPONSE']._serialized_start=1068
-  _globals['_COMPLETERESPONSE']._serialized_end=1236
-  _globals['_ATTEMPT']._serialized_start=1238
-  _globals['_ATTEMPT']._serialized_end=1345
-  _globals['_ATTEMPTOUTCOME']._serialized_start=1347
-  _globals['_ATTEMPTOUTCOME']._serialized_end=1451
-  _globals['_COMPLETED']._serialized_start=1453
-  _globals['_COMPLETED']._serialized_end=1554
-  _globals['_LISTMODELSREQUEST']._serialized_start=1556
-  _globals['_LISTMODELSREQUEST']._serialized_end=1575
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1577
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1661
-  _globals['_MODEL']._serialized_start=1664
-  _globals['_MODEL']._serialized_end=2070
-  _globals['_MODEL_QUALITYBYTASKENTRY']._serialized_start=1961
-  _globals['_MODEL_QUALITYBYTASKENTRY']._serialized_end=2013
-  _globals['_ROUTERSERVICE']._serialized_start=2073
-  _globals['_ROUTERSERVICE']._serialized_end=2345
+  _globals['_ROUTERSERVICE'].methods_by_name['RecordOutcome']._loaded_options = None
+  _globals['_ROUTERSERVICE'].methods_by_name['RecordOutcome']._serialized_options = b'\220\002\002'
+  _globals['_MODELHEALTH']._serialized_start=3063
+  _globals['_MODELHEALTH']._serialized_end=3164
+  _globals['_TASK']._serialized_start=132
+  _globals['_TASK']._serialized_end=348
+  _globals['_PAYER']._serialized_start=351
+  _globals['_PAYER']._serialized_end=538
+  _globals['_PAYER_TAGSENTRY']._serialized_start=495
+  _globals['_PAYER_TAGSENTRY']._serialized_end=538
+  _globals['_DECIDEREQUEST']._serialized_start=540
+  _globals['_DECIDEREQUEST']._serialized_end=592
+  _globals['_DECIDERESPONSE']._serialized_start=594
+  _globals['_DECIDERESPONSE']._serialized_end=655
+  _globals['_DECISION']._serialized_start=658
+  _globals['_DECISION']._serialized_end=886
+  _globals['_CANDIDATE']._serialized_start=889
+  _globals['_CANDIDATE']._serialized_end=1071
+  _globals['_COMPLETEREQUEST']._serialized_start=1074
+  _globals['_COMPLETEREQUEST']._serialized_end=1240
+  _globals['_COMPLETESTART']._serialized_start=1242
+  _globals['_COMPLETESTART']._serialized_end=1353
+  _globals['_GOAHEAD']._serialized_start=1355
+  _globals['_GOAHEAD']._serialized_end=1381
+  _globals['_CANCEL']._serialized_start=1383
+  _globals['_CANCEL']._serialized_end=1391
+  _globals['_COMPLETERESPONSE']._serialized_start=1394
+  _globals['_COMPLETERESPONSE']._serialized_end=1666
+  _globals['_ATTEMPT']._serialized_start=1669
+  _globals['_ATTEMPT']._serialized_end=1808
+  _globals['_ATTEMPTOUTCOME']._serialized_start=1811
+  _globals['_ATTEMPTOUTCOME']._serialized_end=2000
+  _globals['_COMPLETED']._serialized_start=2002
+  _globals['_COMPLETED']._serialized_end=2102
+  _globals['_LISTMODELSREQUEST']._serialized_start=2104
+  _globals['_LISTMODELSREQUEST']._serialized_end=2123
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2125
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2209
+  _globals['_MODEL']._serialized_start=2212
+  _globals['_MODEL']._serialized_end=2815
+  _globals['_MODEL_QUALITYBYTASKENTRY']._serialized_start=2673
+  _globals['_MODEL_QUALITYBYTASKENTRY']._serialized_end=2725
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_start=2818
+  _globals['_RECORDOUTCOMEREQUEST']._serialized_end=3036
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_start=3038
+  _globals['_RECORDOUTCOMERESPONSE']._serialized_end=3061
+  _globals['_ROUTERSERVICE']._serialized_start=3167
+  _globals['_ROUTERSERVICE']._serialized_end=3540
 # @@protoc_insertion_point(module_scope)

@@ -5,10 +5,12 @@ isort:skip_file
 
 from asahi.type.v1 import chat_pb2 as _chat_pb2
 from asahi.type.v1 import routing_pb2 as _routing_pb2
+from asahi.type.v1 import usage_pb2 as _usage_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ModelHealth:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelHealthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelHealth.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_HEALTH_UNSPECIFIED: _ModelHealth.ValueType  # 0
+    """No configured provider serves it."""
+    MODEL_HEALTH_AVAILABLE: _ModelHealth.ValueType  # 1
+    """It is called."""
+    MODEL_HEALTH_UNAVAILABLE: _ModelHealth.ValueType  # 2
+    """It is left alone after failures, but for a probe now and then."""
+
+class ModelHealth(_ModelHealth, metaclass=_ModelHealthEnumTypeWrapper):
+    """Whether a model is being called."""
+
+MODEL_HEALTH_UNSPECIFIED: ModelHealth.ValueType  # 0
+"""No configured provider serves it."""
+MODEL_HEALTH_AVAILABLE: ModelHealth.ValueType  # 1
+"""It is called."""
+MODEL_HEALTH_UNAVAILABLE: ModelHealth.ValueType  # 2
+"""It is left alone after failures, but for a probe now and then."""
+Global___ModelHealth: _TypeAlias = ModelHealth  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
@@ -31,6 +57,7 @@ class Task(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that asks."""
     request_id: _builtins.str
@@ -47,6 +74,10 @@ class Task(_message.Message):
     def policy(self) -> _routing_pb2.RoutingPolicy:
         """What the organisation and the key permit."""
 
+    @_builtins.property
+    def payer(self) -> Global___Payer:
+        """Whom a call is billed to if the caller vanishes."""
+
     def __init__(
         self,
         *,
@@ -55,14 +86,75 @@ class Task(_message.Message):
         prompt: _chat_pb2.Prompt | None = ...,
         routing: _routing_pb2.Routing | None = ...,
         policy: _routing_pb2.RoutingPolicy | None = ...,
+        payer: Global___Payer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "prompt", b"prompt", "routing", b"routing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer", "policy", b"policy", "prompt", b"prompt", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "policy", b"policy", "prompt", b"prompt", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "payer", b"payer", "policy", b"policy", "prompt", b"prompt", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class Payer(_message.Message):
+    """What a usage record says about who asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    API_KEY_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    API_FIELD_NUMBER: _builtins.int
+    api_key_id: _builtins.str
+    """The key that asked."""
+    user_id: _builtins.str
+    """End user; empty: unknown."""
+    task_id: _builtins.str
+    """Caller's own label; empty: none."""
+    api: _chat_pb2.Api.ValueType
+    """The API that was called."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Caller's tags for cost attribution."""
+
+    def __init__(
+        self,
+        *,
+        api_key_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        api: _chat_pb2.Api.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "api_key_id", b"api_key_id", "tags", b"tags", "task_id", b"task_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Payer: _TypeAlias = Payer  # noqa: Y015
 
 @_typing.final
 class DecideRequest(_message.Message):
@@ -222,6 +314,7 @@ class CompleteRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     GO_AHEAD_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___CompleteStart:
         """Begins; sent once, first."""
@@ -230,17 +323,22 @@ class CompleteRequest(_message.Message):
     def go_ahead(self) -> Global___GoAhead:
         """Lets an announced attempt begin."""
 
+    @_builtins.property
+    def cancel(self) -> Global___Cancel:
+        """Gives the completion up: the provider call under way is ended at once."""
+
     def __init__(
         self,
         *,
         start: Global___CompleteStart | None = ...,
         go_ahead: Global___GoAhead | None = ...,
+        cancel: Global___Cancel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["go_ahead", b"go_ahead", "message", b"message", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "go_ahead", b"go_ahead", "message", b"message", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["go_ahead", b"go_ahead", "message", b"message", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "go_ahead", b"go_ahead", "message", b"message", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "go_ahead"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "go_ahead", "cancel"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -255,10 +353,13 @@ class CompleteStart(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     CONFIRM_ATTEMPTS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     confirm_attempts: _builtins.bool
     """Whether each attempt waits for its `go_ahead`."""
     explain: _builtins.bool
     """Whether `decision` lists every candidate."""
+    stream: _builtins.bool
+    """Whether the answer is wanted in deltas, as the provider gives it."""
     @_builtins.property
     def task(self) -> Global___Task:
         """The task."""
@@ -269,10 +370,11 @@ class CompleteStart(_message.Message):
         task: Global___Task | None = ...,
         confirm_attempts: _builtins.bool = ...,
         explain: _builtins.bool = ...,
+        stream: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_attempts", b"confirm_attempts", "explain", b"explain", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_attempts", b"confirm_attempts", "explain", b"explain", "stream", b"stream", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +403,23 @@ class GoAhead(_message.Message):
 Global___GoAhead: _TypeAlias = GoAhead  # noqa: Y015
 
 @_typing.final
+class Cancel(_message.Message):
+    """Gives a completion up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
+
+@_typing.final
 class CompleteResponse(_message.Message):
     """An event of a completion."""
 
@@ -308,6 +427,8 @@ class CompleteResponse(_message.Message):
 
     DECISION_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FAILED_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decision(self) -> Global___Decision:
@@ -318,6 +439,14 @@ class CompleteResponse(_message.Message):
         """A provider call is about to be made."""
 
     @_builtins.property
+    def attempt_failed(self) -> Global___AttemptOutcome:
+        """A provider call failed or was given up."""
+
+    @_builtins.property
+    def delta(self) -> _chat_pb2.AnswerDelta:
+        """The next piece of the answer."""
+
+    @_builtins.property
     def completed(self) -> Global___Completed:
         """The answer; sent once, last."""
 
@@ -326,13 +455,15 @@ class CompleteResponse(_message.Message):
         *,
         decision: Global___Decision | None = ...,
         attempt: Global___Attempt | None = ...,
+        attempt_failed: Global___AttemptOutcome | None = ...,
+        delta: _chat_pb2.AnswerDelta | None = ...,
         completed: Global___Completed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "completed", b"completed", "decision", b"decision", "event", b"event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_failed", b"attempt_failed", "completed", b"completed", "decision", b"decision", "delta", b"delta", "event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "completed", b"completed", "decision", b"decision", "event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempt_failed", b"attempt_failed", "completed", b"completed", "decision", b"decision", "delta", b"delta", "event", b"event"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["decision", "attempt", "completed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["decision", "attempt", "attempt_failed", "delta", "completed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -348,6 +479,7 @@ class Attempt(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number within the request, from 1. (organisation, request, attempt) names a provider call everywhere."""
     model: _builtins.str
@@ -356,6 +488,8 @@ class Attempt(_message.Message):
     """Id of the provider."""
     max_cost_nanos: _builtins.int
     """Upper bound of its cost in nano-dollars; absent: the answer's length has no bound."""
+    estimated_input_tokens: _builtins.int
+    """Input tokens that the call is expected to be billed, by the length of its prompt."""
     def __init__(
         self,
         *,
@@ -363,10 +497,11 @@ class Attempt(_message.Message):
         model: _builtins.str = ...,
         provider: _builtins.str = ...,
         max_cost_nanos: _builtins.int | None = ...,
+        estimated_input_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "max_cost_nanos", b"max_cost_nanos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "attempt", b"attempt", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "attempt", b"attempt", "estimated_input_tokens", b"estimated_input_tokens", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_nanos: _TypeAlias = _typing.Literal["max_cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__max_cost_nanos: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos"]  # noqa: Y015
@@ -385,6 +520,8 @@ class AttemptOutcome(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number within the request, from 1."""
     model: _builtins.str
@@ -392,9 +529,15 @@ class AttemptOutcome(_message.Message):
     provider: _builtins.str
     """Id of the provider."""
     outcome: _builtins.str
-    """`answered`, or the code of the error that ended it."""
+    """`answered`, `cancelled`, or the code of the error that ended it."""
     duration_ms: _builtins.float
     """Milliseconds from the call's start to its end."""
+    first_token_ms: _builtins.float
+    """Milliseconds from the call's start to the first piece of its answer; absent: there was none."""
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage:
+        """What the provider will bill for the call; absent: nothing. A call that answered: as in `Completed.answer`."""
+
     def __init__(
         self,
         *,
@@ -403,40 +546,44 @@ class AttemptOutcome(_message.Message):
         provider: _builtins.str = ...,
         outcome: _builtins.str = ...,
         duration_ms: _builtins.float = ...,
+        first_token_ms: _builtins.float | None = ...,
+        usage: _usage_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "first_token_ms", b"first_token_ms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "duration_ms", b"duration_ms", "model", b"model", "outcome", b"outcome", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "attempt", b"attempt", "duration_ms", b"duration_ms", "first_token_ms", b"first_token_ms", "model", b"model", "outcome", b"outcome", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
+    _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_token_ms) -> _WhichOneofReturnType__first_token_ms | None: ...
 
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final
 class Completed(_message.Message):
-    """The answer and how it came about."""
+    """The answer and the call that gave it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ANSWER_FIELD_NUMBER: _builtins.int
-    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def answer(self) -> _chat_pb2.Answer:
-        """The answer."""
+        """The whole answer, also where it was sent in deltas."""
 
     @_builtins.property
-    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptOutcome]:
-        """Every provider call in order; the last one answered."""
+    def outcome(self) -> Global___AttemptOutcome:
+        """The call that gave it."""
 
     def __init__(
         self,
         *,
         answer: _chat_pb2.Answer | None = ...,
-        attempts: _abc.Iterable[Global___AttemptOutcome] | None = ...,
+        outcome: Global___AttemptOutcome | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempts", b"attempts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -523,6 +670,11 @@ class Model(_message.Message):
     QUALITY_SOURCE_FIELD_NUMBER: _builtins.int
     INPUT_NANOS_PER_MILLION_FIELD_NUMBER: _builtins.int
     OUTPUT_NANOS_PER_MILLION_FIELD_NUMBER: _builtins.int
+    CACHE_READ_NANOS_PER_MILLION_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Catalog id."""
     provider: _builtins.str
@@ -539,6 +691,14 @@ class Model(_message.Message):
     """Price of a million uncached input tokens in nano-dollars; absent: no known price."""
     output_nanos_per_million: _builtins.int
     """Price of a million output tokens in nano-dollars; absent: no known price."""
+    cache_read_nanos_per_million: _builtins.int
+    """Price of a million input tokens read from the provider's prompt cache in nano-dollars; absent: no known price."""
+    first_token_ms: _builtins.float
+    """Milliseconds to the first token: measured here lately, else the catalog's figure."""
+    output_tokens_per_second: _builtins.float
+    """Output tokens a second: measured here lately, else the catalog's figure."""
+    health: Global___ModelHealth.ValueType
+    """Whether the provider is being called, or left alone after failures."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it can do: `tools`, `images`, `json_schema`, `reasoning`."""
@@ -546,6 +706,10 @@ class Model(_message.Message):
     @_builtins.property
     def quality_by_task(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Expected quality by kind of work, 0 to 5."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names that callers may use."""
 
     def __init__(
         self,
@@ -560,18 +724,101 @@ class Model(_message.Message):
         quality_source: _builtins.str = ...,
         input_nanos_per_million: _builtins.int | None = ...,
         output_nanos_per_million: _builtins.int | None = ...,
+        cache_read_nanos_per_million: _builtins.int | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        first_token_ms: _builtins.float = ...,
+        output_tokens_per_second: _builtins.float = ...,
+        health: Global___ModelHealth.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_nanos_per_million", b"_input_nanos_per_million", "_output_nanos_per_million", b"_output_nanos_per_million", "input_nanos_per_million", b"input_nanos_per_million", "output_nanos_per_million", b"output_nanos_per_million"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nanos_per_million", b"_cache_read_nanos_per_million", "_input_nanos_per_million", b"_input_nanos_per_million", "_output_nanos_per_million", b"_output_nanos_per_million", "cache_read_nanos_per_million", b"cache_read_nanos_per_million", "input_nanos_per_million", b"input_nanos_per_million", "output_nanos_per_million", b"output_nanos_per_million"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_nanos_per_million", b"_input_nanos_per_million", "_output_nanos_per_million", b"_output_nanos_per_million", "capabilities", b"capabilities", "context_window", b"context_window", "id", b"id", "input_nanos_per_million", b"input_nanos_per_million", "max_output_tokens", b"max_output_tokens", "output_nanos_per_million", b"output_nanos_per_million", "provider", b"provider", "quality_by_task", b"quality_by_task", "quality_source", b"quality_source", "vendor", b"vendor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nanos_per_million", b"_cache_read_nanos_per_million", "_input_nanos_per_million", b"_input_nanos_per_million", "_output_nanos_per_million", b"_output_nanos_per_million", "aliases", b"aliases", "cache_read_nanos_per_million", b"cache_read_nanos_per_million", "capabilities", b"capabilities", "context_window", b"context_window", "first_token_ms", b"first_token_ms", "health", b"health", "id", b"id", "input_nanos_per_million", b"input_nanos_per_million", "max_output_tokens", b"max_output_tokens", "output_nanos_per_million", b"output_nanos_per_million", "output_tokens_per_second", b"output_tokens_per_second", "provider", b"provider", "quality_by_task", b"quality_by_task", "quality_source", b"quality_source", "vendor", b"vendor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_read_nanos_per_million: _TypeAlias = _typing.Literal["cache_read_nanos_per_million"]  # noqa: Y015
+    _WhichOneofArgType__cache_read_nanos_per_million: _TypeAlias = _typing.Literal["_cache_read_nanos_per_million", b"_cache_read_nanos_per_million"]  # noqa: Y015
     _WhichOneofReturnType__input_nanos_per_million: _TypeAlias = _typing.Literal["input_nanos_per_million"]  # noqa: Y015
     _WhichOneofArgType__input_nanos_per_million: _TypeAlias = _typing.Literal["_input_nanos_per_million", b"_input_nanos_per_million"]  # noqa: Y015
     _WhichOneofReturnType__output_nanos_per_million: _TypeAlias = _typing.Literal["output_nanos_per_million"]  # noqa: Y015
     _WhichOneofArgType__output_nanos_per_million: _TypeAlias = _typing.Literal["_output_nanos_per_million", b"_output_nanos_per_million"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_read_nanos_per_million) -> _WhichOneofReturnType__cache_read_nanos_per_million | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__input_nanos_per_million) -> _WhichOneofReturnType__input_nanos_per_million | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__output_nanos_per_million) -> _WhichOneofReturnType__output_nanos_per_million | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class RecordOutcomeRequest(_message.Message):
+    """Asks to keep what is known about an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    CORRECT_CACHE_HIT_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation whose request it is."""
+    request_id: _builtins.str
+    """The request."""
+    model: _builtins.str
+    """Catalog id of the model that answered."""
+    task_type: _builtins.str
+    """The kind of work, for example `code`; empty: unknown."""
+    source: _builtins.str
+    """Who says so: the id of the key."""
+    score: _builtins.float
+    """How good the answer was, 0 to 1; absent: not said."""
+    correct_cache_hit: _builtins.bool
+    """On a cache hit: whether the stored answer served the question; absent: not said."""
+    comment: _builtins.str
+    """In words, at most 2000 characters; empty: none."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        task_type: _builtins.str = ...,
+        source: _builtins.str = ...,
+        score: _builtins.float | None = ...,
+        correct_cache_hit: _builtins.bool | None = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_correct_cache_hit", b"_correct_cache_hit", "_score", b"_score", "correct_cache_hit", b"correct_cache_hit", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correct_cache_hit", b"_correct_cache_hit", "_score", b"_score", "comment", b"comment", "correct_cache_hit", b"correct_cache_hit", "model", b"model", "organization_id", b"organization_id", "request_id", b"request_id", "score", b"score", "source", b"source", "task_type", b"task_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__correct_cache_hit: _TypeAlias = _typing.Literal["correct_cache_hit"]  # noqa: Y015
+    _WhichOneofArgType__correct_cache_hit: _TypeAlias = _typing.Literal["_correct_cache_hit", b"_correct_cache_hit"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__correct_cache_hit) -> _WhichOneofReturnType__correct_cache_hit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___RecordOutcomeRequest: _TypeAlias = RecordOutcomeRequest  # noqa: Y015
+
+@_typing.final
+class RecordOutcomeResponse(_message.Message):
+    """It is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordOutcomeResponse: _TypeAlias = RecordOutcomeResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class RouterServiceStub:
                 request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.RecordOutcome = channel.unary_unary(
+                '/asahi.router.v1.RouterService/RecordOutcome',
+                request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeRequest.SerializeToString,
+                response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -66,7 +71,10 @@ class RouterServiceServicer:
     def Complete(self, request_iterator, context):
         """Chooses, calls the provider, retries and falls back. The caller sends `start`, then a `go_ahead` for each
         announced attempt where `start.confirm_attempts` asked for it; the service sends `decision`, one `attempt` before
-        each provider call, and `completed` last. Ending the stream early cancels the provider call.
+        each provider call, `delta`s where `start.stream` asked for them, `attempt_failed` for each call that failed, and
+        `completed` last. Nothing is retried after the first delta. A call that the caller gives up with `cancel` ends with
+        `attempt_failed` and CANCELLED. A stream that breaks without `cancel` means that the caller vanished: the service
+        reads the answer to its end within the drain limits and settles the attempt with billing as an orphan.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,6 +82,14 @@ class RouterServiceServicer:
 
     def ListModels(self, request, context):
         """Lists the catalog. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordOutcome(self, request, context):
+        """Keeps what is known about how good an answer was. The last word on a request by the same source replaces the one
+        before. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +112,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.FromString,
                     response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'RecordOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOutcome,
+                    request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeRequest.FromString,
+                    response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +201,33 @@ class RouterService:
             '/asahi.router.v1.RouterService/ListModels',
             asahi_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
             asahi_dot_router_dot_v1_dot_router__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.router.v1.RouterService/RecordOutcome',
+            asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeRequest.SerializeToString,
+            asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -21,10 +21,17 @@ class RouterServiceStub:
     Complete: _aio.StreamStreamMultiCallable[_router_pb2.CompleteRequest, _router_pb2.CompleteResponse]
     """Chooses, calls the provider, retries and falls back. The caller sends `start`, then a `go_ahead` for each
     announced attempt where `start.confirm_attempts` asked for it; the service sends `decision`, one `attempt` before
-    each provider call, and `completed` last. Ending the stream early cancels the provider call.
+    each provider call, `delta`s where `start.stream` asked for them, `attempt_failed` for each call that failed, and
+    `completed` last. Nothing is retried after the first delta. A call that the caller gives up with `cancel` ends with
+    `attempt_failed` and CANCELLED. A stream that breaks without `cancel` means that the caller vanished: the service
+    reads the answer to its end within the drain limits and settles the attempt with billing as an orphan.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the catalog. Idempotent."""
+    RecordOutcome: _aio.UnaryUnaryMultiCallable[_router_pb2.RecordOutcomeRequest, _router_pb2.RecordOutcomeResponse]
+    """Keeps what is known about how good an answer was. The last word on a request by the same source replaces the one
+    before. Idempotent.
+    """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Chooses the model and calls the provider. Owns the catalog and the providers' keys."""
@@ -45,7 +52,10 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_router_pb2.CompleteResponse]:
         """Chooses, calls the provider, retries and falls back. The caller sends `start`, then a `go_ahead` for each
         announced attempt where `start.confirm_attempts` asked for it; the service sends `decision`, one `attempt` before
-        each provider call, and `completed` last. Ending the stream early cancels the provider call.
+        each provider call, `delta`s where `start.stream` asked for them, `attempt_failed` for each call that failed, and
+        `completed` last. Nothing is retried after the first delta. A call that the caller gives up with `cancel` ends with
+        `attempt_failed` and CANCELLED. A stream that breaks without `cancel` means that the caller vanished: the service
+        reads the answer to its end within the drain limits and settles the attempt with billing as an orphan.
         """
 
     @_abc_1.abstractmethod
@@ -55,5 +65,15 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.ListModelsRequest, _abc.Awaitable[_router_pb2.ListModelsResponse]],
     ) -> _abc.Awaitable[_router_pb2.ListModelsResponse]:
         """Lists the catalog. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def RecordOutcome(
+        self,
+        request: _router_pb2.RecordOutcomeRequest,
+        context: _aio.ServicerContext[_router_pb2.RecordOutcomeRequest, _abc.Awaitable[_router_pb2.RecordOutcomeResponse]],
+    ) -> _abc.Awaitable[_router_pb2.RecordOutcomeResponse]:
+        """Keeps what is known about how good an answer was. The last word on a request by the same source replaces the one
+        before. Idempotent.
+        """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _aio.Server) -> None: ...

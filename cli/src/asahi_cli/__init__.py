@@ -1,0 +1,1 @@
+"""The `asahi` command: laptop mode and the tools for people."""

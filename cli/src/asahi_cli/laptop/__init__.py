@@ -1,0 +1,1 @@
+"""`asahi up`: all services of an installation on one machine, as real processes."""

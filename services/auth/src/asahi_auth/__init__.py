@@ -1,0 +1,1 @@
+"""Organisations, users, keys, scopes, policies and the audit chain."""

@@ -1,0 +1,1 @@
+"""Price book, ledger, budgets, reservations and analytics."""

@@ -1,0 +1,28 @@
+"""`python -m asahi_billing`: the billing service as a process."""
+
+from prometheus_client import REGISTRY
+
+from asahi_billing import wiring
+from asahi_billing.settings import BillingSettings
+from asahi_core.clock import SystemClock
+from asahi_core.logs import configure_logs
+from asahi_core.process import run_service
+from asahi_core.settings import load_settings, refuse_to_start
+from asahi_core.telemetry import serve_metrics
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT; exit code 78 if the settings or the database do not permit it."""
+    settings = load_settings(BillingSettings, "billing")
+    log = configure_logs("billing", settings.log_level, settings.log_format)
+    try:
+        service = wiring.build(settings, SystemClock(), log)
+        REGISTRY.register(service.collector)
+        serve_metrics(settings.metrics_address)
+        run_service(lambda stop: wiring.run(service, settings, log, stop))
+    except OSError as error:
+        refuse_to_start("billing", str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The ledger's figures for Prometheus, read from the objects that count them when they are asked for."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from asahi_billing.domain.ledger import Ledger
+
+_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
+
+
+def commit_seconds() -> Histogram:
+    """The time of one durable transaction, shared by all calls that came while the one before was written."""
+    return Histogram("asahi_billing_commit_seconds", "Time of one transaction.", buckets=_BUCKETS_S, registry=None)
+
+
+class StoreFigures(Protocol):
+    """What a store knows of itself."""
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not committed yet."""
+        ...
+
+    @property
+    def repeated_answers(self) -> int:
+        """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
+        ...
+
+
+class BillingCollector(Collector):
+    """No labels but the results of a record: `new` and `duplicate`."""
+
+    def __init__(self, ledger: Ledger, store: StoreFigures, commits: Histogram) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._commits = commits
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of this moment."""
+        records = CounterMetricFamily("asahi_billing_records", "Usage records acknowledged.", labels=["result"])
+        records.add_metric(["new"], self._ledger.recorded)
+        records.add_metric(["duplicate"], self._ledger.duplicates)
+        yield records
+        yield CounterMetricFamily(
+            "asahi_billing_refused_calls", "Calls refused for what a record says.", self._ledger.refused
+        )
+        yield GaugeMetricFamily("asahi_billing_waiting_records", "Records not written yet.", self._store.waiting)
+        yield GaugeMetricFamily(
+            "asahi_billing_repeated_answers",
+            "Answered records beyond the first of their request; an edge that makes them is faulty.",
+            self._store.repeated_answers,
+        )
+        yield from self._commits.collect()

@@ -1,0 +1,17 @@
+"""What the billing service can be told by environment variables."""
+
+from pydantic import Field
+
+from asahi_billing.domain.rules import MAX_RECORDS
+from asahi_core.settings import ServiceSettings
+
+
+class BillingSettings(ServiceSettings):
+    """Field `x` is the variable `ASAHI_X`."""
+
+    billing_queue_records: int = Field(
+        default=20_000, ge=MAX_RECORDS, description="Most usage records that wait to be written; more are turned away."
+    )
+    billing_read_seconds: float = Field(
+        default=10.0, gt=0, le=600, description="Longest time of one question to the ledger, in seconds."
+    )

@@ -1,0 +1,165 @@
+"""The ledger in a SQL database: one thread writes, a few read, each on a connection of its own."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import OperationalError
+from structlog.typing import FilteringBoundLogger
+
+from asahi.billing.v1.billing_pb2 import UsageRecord
+from asahi_billing.domain.store import OrphanPosition, Span, Totals
+from asahi_billing.stores import statements
+from asahi_billing.stores.engine import limit_statements, open_reader
+from asahi_billing.stores.group_commit import GroupCommit
+from asahi_billing.stores.rows import from_row, to_row
+from asahi_core.clock import Clock
+from asahi_core.errors import DeadlineExceeded, Overloaded, ServiceUnavailable
+
+Result = TypeVar("Result")
+_READERS = 2
+_MOST_READS_WAITING = 100
+_RETRY_AFTER_S = 1.0
+
+
+class SqlUsageStore:
+    """A `UsageStore` on a migrated database. Serves from `open` to `close`."""
+
+    def __init__(
+        self,
+        writer: Engine,
+        url: URL,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        *,
+        queue_records: int,
+        read_limit_s: float,
+        observe_commit_s: Callable[[float], None],
+    ) -> None:
+        self._writer = writer
+        self._reader = open_reader(url, _READERS)
+        self._clock = clock
+        self._log = log
+        self._read_limit_s = read_limit_s
+        self._observe_commit_s = observe_commit_s
+        self._append = statements.append(writer.dialect.name)
+        self._count_repeated_answers = statements.count_repeated_answers()
+        self._commits: GroupCommit[UsageRecord] = GroupCommit(self._commit, capacity=queue_records)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
+        self._reads = 0
+        self.repeated_answers = 0
+        """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not committed yet."""
+        return self._commits.waiting
+
+    def open(self) -> None:
+        """Starts writing, for callers of the running event loop."""
+        with self._writer.begin() as connection:
+            self.repeated_answers = connection.execute(self._count_repeated_answers).scalar_one()
+        self._commits.start()
+
+    async def close(self) -> None:
+        """Writes what waits, and closes the database."""
+        await self._commits.close()
+        await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
+        self._reader.dispose()
+        self._writer.dispose()
+
+    async def append(self, records: Sequence[UsageRecord]) -> int:
+        """Adds what is not known yet, durably; says how many that were."""
+        return await self._commits.append(records)
+
+    async def totals(self, organization_id: str, span: Span) -> Totals:
+        """The organisation's sums over `span`, of one state of the ledger."""
+
+        def read(connection: Connection) -> Totals:
+            sums = connection.execute(statements.totals(organization_id, span)).mappings().one()
+            savings = connection.execute(statements.savings(organization_id, span)).all()
+            return Totals(
+                **{name: value or 0 for name, value in sums.items()},
+                savings={technique: int(nanos) for technique, nanos in savings},
+            )
+
+        return await self._read(read)
+
+    async def newest_requests(self, organization_id: str, before: str, limit: int) -> list[list[UsageRecord]]:
+        """The organisation's newest requests before one, newest first, each with all its records."""
+
+        def read(connection: Connection) -> list[list[UsageRecord]]:
+            rows = connection.execute(statements.newest_requests(organization_id, before, limit))
+            requests = groupby(rows, key=lambda row: str(row.request_id))
+            return [[from_row(row) for row in same][::-1] for _, same in requests]
+
+        return await self._read(read)
+
+    async def request(self, organization_id: str, request_id: str) -> list[UsageRecord]:
+        """All records of one request of the organisation, in order of attempts."""
+
+        def read(connection: Connection) -> list[UsageRecord]:
+            return [from_row(row) for row in connection.execute(statements.request(organization_id, request_id))]
+
+        return await self._read(read)
+
+    async def newest_orphans(
+        self, organization_id: str, before: OrphanPosition | None, limit: int
+    ) -> list[tuple[OrphanPosition, UsageRecord]]:
+        """The newest orphans before a position of an organisation (empty: of all), newest first."""
+
+        def read(connection: Connection) -> list[tuple[OrphanPosition, UsageRecord]]:
+            rows = connection.execute(statements.newest_orphans(organization_id, before, limit))
+            return [(OrphanPosition(row.occurred_at_ns, row.id), from_row(row)) for row in rows]
+
+        return await self._read(read)
+
+    def _commit(self, batches: Sequence[Sequence[UsageRecord]]) -> list[int]:
+        rows = [[_parameters(record) for record in batch] for batch in batches]
+        started = self._clock.monotonic()
+        try:
+            with self._writer.begin() as connection:
+                new = [connection.execute(self._append, batch).rowcount for batch in rows]
+                repeated = connection.execute(self._count_repeated_answers).scalar_one()
+        except OperationalError as error:
+            self._log.error("ledger_not_written", error=str(error.orig))
+            message = "The ledger cannot be written at the moment; try again shortly."
+            raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
+        self._observe_commit_s(self._clock.monotonic() - started)
+        self.repeated_answers = repeated
+        return new
+
+    async def _read(self, query: Callable[[Connection], Result]) -> Result:
+        if self._reads >= _MOST_READS_WAITING:
+            message = f"The ledger has {self._reads} questions to answer already; try again shortly."
+            raise Overloaded(message, retry_after_s=_RETRY_AFTER_S)
+        self._reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, query)
+        finally:
+            self._reads -= 1
+
+    def _query(self, query: Callable[[Connection], Result]) -> Result:
+        deadline = self._clock.monotonic() + self._read_limit_s
+        try:
+            with self._reader.begin() as connection:
+                limit_statements(connection, lambda: self._clock.monotonic() > deadline)
+                return query(connection)
+        except OperationalError as error:
+            if self._clock.monotonic() > deadline:
+                message = f"The ledger took more than {self._read_limit_s:g} s; ask for a shorter time."
+                raise DeadlineExceeded(message) from error
+            self._log.error("ledger_not_read", error=str(error.orig))
+            message = "The ledger cannot be read at the moment; try again shortly."
+            raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
+
+
+def _parameters(record: UsageRecord) -> dict[str, Any]:
+    row = to_row(record)
+    row["same_organization"] = row["organization_id"]
+    row["same_request"] = row["request_id"]
+    row["claims"] = row["answered"]
+    return row

@@ -1,0 +1,1 @@
+"""Answers that need not be bought twice, and the requests under way."""

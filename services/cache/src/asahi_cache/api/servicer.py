@@ -1,0 +1,120 @@
+"""`asahi.cache.v1.CacheService`: from messages to the domain and back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from asahi.cache.v1 import cache_pb2 as pb
+from asahi.cache.v1 import cache_pb2_grpc
+from asahi_cache.domain.attachments import Attachment
+from asahi_cache.domain.cache import AnswerCache
+from asahi_cache.domain.flights import Flights
+from asahi_cache.domain.rules import check_flight_key
+from asahi_cache.domain.tiers import Query, Selection
+from asahi_core.errors import InvalidRequest
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
+    """Serves an `AnswerCache` and the `Flights` of what it lacks."""
+
+    def __init__(self, cache: AnswerCache, flights: Flights) -> None:
+        self._cache = cache
+        self._flights = flights
+
+    async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
+        if request.flight_key:
+            check_flight_key(request.flight_key)
+        max_age_s = _seconds(request.max_age) if request.HasField("max_age") else None
+        hit = await self._cache.lookup(Query(request.organization_id, request.fingerprint, max_age_s))
+        response = pb.LookupResponse()
+        if hit is not None:
+            response.hit.tier = hit.tier
+            response.hit.entry.MergeFromString(hit.found.entry)
+            _set(response.hit.ttl, hit.found.ttl_s)
+        elif request.flight_key:
+            boarding = self._flights.board(request.organization_id, request.flight_key, request.edge_id)
+            if boarding is not None and boarding.leads:
+                response.lead_flight_id = boarding.flight_id
+            elif boarding is not None:
+                response.follow_flight_id = boarding.flight_id
+        return response
+
+    async def Store(self, request: pb.StoreRequest, context: _Context) -> pb.StoreResponse:
+        ttl_s = _seconds(request.ttl) if request.HasField("ttl") else None
+        served_s = await self._cache.store(request.organization_id, request.fingerprint, request.entry, ttl_s)
+        if request.flight_id:
+            self._flights.land(request.organization_id, request.flight_id, request.entry)
+        response = pb.StoreResponse()
+        _set(response.ttl, served_s)
+        return response
+
+    async def FollowFlight(
+        self, request: pb.FollowFlightRequest, context: _Context
+    ) -> AsyncIterator[pb.FollowFlightResponse]:
+        flight = self._flights.join(request.organization_id, request.flight_id)
+        _when_over(context, lambda: self._flights.leave(flight))
+        async for event in flight.events():
+            yield event
+
+    async def Attach(
+        self, requests: AsyncIterator[pb.AttachRequest], context: _Context
+    ) -> AsyncIterator[pb.AttachResponse]:
+        attachment = self._flights.attach(_edge_id(await anext(requests, pb.AttachRequest())))
+        _when_over(context, attachment.end)
+        listening = asyncio.create_task(self._listen(requests, attachment))
+        try:
+            async for message in attachment.messages():
+                yield message
+            if listening.done():
+                listening.result()
+        finally:
+            listening.cancel()
+
+    async def Invalidate(self, request: pb.InvalidateRequest, context: _Context) -> pb.InvalidateResponse:
+        before = request.given_before.ToNanoseconds() if request.HasField("given_before") else None
+        selection = Selection(request.organization_id, request.request_id, before)
+        return pb.InvalidateResponse(dropped=await self._cache.invalidate(selection))
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
+        usage = self._cache.usage(request.organization_id)
+        return pb.GetStatsResponse(entries=usage.entries, bytes=usage.bytes)
+
+    async def _listen(self, requests: AsyncIterator[pb.AttachRequest], attachment: Attachment) -> None:
+        """Takes what the edge says, up to its last word; its connection ends with that."""
+        try:
+            async for request in requests:
+                match request.WhichOneof("message"):
+                    case "delta":
+                        self._flights.publish(attachment, request.delta)
+                    case "end":
+                        self._flights.end(attachment, request.end)
+                    case other:
+                        raise InvalidRequest(
+                            f"An attached edge sends `delta` or `end`, not {other!r}.", param="message"
+                        )
+        finally:
+            attachment.end()
+
+
+def _edge_id(request: pb.AttachRequest) -> str:
+    if not request.hello.edge_id:
+        raise InvalidRequest("The first message must be `hello` with the edge's id.", param="hello.edge_id")
+    return request.hello.edge_id
+
+
+def _when_over(context: _Context, callback: Callable[[], None]) -> None:
+    """Has `callback` called when the call is over, whichever side ended it and wherever it stood."""
+    context.add_done_callback(cast(Any, lambda _context: callback()))  # its type is nominal
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _set(duration: Duration, seconds: float) -> None:
+    duration.FromNanoseconds(int(seconds * 1e9))

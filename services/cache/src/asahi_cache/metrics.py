@@ -1,0 +1,75 @@
+"""The cache's figures for Prometheus, read from the objects that count them when they are asked for."""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from asahi_cache.domain.attachments import Attachments
+from asahi_cache.domain.cache import AnswerCache
+from asahi_cache.domain.flights import Flights
+from asahi_cache.domain.tiers import Eviction
+
+
+class MemoryFigures(Protocol):
+    """What tier 1 counts."""
+
+    @property
+    def entries(self) -> int:
+        """Entries kept now."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """What they take, overhead included."""
+        ...
+
+    @property
+    def evicted(self) -> Mapping[Eviction, int]:
+        """Entries that left for lack of room."""
+        ...
+
+    @property
+    def expired(self) -> int:
+        """Entries dropped at the end of their time."""
+        ...
+
+
+class CacheCollector(Collector):
+    """Labels are bounded: results of a lookup are the tiers and `miss`, causes are those of `Eviction`."""
+
+    def __init__(self, cache: AnswerCache, memory: MemoryFigures, flights: Flights, attachments: Attachments) -> None:
+        self._cache = cache
+        self._memory = memory
+        self._flights = flights
+        self._attachments = attachments
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of this moment."""
+        lookups = CounterMetricFamily("asahi_cache_lookups", "Lookups by the tier that answered.", labels=["result"])
+        for tier, hits in self._cache.hits.items():
+            lookups.add_metric([f"tier_{tier}"], hits)
+        lookups.add_metric(["miss"], self._cache.misses)
+        yield lookups
+        evictions = CounterMetricFamily("asahi_cache_evictions", "Entries evicted for lack of room.", labels=["cause"])
+        for cause, count in self._memory.evicted.items():
+            evictions.add_metric([cause.value], count)
+        yield evictions
+        yield CounterMetricFamily(
+            "asahi_cache_expired", "Entries dropped at the end of their time.", self._memory.expired
+        )
+        yield GaugeMetricFamily("asahi_cache_entries", "Entries in memory.", self._memory.entries)
+        yield GaugeMetricFamily("asahi_cache_bytes", "Bytes that entries in memory take.", self._memory.bytes)
+        yield from self._flight_figures()
+
+    def _flight_figures(self) -> Iterator[Metric]:
+        flights = self._flights
+        yield GaugeMetricFamily("asahi_cache_attached_edges", "Edges that are attached.", len(self._attachments))
+        yield GaugeMetricFamily("asahi_cache_flights", "Flights under way.", len(flights))
+        yield GaugeMetricFamily("asahi_cache_flight_followers", "Who follow a flight now.", flights.followers)
+        yield GaugeMetricFamily("asahi_cache_flight_bytes", "Bytes that answers under way take.", flights.bytes)
+        yield CounterMetricFamily("asahi_cache_flights_led", "Flights that there have been.", flights.led)
+        yield CounterMetricFamily("asahi_cache_flights_followed", "Times that a flight was followed.", flights.followed)
+        yield CounterMetricFamily("asahi_cache_flights_interrupted", "Flights without an end.", flights.interrupted)
+        yield CounterMetricFamily("asahi_cache_flights_overloaded", "Flights too long to follow.", flights.overloaded)

@@ -1,0 +1,48 @@
+"""What the cache service can be told by environment variables."""
+
+from pydantic import Field, model_validator
+
+from asahi_cache.domain.rules import MAX_TTL_S
+from asahi_core.settings import ServiceSettings
+
+
+class CacheSettings(ServiceSettings):
+    """Field `x` is the variable `ASAHI_X`."""
+
+    cache_max_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=1024 * 1024, description="Most bytes of memory that entries take."
+    )
+    cache_organization_share: float = Field(
+        default=0.5, gt=0, le=1, description="Most of `ASAHI_CACHE_MAX_BYTES` that one organisation may take, 0 to 1."
+    )
+    cache_max_entry_share: float = Field(
+        default=0.02, gt=0, le=1, description="Most of `ASAHI_CACHE_MAX_BYTES` that one entry may take, 0 to 1."
+    )
+    cache_ttl_seconds: float = Field(
+        default=86_400, gt=0, le=MAX_TTL_S, description="Seconds that an entry is served if its caller does not say."
+    )
+    cache_flight_seconds: float = Field(
+        default=900, ge=1, le=86_400, description="Longest time of a flight: a request under way that others follow."
+    )
+    cache_flight_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Most bytes of memory that answers under way take for their followers; an eighth of it for one.",
+    )
+    cache_edge_queue: int = Field(
+        default=10_000,
+        ge=100,
+        le=1_000_000,
+        description="Messages that may wait for one edge; more end its connection.",
+    )
+
+    @model_validator(mode="after")
+    def _an_entry_fits_its_organization(self) -> "CacheSettings":
+        if self.cache_max_entry_share > self.cache_organization_share:
+            raise ValueError("ASAHI_CACHE_MAX_ENTRY_SHARE must not be over ASAHI_CACHE_ORGANIZATION_SHARE")
+        return self
+
+    @property
+    def max_entry_bytes(self) -> int:
+        """Most bytes that one serialized entry may have."""
+        return int(self.cache_max_bytes * self.cache_max_entry_share)

@@ -1,0 +1,88 @@
+"""Builds the cache service's objects: the only place that knows which tiers there are and of what they are made."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from asahi.cache.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
+from asahi_cache.api.servicer import CacheServicer
+from asahi_cache.domain.attachments import Attachments
+from asahi_cache.domain.cache import AnswerCache
+from asahi_cache.domain.flights import FlightLimits, Flights
+from asahi_cache.metrics import CacheCollector
+from asahi_cache.settings import CacheSettings
+from asahi_cache.stores.memory import MemoryTier
+from asahi_core.clock import Clock
+from asahi_core.ids import Ids
+from asahi_core.rpc.server import serve
+from asahi_core.telemetry import Tracing
+
+_SWEEP_EVERY_S = 10.0
+_DRAIN_S = 2.0
+"""At the end, seconds for flights under way, since new ones cannot begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheService:
+    """The service's objects, put together."""
+
+    servicer: CacheServicer
+    collector: CacheCollector
+    memory: MemoryTier
+    flights: Flights
+
+
+def build(settings: CacheSettings, clock: Clock, ids: Ids, random: Callable[[], float]) -> CacheService:
+    """The service as `settings` say. `random` yields numbers in [0, 1)."""
+    memory = MemoryTier(clock, max_bytes=settings.cache_max_bytes, organization_share=settings.cache_organization_share)
+    attachments = Attachments(settings.cache_edge_queue)
+    limits = FlightLimits(lifetime_s=settings.cache_flight_seconds, max_bytes=settings.cache_flight_bytes)
+    flights = Flights(attachments, clock, ids.token(12), limits)
+    cache = AnswerCache(
+        [memory],
+        default_ttl_s=settings.cache_ttl_seconds,
+        max_entry_bytes=settings.max_entry_bytes,
+        random=random,
+        withdraw=attachments.withdraw,
+    )
+    collector = CacheCollector(cache, memory, flights, attachments)
+    return CacheService(CacheServicer(cache, flights), collector, memory, flights)
+
+
+async def run(service: CacheService, settings: CacheSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    tracing = Tracing("cache", settings.otlp_endpoint, settings.trace_ratio)
+    sweeping = asyncio.create_task(_sweep(service))
+    draining = asyncio.create_task(_drain(service.flights, stop))
+    try:
+        await serve(
+            settings.grpc_address,
+            [lambda server: add_CacheServiceServicer_to_server(service.servicer, server)],
+            stop=stop,
+            grace_s=settings.shutdown_grace_seconds,
+            tracing=tracing,
+            log=log,
+            max_connection_age_s=None,  # an edge's flights live as long as its standing connection
+        )
+    finally:
+        sweeping.cancel()
+        draining.cancel()
+        tracing.close()
+
+
+async def _sweep(service: CacheService) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_EVERY_S)
+        service.flights.sweep()
+        await service.memory.sweep()
+
+
+async def _drain(flights: Flights, stop: asyncio.Event) -> None:
+    await stop.wait()
+    await flights.drain(_DRAIN_S)

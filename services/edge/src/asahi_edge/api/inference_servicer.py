@@ -1,0 +1,213 @@
+"""`asahi.inference.v1.InferenceService`: the same questions over gRPC, through the same pipeline."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from asahi.auth.v1.auth_pb2 import Scope, Verdict
+from asahi.inference.v1 import inference_pb2 as pb
+from asahi.inference.v1.inference_pb2_grpc import InferenceServiceServicer
+from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, Routing
+from asahi_core.context import CallContext, current_call
+from asahi_core.ids import Ids
+from asahi_core.money import dollars
+from asahi_edge.api.answers import answer_text
+from asahi_edge.api.authentication import key_in
+from asahi_edge.api.directives import refuse_idempotency_key
+from asahi_edge.api.json import convert, decode_object
+from asahi_edge.api.questions import chat_question, infer_question, limit_time
+from asahi_edge.api.routing import mode_name, routing_of
+from asahi_edge.api.schemas import InferBody, RoutingFields
+from asahi_edge.domain.access import require_scope
+from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.verdicts import Verdicts
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_INFER_FIELDS = ("prompt", "system", "task_id", "user_id", "organization_id")
+_INFER_NUMBERS = ("max_tokens", "temperature", "top_p", "seed")
+
+
+class NeverLeaves:
+    """A caller over gRPC: when it leaves, grpc cancels the method."""
+
+    async def left(self) -> None:
+        """Never returns."""
+        await asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceServicer(InferenceServiceServicer):
+    """Translates, calls the pipeline, translates back."""
+
+    pipeline: Pipeline
+    verdicts: Verdicts
+    ids: Ids
+    timeout_s: float
+
+    async def Infer(self, request: pb.InferRequest, context: _Context) -> pb.InferResponse:
+        question = await self._infer_question(request, context, stream=False)
+        result = await self.pipeline.infer(question, NeverLeaves())
+        return pb.InferResponse(response=answer_text(result.answer.chat), outcome=_outcome(question, result))
+
+    async def StreamInfer(
+        self, request: pb.StreamInferRequest, context: _Context
+    ) -> AsyncIterator[pb.StreamInferResponse]:
+        question = await self._infer_question(request.request, context, stream=True)
+        begun = False
+        async with aclosing(self.pipeline.stream(question)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, InferenceResult):
+                    if not begun:
+                        yield pb.StreamInferResponse(decision=_decision_of_result(question, piece))
+                        yield pb.StreamInferResponse(delta=answer_text(piece.answer.chat))
+                    yield pb.StreamInferResponse(done=_outcome(question, piece))
+                elif piece.HasField("opening"):
+                    yield pb.StreamInferResponse(decision=_decision(question, piece.opening))
+                else:
+                    yield pb.StreamInferResponse(delta=piece.text)
+                begun = True
+
+    async def Chat(self, request: pb.ChatRequest, context: _Context) -> pb.ChatResponse:
+        question = await self._chat_question(request, context, stream=False)
+        result = await self.pipeline.infer(question, NeverLeaves())
+        return pb.ChatResponse(answer=result.answer.chat, outcome=_outcome(question, result))
+
+    async def StreamChat(
+        self, request: pb.StreamChatRequest, context: _Context
+    ) -> AsyncIterator[pb.StreamChatResponse]:
+        question = await self._chat_question(request.request, context, stream=True)
+        begun = False
+        async with aclosing(self.pipeline.stream(question)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, InferenceResult):
+                    if not begun:
+                        yield pb.StreamChatResponse(decision=_decision_of_result(question, piece))
+                        yield pb.StreamChatResponse(delta=answer_text(piece.answer.chat))
+                    done = pb.ChatResponse(answer=piece.answer.chat, outcome=_outcome(question, piece))
+                    yield pb.StreamChatResponse(done=done)
+                elif piece.HasField("opening"):
+                    yield pb.StreamChatResponse(decision=_decision(question, piece.opening))
+                else:
+                    yield pb.StreamChatResponse(delta=piece.text)
+                begun = True
+
+    async def _infer_question(self, request: pb.InferRequest, context: _Context, *, stream: bool) -> InferenceRequest:
+        verdict, headers = await self._admit(context)
+        fields: dict[str, Any] = {**_routing_fields(request.routing), "stream": stream, "explain": request.explain}
+        fields |= {name: value for name in _INFER_FIELDS if (value := getattr(request, name))}
+        fields |= {field.name: value for field, value in request.ListFields() if field.name in _INFER_NUMBERS}
+        if request.stop:
+            fields["stop"] = list(request.stop)
+        if request.response_format_json:
+            fields["response_format"] = decode_object(request.response_format_json)
+        question = infer_question(verdict, convert(fields, InferBody), headers)
+        limit_time(question.routing)
+        return question
+
+    async def _chat_question(self, request: pb.ChatRequest, context: _Context, *, stream: bool) -> InferenceRequest:
+        verdict, headers = await self._admit(context)
+        routing = routing_of(convert(_routing_fields(request.routing), RoutingFields))
+        question = chat_question(
+            verdict,
+            request.chat,
+            routing,
+            headers,
+            stream=stream,
+            user_id=request.user_id,
+            task_id=request.task_id,
+            explain=request.explain,
+        )
+        limit_time(question.routing)
+        return question
+
+    async def _admit(self, context: _Context) -> tuple[Verdict, Mapping[str, str]]:
+        """Mints the request's id, limits its time, and asks whose key it is."""
+        call = current_call.get()
+        limit = asyncio.get_running_loop().time() + self.timeout_s
+        deadline = limit if call.deadline is None else min(limit, call.deadline)
+        current_call.set(CallContext(self.ids.request_id(), call.traceparent, deadline))
+        metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+        verdict = await self.verdicts.verdict(key_in(metadata))
+        require_scope(verdict, Scope.SCOPE_INFER)
+        refuse_idempotency_key(metadata)
+        return verdict, metadata
+
+
+def _routing_fields(routing: Routing) -> dict[str, Any]:
+    """The routing as callers over HTTP write it, so that both are checked by the same rules."""
+    fields: dict[str, Any] = {"routing_mode": mode_name(routing.mode) if routing.mode else "autopilot"}
+    if routing.HasField("quality_threshold"):
+        fields["quality_threshold"] = routing.quality_threshold
+    if routing.quality_preference:
+        name = QualityPreference.Name(routing.quality_preference)
+        fields["quality_preference"] = name.removeprefix("QUALITY_PREFERENCE_").lower()
+    if routing.latency_preference:
+        name = LatencyPreference.Name(routing.latency_preference)
+        fields["latency_preference"] = name.removeprefix("LATENCY_PREFERENCE_").lower()
+    if routing.HasField("latency_budget_ms"):
+        fields["latency_budget_ms"] = routing.latency_budget_ms
+    if routing.HasField("cost_budget_nanos"):
+        fields["cost_budget"] = float(dollars(routing.cost_budget_nanos))
+    if routing.model:
+        fields["model_override"] = routing.model
+    return fields
+
+
+def _decision(question: InferenceRequest, opening: Any) -> pb.StreamDecision:
+    return pb.StreamDecision(
+        request_id=question.request_id,
+        model=opening.model,
+        provider=opening.provider,
+        routing_reason=opening.routing_reason,
+    )
+
+
+def _decision_of_result(question: InferenceRequest, result: InferenceResult) -> pb.StreamDecision:
+    return pb.StreamDecision(
+        request_id=question.request_id,
+        model=result.answer.model,
+        provider=result.answer.provider,
+        routing_reason=result.reason,
+        cache_tier=result.cache_tier,
+    )
+
+
+def _outcome(question: InferenceRequest, result: InferenceResult) -> pb.Outcome:
+    answer, charge = result.answer, result.charge
+    return pb.Outcome(
+        request_id=question.request_id,
+        model=answer.model,
+        provider=answer.provider,
+        finish_reason=answer.finish_reason,
+        usage=None if result.reused else answer.usage,
+        cost_nanos=charge.cost_nanos,
+        cost_overhead_nanos=charge.overhead_nanos,
+        cost_original_nanos=charge.original_nanos,
+        savings_nanos=dict(charge.savings),
+        cache_tier=result.cache_tier,
+        coalesced=result.coalesced,
+        routing_reason=result.reason,
+        latency_ms=result.latency_ms,
+        overhead_ms=result.overhead_ms,
+        attempts=[
+            pb.CallOutcome(model=a.model, provider=a.provider, outcome=a.outcome, duration_ms=a.duration_ms)
+            for a in result.attempts
+        ],
+        alternatives=[
+            pb.Alternative(
+                model=c.model,
+                provider=c.provider,
+                expected_cost_nanos=c.expected_cost_nanos if c.HasField("expected_cost_nanos") else None,
+                quality=c.quality,
+                first_token_ms=c.first_token_ms,
+                total_ms=c.total_ms,
+                excluded_by=c.excluded_by,
+            )
+            for c in (result.alternatives if question.explain else ())
+        ],
+    )

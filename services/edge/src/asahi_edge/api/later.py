@@ -1,0 +1,83 @@
+"""Documented paths that this version does not serve yet: a clear 501 in place of silence or 404."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from asahi.auth.v1.auth_pb2 import Scope
+from asahi_core.errors import NotImplementedYet
+from asahi_edge.api.authentication import authorize, authorize_governance
+from asahi_edge.api.openapi import documented_later
+
+router = APIRouter()
+
+
+class _Later(NamedTuple):
+    method: str
+    path: str
+    tag: str
+    summary: str
+
+
+LATER = (
+    _Later("POST", "/quote", "Inference", "What a call would cost, without making it"),
+    _Later("POST", "/v1/responses", "OpenAI-compatible", "OpenAI's Responses API"),
+    _Later("GET", "/v1/responses/{response_id}", "OpenAI-compatible", "A stored response"),
+    _Later("DELETE", "/v1/responses/{response_id}", "OpenAI-compatible", "Delete a stored response"),
+    _Later("GET", "/v1/responses/{response_id}/input_items", "OpenAI-compatible", "What a stored response was asked"),
+    _Later("POST", "/v1/embeddings", "OpenAI-compatible", "Embeddings"),
+    _Later("POST", "/v1/messages", "Anthropic-compatible", "Anthropic's Messages API"),
+    _Later("POST", "/v1/messages/count_tokens", "Anthropic-compatible", "Count tokens"),
+    _Later("GET", "/analytics/cost-breakdown", "Analytics", "Costs by model, provider, key, user or tag"),
+    _Later("GET", "/analytics/trends", "Analytics", "A figure over time"),
+    _Later("GET", "/analytics/latency-percentiles", "Analytics", "Latency by model and tier"),
+    _Later("GET", "/analytics/forecast", "Analytics", "Expected spend"),
+    _Later("GET", "/analytics/anomalies", "Analytics", "Unusual spend, latency or errors"),
+    _Later("GET", "/analytics/recommendations", "Analytics", "Changes worth money"),
+    _Later("GET", "/analytics/export", "Analytics", "Usage rows"),
+    _Later("GET", "/analytics/reconciliation", "Analytics", "The ledger beside the provider's bill"),
+    _Later("POST", "/governance/organizations", "Governance", "Make an organization"),
+    _Later("GET", "/governance/organizations", "Governance", "List organizations"),
+    _Later("POST", "/governance/organizations/{org_id}/suspend", "Governance", "Suspend an organization"),
+    _Later("POST", "/governance/organizations/{org_id}/resume", "Governance", "Resume an organization"),
+    _Later("DELETE", "/governance/organizations/{org_id}", "Governance", "Delete an organization"),
+    _Later("POST", "/governance/invites", "Governance", "Make an invite"),
+    _Later("GET", "/governance/invites", "Governance", "List invites"),
+    _Later("DELETE", "/governance/invites/{invite_id}", "Governance", "Withdraw an invite"),
+    _Later("POST", "/governance/api-keys/{api_key_id}/rotate", "Governance", "Rotate a key"),
+    _Later("GET", "/governance/policies/{org_id}", "Governance", "A policy"),
+    _Later("POST", "/governance/policies/{org_id}", "Governance", "Change a policy"),
+    _Later("GET", "/governance/policies/{org_id}/history", "Governance", "Earlier versions of a policy"),
+    _Later("GET", "/governance/prices/{org_id}", "Governance", "Price overrides"),
+    _Later("PUT", "/governance/prices/{org_id}", "Governance", "Set price overrides"),
+    _Later("POST", "/governance/reconciliations", "Governance", "Import a provider's cost report"),
+    _Later("GET", "/governance/audit", "Governance", "Who did what when"),
+    _Later("GET", "/governance/compliance/report", "Governance", "Keys, policies, retention and audit in one document"),
+    _Later("DELETE", "/governance/users/{user_id}/data", "Governance", "Erase an end user's data"),
+)
+_SCOPES = {"Analytics": Scope.SCOPE_ANALYTICS}
+
+
+def _endpoint(later: _Later) -> Callable[[Request], Awaitable[Response]]:
+    async def refuse(request: Request) -> Response:
+        if later.tag != "Governance":
+            await authorize(request, _SCOPES.get(later.tag, Scope.SCOPE_INFER))
+        elif "x-admin-secret" not in request.headers:
+            await authorize_governance(request, None)
+        raise NotImplementedYet(f"{later.method} {later.path} is not served by this version.")
+
+    name = f"{later.method}_{later.path}".lower()
+    refuse.__name__ = "".join(c if c.isalnum() else "_" for c in name).strip("_")
+    return refuse
+
+
+for one in LATER:
+    router.add_api_route(
+        one.path,
+        _endpoint(one),
+        methods=[one.method],
+        tags=[one.tag],
+        summary=f"{one.summary} (not served yet)",
+        **documented_later(),
+    )

@@ -1,0 +1,132 @@
+"""What callers ask, over HTTP or gRPC, as what the pipeline understands."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from asahi.auth.v1.auth_pb2 import Verdict
+from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Message, NativeBody, Prompt, Role
+from asahi.type.v1.routing_pb2 import Routing
+from asahi_core.context import current_call
+from asahi_core.errors import InvalidRequest, NotImplementedYet
+from asahi_edge.api.directives import cache_directives, tags
+from asahi_edge.api.json import encode
+from asahi_edge.api.routing import routing_of, routing_of_model
+from asahi_edge.api.schemas import InferBody
+from asahi_edge.domain.access import require_organization
+from asahi_edge.domain.fingerprint import fingerprint
+from asahi_edge.domain.inference import InferenceRequest
+
+_LATER = ("document_id", "document", "steps")
+_HASHED = ("prompt", "system", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format")
+_MAX_USER = 200
+
+
+def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]) -> InferenceRequest:
+    """A question to `/infer`, or to the gRPC method of that name: the two share their fingerprints."""
+    require_organization(verdict, body.organization_id)
+    _refuse_what_comes_later(body)
+    routing = routing_of(body)
+    if isinstance(body.stop, str):
+        body.stop = [body.stop]
+    asked = {name: value for name in _HASHED if (value := getattr(body, name)) is not None}
+    return InferenceRequest(
+        request_id=current_call.get().request_id,
+        api=Api.API_INFER,
+        verdict=verdict,
+        prompt=Prompt(chat=_chat(body)),
+        routing=routing,
+        fingerprint=fingerprint(verdict.organization_id, Api.API_INFER, routing, asked),
+        cache=cache_directives(headers),
+        stream=body.stream,
+        user_id=body.user_id or verdict.user_id,
+        task_id=body.task_id or "",
+        tags=tags(headers),
+        explain=body.explain,
+    )
+
+
+def native_question(
+    verdict: Verdict, api: Api.ValueType, body: bytes, decoded: dict[str, Any], headers: Mapping[str, str]
+) -> InferenceRequest:
+    """A question in a provider's protocol, whose body is passed on as it is."""
+    routing = routing_of_model(decoded.get("model") or "", headers.get("x-asahi-routing"))
+    user = decoded.get("user")
+    return InferenceRequest(
+        request_id=current_call.get().request_id,
+        api=api,
+        verdict=verdict,
+        prompt=Prompt(native=NativeBody(api=api, body=body)),
+        routing=routing,
+        fingerprint=fingerprint(verdict.organization_id, api, routing, decoded),
+        cache=cache_directives(headers),
+        stream=decoded.get("stream") is True,
+        user_id=user[:_MAX_USER] if isinstance(user, str) else verdict.user_id,
+        tags=tags(headers),
+    )
+
+
+def chat_question(
+    verdict: Verdict,
+    chat: ChatRequest,
+    routing: Routing,
+    headers: Mapping[str, str],
+    *,
+    stream: bool,
+    user_id: str,
+    task_id: str,
+    explain: bool,
+) -> InferenceRequest:
+    """A conversation in Asahi's own form (gRPC)."""
+    if not chat.messages:
+        raise InvalidRequest("'chat.messages' must hold at least one message.", param="chat.messages")
+    for index, message in enumerate(chat.messages):
+        if message.role == Role.ROLE_UNSPECIFIED or not message.parts:
+            name = f"chat.messages[{index}]"
+            raise InvalidRequest(f"{name} needs a role and at least one part.", param=name)
+    asked = {"chat": chat.SerializeToString(deterministic=True)}
+    return InferenceRequest(
+        request_id=current_call.get().request_id,
+        api=Api.API_CHAT,
+        verdict=verdict,
+        prompt=Prompt(chat=chat),
+        routing=routing,
+        fingerprint=fingerprint(verdict.organization_id, Api.API_CHAT, routing, asked),
+        cache=cache_directives(headers),
+        stream=stream,
+        user_id=user_id[:_MAX_USER] or verdict.user_id,
+        task_id=task_id[:_MAX_USER],
+        tags=tags(headers),
+        explain=explain,
+    )
+
+
+def limit_time(routing: Routing) -> None:
+    """Makes the caller's latency budget, if there is one, the deadline of the call from here on."""
+    if not routing.HasField("latency_budget_ms"):
+        return
+    call = current_call.get()
+    deadline = asyncio.get_running_loop().time() + routing.latency_budget_ms / 1000
+    current_call.set(replace(call, deadline=deadline if call.deadline is None else min(call.deadline, deadline)))
+
+
+def _refuse_what_comes_later(body: InferBody) -> None:
+    for name in _LATER:
+        if getattr(body, name) is not None:
+            raise NotImplementedYet(f"'{name}' is not served by this version; leave it out.", param=name)
+
+
+def _chat(body: InferBody) -> ChatRequest:
+    chat = ChatRequest(
+        max_output_tokens=body.max_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        stop=body.stop,
+        seed=body.seed,
+        response_format_json=b"" if body.response_format is None else encode(body.response_format),
+    )
+    if body.system:
+        chat.messages.append(Message(role=Role.ROLE_SYSTEM, parts=[ContentPart(text=body.system)]))
+    chat.messages.append(Message(role=Role.ROLE_USER, parts=[ContentPart(text=body.prompt)]))
+    return chat

@@ -1,0 +1,389 @@
+"""The flight's side of a request: look up, complete, settle and store, land.
+
+A flight runs in a task of its own, so that no caller who leaves takes the answer away from those who wait. When the
+last one has left, the answer is still read to its end where that is cheap and the cache can use it, else the call is
+given up; either way its cost is recorded.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from prometheus_client import Counter
+from structlog.typing import FilteringBoundLogger
+
+from asahi.cache.v1.cache_pb2 import CacheEntry
+from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome, Completed, Decision, Payer, Task
+from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening, FinishReason
+from asahi.type.v1.routing_pb2 import RoutingPolicy
+from asahi.type.v1.usage_pb2 import Usage, UsageSource
+from asahi_core.clock import Clock
+from asahi_core.context import current_call
+from asahi_core.errors import (
+    AsahiError,
+    Cancelled,
+    InternalError,
+    NotFound,
+    ServiceUnavailable,
+    UpstreamInterrupted,
+)
+from asahi_core.prices import PriceBook
+from asahi_edge.domain.access import may_use_model
+from asahi_edge.domain.charge import charge_calls
+from asahi_edge.domain.flights import Flight, FlightBoard, Landing
+from asahi_edge.domain.inference import InferenceRequest
+from asahi_edge.domain.leads import Leads
+from asahi_edge.domain.near_cache import NearCache
+from asahi_edge.domain.ports import AnswerCache, Completion, ModelRouter
+from asahi_edge.domain.records import call_record, intent_record
+from asahi_edge.domain.usage import UsageDelivery
+
+_CACHEABLE = {FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_TOOL_CALLS}
+_BOARDING_TRIES = 3
+_DESERTED = Counter("asahi_deserted_calls", "Provider calls whose last caller left, by how they ended.", ["end"])
+
+
+@dataclass(frozen=True, slots=True)
+class FlightLimits:
+    """What the operator allows."""
+
+    flight_s: float = 600.0
+    """Longest time of a provider call with all its retries."""
+    drain_s: float = 5.0
+    """How long the answer of a deserted call is still read."""
+    drain_nanos: int = 10_000_000
+    """What a call may be expected to cost for that."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """The completion of a flight under way."""
+
+    flight: Flight
+    request: InferenceRequest
+    flight_id: str
+    completion: Completion
+    decision: Decision | None = None
+    attempt: Attempt | None = None
+    """The provider call under way; None: none is."""
+    failed: list[AttemptOutcome] = field(default_factory=list)
+    draining: asyncio.TimerHandle | None = None
+    given_up: bool = False
+    ended: bool = False
+
+
+class Pilot:
+    """Flies flights."""
+
+    def __init__(
+        self,
+        *,
+        cache: AnswerCache,
+        router: ModelRouter,
+        usage: UsageDelivery,
+        prices: PriceBook,
+        near: NearCache,
+        board: FlightBoard,
+        leads: Leads,
+        limits: FlightLimits,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._cache = cache
+        self._router = router
+        self._usage = usage
+        self._prices = prices
+        self._near = near
+        self._board = board
+        self._leads = leads
+        self._limits = limits
+        self._clock = clock
+        self._log = log
+        self._flying: set[asyncio.Task[None]] = set()
+
+    def start(self, request: InferenceRequest) -> Flight:
+        """A new flight, opened by `request`, that identical ones may board. Somebody must board it at once."""
+        flight = Flight(key=request.flight_key, opened_by=request.request_id)
+        self._board.list(flight)
+        task = asyncio.create_task(self._fly(flight, request))
+        self._flying.add(task)
+        task.add_done_callback(self._flying.discard)
+        return flight
+
+    async def close(self, timeout_s: float) -> None:
+        """Lets flights end by themselves for at most `timeout_s`."""
+        if self._flying:
+            await asyncio.wait(tuple(self._flying), timeout=timeout_s)
+
+    async def _fly(self, flight: Flight, request: InferenceRequest) -> None:
+        call = current_call.get()
+        own_limit = asyncio.get_running_loop().time() + self._limits.flight_s
+        callers_limit = own_limit if call.deadline is None else call.deadline + self._limits.drain_s + 1.0
+        current_call.set(replace(call, deadline=min(own_limit, callers_limit)))
+        try:
+            await self._look_up_or_call(flight, request)
+        except AsahiError as error:
+            flight.fail(error)
+        except Exception:
+            self._log.exception("flight_failed")
+            flight.fail(InternalError("Something failed inside Asahi; the request id finds it in the log."))
+            raise
+        finally:
+            self._board.remove(flight)
+
+    async def _look_up_or_call(self, flight: Flight, request: InferenceRequest) -> None:
+        degraded: tuple[str, ...] = ()
+        flight_id = ""
+        if request.cache.read:
+            if not self._cache.attached:
+                degraded = ("cache",)
+            for _ in range(_BOARDING_TRIES if self._cache.attached else 0):
+                epoch = self._near.epoch
+                try:
+                    found = await self._cache.lookup(
+                        request.organization_id, request.fingerprint, request.cache.max_age_s, flight.key
+                    )
+                except AsahiError:
+                    degraded = ("cache",)
+                    break
+                if found.HasField("hit") and may_use_model(request.verdict, found.hit.entry.answer.model):
+                    hit = found.hit
+                    if hit.tier == 1:
+                        ttl_s = hit.ttl.ToNanoseconds() / 1e9
+                        self._near.keep(request.organization_id, request.fingerprint, hit.entry, ttl_s, epoch)
+                    flight.land(Landing(entry=hit.entry, hit=hit))
+                    return
+                flight_id = found.lead_flight_id
+                if flight_id:
+                    self._leads.take(flight_id, flight)
+                if not found.follow_flight_id:
+                    break
+                try:
+                    await self._follow(flight, request, found.follow_flight_id)
+                except NotFound:
+                    continue  # it ended between the two calls; its answer is in the cache now
+                else:
+                    return
+        await self._complete(flight, request, flight_id, degraded)
+
+    async def _follow(self, flight: Flight, request: InferenceRequest, flight_id: str) -> None:
+        """Hands on what another edge's flight brings."""
+        flight.foreign = True
+        flight.on_deserted = _cancel_of(asyncio.current_task())
+        try:
+            async with self._cache.follow(request.organization_id, flight_id) as events:
+                async for event in events:
+                    match event.WhichOneof("event"):
+                        case "delta":
+                            flight.add(event.delta)
+                        case "finished":
+                            flight.land(Landing(entry=event.finished))
+        except asyncio.CancelledError:
+            raise Cancelled("The last caller left.") from None
+        except NotFound:
+            flight.foreign = False
+            raise
+        finally:
+            flight.on_deserted = lambda: None
+
+    async def _complete(
+        self, flight: Flight, request: InferenceRequest, flight_id: str, degraded: tuple[str, ...]
+    ) -> None:
+        """Lets the router choose a model and call its provider."""
+        end: CacheEntry | AsahiError | None = None
+        try:
+            if flight.deserted:
+                raise Cancelled("The last caller left.")
+            async with self._router.complete(
+                _task(request), explain=request.explain, stream=request.stream
+            ) as completion:
+                call = _Call(flight, request, flight_id, completion)
+                flight.on_deserted = lambda: self._on_deserted(call)
+                flight.on_boarded_again = lambda: self._on_boarded_again(call)
+                landing = await self._receive(call, degraded)
+            end = landing.entry
+            flight.land(landing)
+        except AsahiError as error:
+            end = error
+            raise
+        finally:
+            if flight_id:
+                self._leads.end(flight_id, end)
+
+    async def _receive(self, call: _Call, degraded: tuple[str, ...]) -> Landing:
+        try:
+            async for event in call.completion.events():
+                match event.WhichOneof("event"):
+                    case "decision":
+                        call.decision = event.decision
+                    case "attempt":
+                        self._announce(call, event.attempt)
+                    case "attempt_failed":
+                        call.attempt = None
+                        call.failed.append(event.attempt_failed)
+                    case "delta":
+                        self._add(call, event.delta)
+                    case "completed":
+                        return await self._land(call, event.completed, degraded)
+            raise InternalError("The router service ended the call without an answer.")
+        except AsahiError as error:
+            await self._settle_failure(call, error)
+            if call.flight.pieces and isinstance(error, ServiceUnavailable):
+                raise UpstreamInterrupted("The answer ended before its end: the router went away.") from error
+            raise
+        finally:
+            call.ended = True
+            if call.draining is not None:
+                call.draining.cancel()
+
+    def _announce(self, call: _Call, attempt: Attempt) -> None:
+        """The intent is written before the call costs anything."""
+        call.attempt = attempt
+        record = intent_record(call.request, attempt, self._clock.now())
+        self._usage.intend(record, attempt.estimated_input_tokens)
+
+    def _add(self, call: _Call, piece: AnswerDelta) -> None:
+        if not call.flight.pieces:
+            self._hand_on(call, AnswerDelta(opening=_opening(call)))
+        self._hand_on(call, piece)
+
+    def _hand_on(self, call: _Call, piece: AnswerDelta) -> None:
+        call.flight.add(piece)
+        self._leads.hand_on(call.flight_id, piece)
+
+    async def _land(self, call: _Call, completed: Completed, degraded: tuple[str, ...]) -> Landing:
+        """Charges, then settles and stores before anybody gets the last byte."""
+        decision = call.decision
+        if decision is None:
+            raise InternalError("The router service answered without a decision.")
+        call.ended = True
+        call.attempt = None
+        answer, outcome = completed.answer, completed.outcome
+        if call.flight.deserted:
+            answer.usage.source = UsageSource.USAGE_SOURCE_DRAINED
+            _DESERTED.labels("drained").inc()
+        outcome.usage.CopyFrom(answer.usage)
+        now = self._clock.now()
+        calls = (*call.failed, outcome)
+        charge = charge_calls(self._prices, calls, decision.reference_model, now)
+        entry = CacheEntry(answer=answer, reference_model=decision.reference_model, request_id=call.request.request_id)
+        entry.created_at.FromDatetime(now)
+        aboard = call.request.request_id in call.flight.passengers
+        records = [
+            call_record(call.request, one, charge.calls[one.attempt], reached_caller=aboard and one is outcome, at=now)
+            for one in calls
+        ]
+        for record in records:
+            record.task_type, record.routing_reason = decision.task_type, decision.reason
+        stored, *settled = await asyncio.gather(self._store(call, entry), *map(self._usage.settle, records))
+        missing = [name for name, fine in (("billing", all(settled)), ("cache", stored)) if not fine]
+        return Landing(
+            entry=entry,
+            charge=charge.total,
+            reason=decision.reason,
+            attempts=calls,
+            alternatives=tuple(decision.candidates),
+            task_type=decision.task_type,
+            degraded=(*degraded, *(name for name in missing if name not in degraded)),
+        )
+
+    async def _store(self, call: _Call, entry: CacheEntry) -> bool:
+        """Keeps the answer if it is complete and the caller allows it; whether the cache was there for it."""
+        request = call.request
+        if not request.cache.write or entry.answer.finish_reason not in _CACHEABLE:
+            return True
+        epoch = self._near.epoch
+        try:
+            ttl_s = await self._cache.store(request.organization_id, request.fingerprint, entry, call.flight_id)
+        except AsahiError:
+            return False
+        self._near.keep(request.organization_id, request.fingerprint, entry, ttl_s, epoch)
+        return True
+
+    async def _settle_failure(self, call: _Call, error: AsahiError) -> None:
+        """Records every provider call of a request that got no answer."""
+        if call.attempt is not None:
+            call.failed.append(_estimated(call, call.attempt, error))
+        if call.given_up:
+            _DESERTED.labels("cancelled").inc()
+        if not call.failed:
+            return
+        now = self._clock.now()
+        reference = call.decision.reference_model if call.decision is not None else call.failed[-1].model
+        charge = charge_calls(self._prices, call.failed, reference, now)
+        for one in call.failed:
+            record = call_record(call.request, one, charge.calls[one.attempt], reached_caller=False, at=now)
+            if call.decision is not None:
+                record.task_type = call.decision.task_type
+                record.routing_reason = call.decision.reason
+            await self._usage.settle(record)
+
+    def _on_deserted(self, call: _Call) -> None:
+        """Nobody waits any longer: drains if that is cheap and of use, else gives up."""
+        if call.ended:
+            return
+        decision = call.decision
+        worth = call.request.cache.write and decision is not None
+        if worth and decision is not None and decision.expected_cost_nanos <= self._limits.drain_nanos:
+            loop = asyncio.get_running_loop()
+            call.draining = loop.call_later(self._limits.drain_s, self._give_up, call)
+        else:
+            self._give_up(call)
+
+    def _on_boarded_again(self, call: _Call) -> None:
+        if call.draining is not None:
+            call.draining.cancel()
+            call.draining = None
+
+    def _give_up(self, call: _Call) -> None:
+        if call.ended or call.given_up:
+            return
+        call.given_up = True
+        self._board.remove(call.flight)
+        call.completion.cancel()
+
+
+def _cancel_of(task: "asyncio.Task[object] | None") -> Callable[[], None]:
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    return cancel
+
+
+def _task(request: InferenceRequest) -> Task:
+    verdict = request.verdict
+    return Task(
+        organization_id=request.organization_id,
+        request_id=request.request_id,
+        prompt=request.prompt,
+        routing=request.routing,
+        policy=RoutingPolicy(allowed_models=verdict.allowed_models),
+        payer=Payer(
+            api_key_id=verdict.api_key_id,
+            user_id=request.user_id,
+            task_id=request.task_id,
+            tags=request.tags,
+            api=request.api,
+        ),
+    )
+
+
+def _opening(call: _Call) -> AnswerOpening:
+    opening = AnswerOpening()
+    if call.attempt is not None:
+        opening.model, opening.provider = call.attempt.model, call.attempt.provider
+    if call.decision is not None:
+        opening.routing_reason = call.decision.reason
+    return opening
+
+
+def _estimated(call: _Call, attempt: Attempt, error: AsahiError) -> AttemptOutcome:
+    """A provider call whose outcome the router could not tell any more: what was received is what is known."""
+    pieces = sum(1 for piece in call.flight.pieces if not piece.HasField("opening") and not piece.usage_only)
+    usage = Usage(
+        input_tokens=attempt.estimated_input_tokens, output_tokens=pieces, source=UsageSource.USAGE_SOURCE_ESTIMATED
+    )
+    return AttemptOutcome(
+        attempt=attempt.attempt, model=attempt.model, provider=attempt.provider, outcome=error.code, usage=usage
+    )

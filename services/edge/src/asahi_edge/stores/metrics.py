@@ -1,0 +1,36 @@
+"""The figures of usage at the edge for Prometheus, read from the objects that count them when they are asked for."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from asahi_edge.domain.usage import UsageDelivery
+from asahi_edge.stores.spool import DiskSpool
+
+
+class UsageCollector(Collector):
+    """Labels: none. The time of syncs is `asahi_edge_spool_sync_seconds`."""
+
+    def __init__(self, usage: UsageDelivery, spool: DiskSpool) -> None:
+        self._usage = usage
+        self._spool = spool
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of this moment."""
+        usage, spool = self._usage, self._spool
+        yield GaugeMetricFamily("asahi_edge_usage_backlog_records", "Records not acknowledged yet.", usage.backlog)
+        yield GaugeMetricFamily(
+            "asahi_edge_usage_backlog_age_seconds",
+            "Age of the oldest record not acknowledged yet.",
+            usage.backlog_age_s,
+        )
+        yield GaugeMetricFamily("asahi_edge_usage_open_intents", "Provider calls without a record.", spool.open_intents)
+        yield GaugeMetricFamily("asahi_edge_spool_bytes", "Bytes that the usage spool takes on the disk.", spool.bytes)
+        yield CounterMetricFamily(
+            "asahi_edge_spool_damaged_entries", "Stretches of the spool that could not be read.", spool.damaged
+        )
+        yield CounterMetricFamily("asahi_edge_usage_refused", "Records set aside, refused by billing.", usage.refused)
+        yield CounterMetricFamily(
+            "asahi_edge_usage_orphans", "Provider calls settled by estimate for want of a record.", usage.orphans
+        )

@@ -1,0 +1,1 @@
+"""Which model answers, and the calls to its provider."""

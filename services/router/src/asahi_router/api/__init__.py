@@ -1,0 +1,1 @@
+"""Transport: gRPC servicers that translate, call the domain and translate back."""

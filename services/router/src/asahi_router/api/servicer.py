@@ -1,0 +1,47 @@
+"""`asahi.router.v1.RouterService`: from messages to the domain and back."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from asahi.router.v1 import router_pb2 as pb
+from asahi.router.v1 import router_pb2_grpc
+from asahi_core.errors import InvalidRequest
+from asahi_router.domain.completion import Completions
+from asahi_router.domain.decision import Decider
+from asahi_router.domain.listing import Listing
+from asahi_router.domain.outcomes import Outcomes
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RouterServicer(router_pb2_grpc.RouterServiceServicer):
+    """Serves decisions, completions, the catalog and outcomes."""
+
+    def __init__(self, decider: Decider, completions: Completions, listing: Listing, outcomes: Outcomes) -> None:
+        self._decider = decider
+        self._completions = completions
+        self._listing = listing
+        self._outcomes = outcomes
+
+    async def Decide(self, request: pb.DecideRequest, context: _Context) -> pb.DecideResponse:
+        return pb.DecideResponse(decision=self._decider.decide(request.task, explain=True).decision)
+
+    async def Complete(
+        self, requests: AsyncIterator[pb.CompleteRequest], context: _Context
+    ) -> AsyncIterator[pb.CompleteResponse]:
+        first = await anext(aiter(requests), None)
+        if first is None or not first.HasField("start"):
+            raise InvalidRequest("The first message of a completion must be `start`.", param="start")
+        async with aclosing(self._completions.run(first.start, requests)) as events:
+            async for event in events:
+                yield event
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: _Context) -> pb.ListModelsResponse:
+        return self._listing.models()
+
+    async def RecordOutcome(self, request: pb.RecordOutcomeRequest, context: _Context) -> pb.RecordOutcomeResponse:
+        await self._outcomes.record(request)
+        return pb.RecordOutcomeResponse()

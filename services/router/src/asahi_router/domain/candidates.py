@@ -1,0 +1,250 @@
+"""Each model weighed for one question: what it would cost, how good and fast it would be, and what speaks against it.
+
+All of a model's violations are found, not only the first: a refusal must name the constraint that binds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from asahi.type.v1.chat_pb2 import Api
+from asahi.type.v1.routing_pb2 import LatencyPreference, Routing, RoutingPolicy
+from asahi_core.globs import matches_any
+from asahi_core.prices.book import Rates
+from asahi_router.domain.features import FORCED_TOOL_CHOICE, Features
+from asahi_router.domain.goal import Goal
+from asahi_router.domain.models import PROTOCOLS, Catalog, CatalogModel, ServedModel
+from asahi_router.domain.observations import Speed
+from asahi_router.domain.tariffs import Tariffs
+
+_OWN_FORM = Api.API_CHAT
+_MILLION = 1_000_000
+
+
+class Constraint(IntEnum):
+    """What may speak against a model, in the order in which the constraints are told."""
+
+    SERVED = 1
+    MODELS = 2
+    PROVIDERS = 3
+    CAPABILITY = 4
+    PARAMETER = 5
+    ANSWER = 6
+    WINDOW = 7
+    PRICE = 8
+    FLOOR = 9
+    QUALITY = 10
+    FIRST_TOKEN = 11
+    LATENCY = 12
+    COST = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why a model may not answer."""
+
+    constraint: Constraint
+    words: str
+    """For people who see the model listed."""
+    excess: float = float("inf")
+    """By which part of the limit it misses it; infinite: there is no more or less."""
+    field: str = ""
+    """The field of the question that it does not take; empty: none."""
+
+
+class Candidate(NamedTuple):
+    """A model weighed. A tuple, because forty of them are made for every decision."""
+
+    served: ServedModel
+    quality: float
+    """Expected for this kind of work, 0 to 5."""
+    first_token_ms: float
+    total_ms: float
+    """Of the whole call, with an answer of median length."""
+    input_tokens: int
+    """Estimated."""
+    expected_cost_nanos: int | None
+    """None: no known price."""
+    max_cost_nanos: int | None
+    """Upper bound; None: no known price."""
+    violations: tuple[Violation, ...]
+
+    @property
+    def model(self) -> str:
+        """Catalog id."""
+        return self.served.model.id
+
+    @property
+    def provider(self) -> str:
+        """Id of the provider."""
+        return self.served.provider
+
+    @property
+    def provider_model(self) -> str:
+        """The model's name as the provider writes it."""
+        return self.served.provider_model
+
+    def violates(self, constraint: Constraint) -> Violation | None:
+        """How it misses the constraint; None: it does not."""
+        return next((violation for violation in self.violations if violation.constraint == constraint), None)
+
+
+class Tokens(Protocol):
+    """Estimates tokens."""
+
+    def input_tokens(self, model: str, asked_bytes: int) -> int:
+        """Input tokens of a question of so many bytes."""
+        ...
+
+
+class Speeds(Protocol):
+    """Knows how fast models are."""
+
+    def speed(self, model: CatalogModel) -> Speed:
+        """How fast the model is expected to be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What models are weighed with."""
+
+    catalog: Catalog
+    tariffs: Tariffs
+    """On the day of the call."""
+    tokens: Tokens
+    speeds: Speeds
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model must keep to."""
+
+    allowed_models: Sequence[str] = ()
+    allowed_providers: Sequence[str] = ()
+    floor: float = 0.0
+    """Least quality of any model."""
+    quality: float = 0.0
+    """Least quality that is looked for."""
+    preference: LatencyPreference.ValueType = LatencyPreference.LATENCY_PREFERENCE_UNSPECIFIED
+    first_token_ms: float | None = None
+    """What the preference allows."""
+    total_ms: int | None = None
+    cost_nanos: int | None = None
+    by_name: bool = False
+    """Whether the caller named the model: its price may be unknown then, and the provider judges what it can do."""
+
+
+def limits_of(routing: Routing, policy: RoutingPolicy, catalog: Catalog, goal: Goal) -> Limits:
+    """The limits of a request in which Asahi chooses."""
+    preference: LatencyPreference.ValueType = routing.latency_preference
+    return Limits(
+        allowed_models=tuple(policy.allowed_models),
+        allowed_providers=tuple(policy.allowed_providers),
+        floor=goal.floor,
+        quality=goal.quality,
+        preference=preference,
+        first_token_ms=catalog.latency_limits_ms.get(preference),
+        total_ms=routing.latency_budget_ms if routing.HasField("latency_budget_ms") else None,
+        cost_nanos=routing.cost_budget_nanos if routing.HasField("cost_budget_nanos") else None,
+    )
+
+
+def weigh(served: ServedModel, features: Features, limits: Limits, scale: Scale) -> Candidate:
+    """The model as a candidate for a question with `features`."""
+    model = served.model
+    asked = scale.tokens.input_tokens(model.id, features.asked_bytes)
+    most, answers = model.max_output_tokens, features.answers
+    bound = features.max_output_tokens or served.default_max_tokens or most
+    bound = bound if bound < most else most
+    written = scale.catalog.median_output_tokens.get(features.kind, bound)
+    written = written if written < bound else bound
+    produced = written + (model.median_reasoning_tokens if model.reasons(features.reasoning_effort) else 0)
+    speed = scale.speeds.speed(model)
+    total_ms = speed.total_ms(written)
+    expected_cost = max_cost = None
+    rates = scale.tariffs.rates(model.id, asked)
+    if rates is not None:
+        expected_cost = _cost(rates, asked, (produced if produced < bound else bound) * answers)
+        dearest = scale.tariffs.rates(model.id, features.most_input_tokens) or rates
+        max_cost = _max_cost(dearest, features.most_input_tokens, bound * answers, features)
+    quality = model.quality_at(features.kind)
+    weighed = Candidate(served, quality, speed.first_token_ms, total_ms, asked, expected_cost, max_cost, ())
+    violations = tuple(_violations(weighed, features, limits))
+    return weighed._replace(violations=violations) if violations else weighed
+
+
+def unsupported(served: ServedModel, features: Features, *, by_name: bool) -> Iterator[Violation]:
+    """What of a question the model does not take, each with its field."""
+    model = served.model
+    for needed, capability, field in (
+        (features.has_tools, "tools", "tools"),
+        (features.images > 0, "images", "messages"),
+        (features.has_schema, "json_schema", "response_format"),
+    ):
+        if needed and capability not in model.capabilities:
+            yield Violation(Constraint.CAPABILITY, f"no {capability}", field=field)
+    only_without_reasoning = model.tools_only_without_reasoning and not by_name
+    if features.has_tools and only_without_reasoning and model.reasons(features.reasoning_effort):
+        words = "takes tools only with reasoning_effort none"
+        yield Violation(Constraint.CAPABILITY, words, field="tools")
+    refused = features.parameters & model.refused(features.reasoning_effort)
+    if not _speaks(served, features):
+        refused |= features.only_in_its_protocol
+    for name in sorted(refused):
+        field = "tool_choice" if name == FORCED_TOOL_CHOICE else name
+        yield Violation(Constraint.PARAMETER, f"does not take {name}", field=field)
+    most = features.max_output_tokens
+    if most is not None and most > model.max_output_tokens:
+        words = f"answers of at most {model.max_output_tokens} tokens"
+        yield Violation(Constraint.ANSWER, words, most / model.max_output_tokens - 1, "max_tokens")
+
+
+def _speaks(served: ServedModel, features: Features) -> bool:
+    """Whether the question can be said to the provider as it is. Asahi's own form is close to OpenAI's."""
+    return features.api == PROTOCOLS[served.protocol] or (features.api == _OWN_FORM and served.protocol == "openai")
+
+
+def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:
+    served, quality, first_token_ms, total_ms, asked, _, max_cost, _ = weighed
+    model = served.model
+    if not served.provider:
+        yield Violation(Constraint.SERVED, "not served here")
+        return
+    if limits.allowed_models and not matches_any(model.id, limits.allowed_models):
+        yield Violation(Constraint.MODELS, "not among the allowed models")
+    if limits.allowed_providers and served.provider not in limits.allowed_providers:
+        yield Violation(Constraint.PROVIDERS, f"{served.provider} is not among the allowed providers")
+    if not features.is_bare:
+        yield from unsupported(served, features, by_name=limits.by_name)
+    needed = asked + (features.max_output_tokens or 0)
+    if needed > model.context_window:
+        words = f"window of {model.context_window} tokens, about {needed} needed"
+        yield Violation(Constraint.WINDOW, words, needed / model.context_window - 1)
+    if max_cost is None and (not limits.by_name or limits.cost_nanos is not None):
+        yield Violation(Constraint.PRICE, "price unknown")
+    if quality < limits.floor:
+        yield Violation(Constraint.FLOOR, f"quality {quality:.2f} under the floor", 1 - quality / limits.floor)
+    if quality < limits.quality:
+        words = f"quality {quality:.2f} under {limits.quality:.2f}"
+        yield Violation(Constraint.QUALITY, words, 1 - quality / limits.quality)
+    if limits.first_token_ms is not None and first_token_ms > limits.first_token_ms:
+        words = f"first token after {first_token_ms:.0f} ms"
+        yield Violation(Constraint.FIRST_TOKEN, words, first_token_ms / limits.first_token_ms - 1)
+    if limits.total_ms is not None and total_ms > limits.total_ms:
+        yield Violation(Constraint.LATENCY, f"takes {total_ms:.0f} ms", total_ms / limits.total_ms - 1)
+    if limits.cost_nanos is not None and max_cost is not None and max_cost > limits.cost_nanos:
+        yield Violation(Constraint.COST, "may cost more than the budget", max_cost / limits.cost_nanos - 1)
+
+
+def _cost(rates: Rates, asked: int, answered: int) -> int:
+    return (asked * rates.input + answered * rates.output + _MILLION // 2) // _MILLION
+
+
+def _max_cost(rates: Rates, asked: int, answered: int, features: Features) -> int:
+    """What a prompt cache keeps may cost more than what it does not."""
+    dearest = rates.input if rates.input > rates.cache_write_5m else rates.cache_write_5m
+    if features.writes_cache:
+        dearest = max(dearest, rates.cache_write_1h)
+    return -(-(asked * dearest + answered * rates.output) // _MILLION)

@@ -1,0 +1,73 @@
+"""What completions need of the rest of the router, each as small as it can be."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from asahi.billing.v1.billing_pb2 import UsageRecord
+from asahi.router.v1.router_pb2 import Decision, Task
+
+
+class Choice(Protocol):
+    """A model that may answer, and the provider that serves it."""
+
+    @property
+    def model(self) -> str:
+        """Catalog id."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Id of the provider."""
+        ...
+
+    @property
+    def provider_model(self) -> str:
+        """The model's name as the provider writes it."""
+        ...
+
+    @property
+    def max_cost_nanos(self) -> int | None:
+        """Upper bound of a call's cost in nano-dollars; None: the answer's length has no bound."""
+        ...
+
+
+class Ranking(Protocol):
+    """What was decided."""
+
+    @property
+    def decision(self) -> Decision:
+        """Which model, and why."""
+        ...
+
+    @property
+    def chain(self) -> Sequence[Choice]:
+        """The models that may answer, in the order in which they are asked; at least one."""
+        ...
+
+
+class Decider(Protocol):
+    """Chooses the model."""
+
+    def decide(self, task: Task, *, explain: bool) -> Ranking:
+        """The models that may answer `task`; `explain`: the decision lists every candidate.
+
+        Raises:
+            AsahiError: no model may, or the task cannot be understood.
+        """
+        ...
+
+
+class Observations(Protocol):
+    """Learns how fast models are."""
+
+    def observed(self, model: str, first_token_ms: float | None, output_tokens: int, duration_ms: float) -> None:
+        """A call that answered; `first_token_ms`: None where the answer came in one piece."""
+        ...
+
+
+class OrphanLedger(Protocol):
+    """Settles provider calls whose caller vanished."""
+
+    def settle(self, record: UsageRecord) -> None:
+        """Takes the record; billing has it as soon as it can be reached."""
+        ...

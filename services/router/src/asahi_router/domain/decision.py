@@ -1,0 +1,153 @@
+"""Which model answers, and why. Hard constraints first, then quality, then the lowest expected cost.
+
+Read `decide` from top to bottom. It is a function of what it is given: the same question at the same time, with the
+same catalog, prices, speeds and health, is decided alike.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from asahi.router.v1 import router_pb2 as pb
+from asahi.type.v1.routing_pb2 import RoutingMode
+from asahi_core.clock import Clock
+from asahi_core.errors import InvalidRequest
+from asahi_router.domain.candidates import Candidate, Constraint, Scale, limits_of, weigh
+from asahi_router.domain.features import Features, read_features
+from asahi_router.domain.goal import NO_GOAL, goal_of
+from asahi_router.domain.models import ServedModel
+from asahi_router.domain.naming import the_named
+from asahi_router.domain.reasons import why_chosen, why_named
+from asahi_router.domain.refusals import no_model
+
+_BEST_QUALITY = 5.0
+_MOST_IN_CHAIN = 5
+
+Available = Callable[[str, str], bool]
+"""Whether a call to a model would go through now, by the ids of provider and model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What was decided."""
+
+    decision: pb.Decision
+    chain: tuple[Candidate, ...]
+    """The models that may answer, in the order in which they are asked; at least one."""
+
+
+class Decider:
+    """Decides by the state of the moment."""
+
+    def __init__(self, scale: Scale, available: Available, clock: Clock) -> None:
+        self._scale = scale
+        self._available = available
+        self._clock = clock
+
+    def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
+        """As `decide` does, now."""
+        self._scale.tariffs.turn_to(self._clock.now())
+        return decide(task, self._scale, self._available, explain=explain)
+
+
+def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) -> Ranking:
+    """The models that may answer `task`; `explain`: the decision lists every candidate.
+
+    Raises:
+        InvalidRequest: the task cannot be understood.
+        ContextLengthExceeded: the prompt fits no allowed model.
+        NoModelSatisfies: nor do the constraints; the message names the one that binds, and by how much.
+        ModelNotFound, ModelNotAllowed, UnsupportedByModel, PriceUnknown: about the model that the caller named.
+    """
+    _check(task)
+    features = read_features(task.prompt)
+    if task.routing.mode == RoutingMode.ROUTING_MODE_EXPLICIT:
+        return _by_name(task, features, scale, explain=explain)
+    reference = scale.catalog.find(task.policy.baseline_model) or scale.catalog.baseline_model
+    goal = goal_of(task, features.kind, reference.model)
+    limits = limits_of(task.routing, task.policy, scale.catalog, goal)
+    candidates = [weigh(served, features, limits, scale) for served in scale.catalog.models]
+    fitting = sorted((c for c in candidates if not c.violations), key=_cheapest_first)
+    yielded = not fitting and goal.yields
+    if yielded:
+        less_good = [_without(c, Constraint.QUALITY) for c in candidates]
+        fitting = sorted((c for c in less_good if not c.violations), key=_best_first)
+    if not fitting:
+        raise no_model(less_good if yielded else candidates, features, limits, goal)
+    fitting.sort(key=lambda c: not available(c.provider, c.model))
+    compared = next((c for c in candidates if c.served is reference), None)
+    reason = why_chosen(fitting, features, limits, goal, compared, yielded=yielded)
+    fit = {c.model for c in fitting}
+    listed = [*fitting, *(c for c in candidates if c.model not in fit)] if explain else ()
+    return Ranking(_decision(fitting[0], reason, reference, features, listed), _chain(fitting))
+
+
+def _by_name(task: pb.Task, features: Features, scale: Scale, *, explain: bool) -> Ranking:
+    """The model that the caller named, and no other."""
+    limits = replace(limits_of(task.routing, task.policy, scale.catalog, NO_GOAL), by_name=True)
+    candidate = the_named(task.routing.model, features, limits, scale)
+    reason = why_named(candidate, task.routing.model)
+    others = [s for s in scale.catalog.models if s is not candidate.served] if explain else ()
+    listed = [candidate, *(weigh(served, features, limits, scale) for served in others)] if explain else ()
+    return Ranking(_decision(candidate, reason, candidate.served, features, listed), (candidate,))
+
+
+def _check(task: pb.Task) -> None:
+    routing, policy = task.routing, task.policy
+    if routing.HasField("quality_threshold") and not 0 <= routing.quality_threshold <= _BEST_QUALITY:
+        raise InvalidRequest("'quality_threshold' must be 0 to 5.", param="quality_threshold")
+    for name in ("latency_budget_ms", "cost_budget_nanos"):
+        if routing.HasField(name) and getattr(routing, name) <= 0:
+            raise InvalidRequest(f"'{name}' must be more than 0.", param=name)
+    if policy.HasField("quality_floor") and not 0 <= policy.quality_floor <= _BEST_QUALITY:
+        raise InvalidRequest("'quality_floor' must be 0 to 5.", param="quality_floor")
+    if policy.HasField("epsilon") and not 0 <= policy.epsilon <= 1:
+        raise InvalidRequest("'epsilon' must be 0 to 1.", param="epsilon")
+
+
+def _without(candidate: Candidate, constraint: Constraint) -> Candidate:
+    return candidate._replace(violations=tuple(v for v in candidate.violations if v.constraint != constraint))
+
+
+def _cheapest_first(candidate: Candidate) -> tuple[int, float, str]:
+    return candidate.expected_cost_nanos or 0, -candidate.quality, candidate.model
+
+
+def _best_first(candidate: Candidate) -> tuple[float, int, str]:
+    return -candidate.quality, candidate.expected_cost_nanos or 0, candidate.model
+
+
+def _chain(fitting: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The first few; where they are all of one provider, the last gives way to the first of another."""
+    chain = list(fitting[:_MOST_IN_CHAIN])
+    if len({candidate.provider for candidate in chain}) == 1:
+        other = next((candidate for candidate in fitting if candidate.provider != chain[0].provider), None)
+        if other is not None:
+            chain[-1] = other
+    return tuple(chain)
+
+
+def _decision(
+    chosen: Candidate, reason: str, reference: ServedModel, features: Features, listed: Sequence[Candidate]
+) -> pb.Decision:
+    return pb.Decision(
+        model=chosen.model,
+        provider=chosen.provider,
+        reason=reason,
+        expected_cost_nanos=chosen.expected_cost_nanos or 0,
+        max_cost_nanos=chosen.max_cost_nanos,
+        reference_model=reference.model.id,
+        task_type=features.kind,
+        candidates=[_told(candidate) for candidate in listed],
+    )
+
+
+def _told(candidate: Candidate) -> pb.Candidate:
+    return pb.Candidate(
+        model=candidate.model,
+        provider=candidate.provider,
+        expected_cost_nanos=candidate.expected_cost_nanos,
+        quality=candidate.quality,
+        first_token_ms=round(candidate.first_token_ms),
+        total_ms=round(candidate.total_ms),
+        excluded_by="; ".join(violation.words for violation in candidate.violations),
+    )

@@ -1,0 +1,246 @@
+"""What is known of a question before anybody answers it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Prompt, Role, ToolChoiceMode
+from asahi_core.errors import InvalidRequest
+from asahi_router.domain.estimate import prompt_bytes
+from asahi_router.domain.kinds import kind_of, script_of
+from asahi_router.domain.native_bodies import Part, Turn, asks_for_something, read_body, value, whole_number
+
+FORCED_TOOL_CHOICE = "forced_tool_choice"
+"""What a model refuses that cannot be made to call a tool. The field is `tool_choice`."""
+_FREE_CHOICES = (b'"auto"', b'"none"')
+_FREE_TYPES = frozenset({"auto", "none"})
+_MOST_ANTHROPIC_TEMPERATURE = 1.0
+_FRAMING_TOKENS = 64
+_TOOL_TOKENS = 1_000
+"""Most tokens of what providers themselves say about tools."""
+_IMAGE_TOKENS = 3_000
+"""Most tokens of an image."""
+
+# The fields of each protocol that the other one can carry, or that mean nothing to it. What else is sent keeps a
+# question with providers of its own protocol. The translation itself has the last word.
+_CARRIED_FROM_OPENAI = frozenset(
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "user",
+        "metadata",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "prompt_cache_options",
+        "messages",
+        "max_completion_tokens",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "response_format",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+    }
+)
+_CARRIED_FROM_ANTHROPIC = frozenset(
+    {
+        "model",
+        "stream",
+        "metadata",
+        "cache_control",
+        "messages",
+        "system",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "stop_sequences",
+        "tools",
+        "tool_choice",
+        "output_config",
+        "user_profile_id",
+        "workspace_id",
+        "diagnostics",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """A question as routing sees it."""
+
+    api: Api.ValueType
+    """The protocol it is written in; `API_CHAT`: Asahi's own form."""
+    asked_bytes: int
+    """Size of the question, see `domain.estimate`."""
+    kind: str
+    """The kind of work, one of `domain.kinds.KINDS`."""
+    most_input_tokens: int
+    """More tokens it cannot have: each has a byte at least."""
+    script: str = ""
+    """What most of its letters are: `latin`, `cjk` or `other`; empty: there are none."""
+    has_tools: bool = False
+    images: int = 0
+    has_schema: bool = False
+    max_output_tokens: int | None = None
+    """Most tokens of each answer; None: the question does not say."""
+    answers: int = 1
+    """How many answers are asked for at once."""
+    reasoning_effort: str = ""
+    """Empty: the question does not say."""
+    parameters: frozenset[str] = frozenset()
+    """Names of the parameters that are sent with another value than the default."""
+    only_in_its_protocol: frozenset[str] = frozenset()
+    """Names of those that no other protocol can carry."""
+    writes_cache: bool = False
+    """Whether parts are marked to be kept in the provider's prompt cache, which may cost more than they do."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is nothing but text, with nothing asked that some model might not take."""
+        return not (
+            self.parameters
+            or self.only_in_its_protocol
+            or self.has_tools
+            or self.images
+            or self.has_schema
+            or self.max_output_tokens
+        )
+
+
+def read_features(prompt: Prompt) -> Features:
+    """What `prompt` is.
+
+    Raises:
+        InvalidRequest: it cannot be understood.
+    """
+    if prompt.HasField("native"):
+        return _native(prompt)
+    if not prompt.chat.messages:
+        raise InvalidRequest("The prompt has no message.", param="prompt.chat.messages")
+    return _chat(prompt)
+
+
+def _chat(prompt: Prompt) -> Features:
+    chat = prompt.chat
+    text = next((_text(m.parts) for m in reversed(chat.messages) if m.role == Role.ROLE_USER), "")
+    sent = {name for name in ("temperature", "top_p") if chat.HasField(name) and getattr(chat, name) != 1}
+    sent |= {name for name in ("seed",) if chat.HasField(name)} | ({"stop"} if chat.stop else set())
+    if chat.tool_choice.mode in (ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED, ToolChoiceMode.TOOL_CHOICE_MODE_NAMED):
+        sent.add(FORCED_TOOL_CHOICE)
+    has_schema, any_json = _response_format(chat.response_format_json)
+    size, images = prompt_bytes(prompt), _images(chat)
+    return Features(
+        api=Api.API_CHAT,
+        asked_bytes=size,
+        most_input_tokens=_most_tokens(size, images, has_tools=bool(chat.tools)),
+        kind=kind_of(text, has_tools=bool(chat.tools), has_schema=has_schema or any_json),
+        script=script_of(text),
+        has_tools=bool(chat.tools),
+        images=images,
+        has_schema=has_schema,
+        max_output_tokens=chat.max_output_tokens if chat.HasField("max_output_tokens") else None,
+        parameters=frozenset(sent),
+        only_in_its_protocol=_beyond_anthropic(sent, chat.temperature, any_json=any_json),
+    )
+
+
+def _native(prompt: Prompt) -> Features:
+    native = prompt.native
+    question, fields = read_body(native)
+    openai = native.api == Api.API_OPENAI_CHAT_COMPLETIONS
+    sent = {name for name, raw in fields.items() if asks_for_something(name, raw)}
+    if _forces_a_tool(fields.get("tool_choice")):
+        sent.add(FORCED_TOOL_CHOICE)
+    most = fields.get("max_completion_tokens", fields.get("max_tokens"))
+    name = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
+    has_schema, any_json = _response_format(bytes(fields.get("response_format", b"")))
+    has_schema = has_schema or b'"json_schema"' in bytes(fields.get("output_config", b""))
+    has_tools = bytes(fields.get("tools", b"[]")) != b"[]"
+    if openai:
+        temperature = value(fields.get("temperature"))
+        known = _CARRIED_FROM_OPENAI
+        beyond = _beyond_anthropic(sent, temperature, any_json=any_json)
+    else:
+        known = _CARRIED_FROM_ANTHROPIC
+        beyond = frozenset()
+    text = next((_said(turn) for turn in reversed(question.messages) if turn.role == "user"), "")
+    effort = value(fields.get("reasoning_effort"))
+    images = sum(part.type in {"image_url", "image"} for part in _parts(question.messages))
+    size = prompt_bytes(prompt)
+    return Features(
+        api=native.api,
+        asked_bytes=size,
+        most_input_tokens=_most_tokens(size, images, has_tools=has_tools),
+        kind=kind_of(text, has_tools=has_tools, has_schema=has_schema or any_json),
+        script=script_of(text),
+        has_tools=has_tools,
+        images=images,
+        has_schema=has_schema,
+        max_output_tokens=whole_number(most, name),
+        answers=(whole_number(fields.get("n"), "n") or 1) if openai else 1,
+        reasoning_effort=effort if isinstance(effort, str) else "",
+        parameters=frozenset(sent),
+        only_in_its_protocol=beyond | (sent - known - {FORCED_TOOL_CHOICE}),
+        writes_cache=b'"cache_control"' in native.body,
+    )
+
+
+def _most_tokens(asked_bytes: int, images: int, *, has_tools: bool) -> int:
+    return asked_bytes + _FRAMING_TOKENS + images * _IMAGE_TOKENS + (_TOOL_TOKENS if has_tools else 0)
+
+
+def _beyond_anthropic(sent: Iterable[str], temperature: object, *, any_json: bool) -> frozenset[str]:
+    """What OpenAI's protocol and ours can say, and Anthropic's cannot."""
+    beyond = {name for name in sent if name == "seed"}
+    if isinstance(temperature, int | float) and temperature > _MOST_ANTHROPIC_TEMPERATURE:
+        beyond.add("temperature")
+    if any_json:
+        beyond.add("response_format")
+    return frozenset(beyond)
+
+
+def _response_format(raw: bytes) -> tuple[bool, bool]:
+    """Whether an answer must fit a schema, and whether it must be JSON of any shape."""
+    if not raw:
+        return False, False
+    try:
+        wanted = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"'response_format' is no JSON: {error}.", param="response_format") from error
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    return kind == "json_schema", kind == "json_object"
+
+
+def _forces_a_tool(raw: msgspec.Raw | None) -> bool:
+    """OpenAI's protocol says `"required"` or an object with the name; Anthropic's an object of type `any` or `tool`."""
+    if raw is None or bytes(raw) in _FREE_CHOICES:
+        return False
+    choice = value(raw)
+    return not isinstance(choice, dict) or choice.get("type") not in _FREE_TYPES
+
+
+def _images(chat: ChatRequest) -> int:
+    return sum(
+        part.HasField("image") + sum(one.HasField("image") for one in part.tool_result.parts)
+        for message in chat.messages
+        for part in message.parts
+    )
+
+
+def _text(parts: Iterable[ContentPart]) -> str:
+    return "\n".join(part.text for part in parts if part.HasField("text"))
+
+
+def _said(turn: Turn) -> str:
+    if isinstance(turn.content, str):
+        return turn.content
+    return "\n".join(part.text for part in turn.content or () if part.text)
+
+
+def _parts(turns: Iterable[Turn]) -> Iterable[Part]:
+    return (part for turn in turns if isinstance(turn.content, list) for part in turn.content)

@@ -1,0 +1,33 @@
+"""A provider that speaks more than one protocol: each model's calls go to the client of its own."""
+
+from collections.abc import AsyncGenerator, Mapping
+
+from asahi.type.v1.chat_pb2 import Answer, AnswerDelta
+from asahi_router.domain.provider import Provider, ProviderCall, Received
+
+
+class ManyTongued:
+    """A `Provider` made of several with the same id."""
+
+    def __init__(self, provider_id: str, clients: Mapping[str, Provider]) -> None:
+        """`clients` by catalog id of the model."""
+        self._id = provider_id
+        self._clients = clients
+
+    @property
+    def id(self) -> str:
+        """The id that all of them share."""
+        return self._id
+
+    def call(self, call: ProviderCall) -> AsyncGenerator[AnswerDelta | Answer, None]:
+        """As the model's client does."""
+        return self._clients[call.model].call(call)
+
+    def received(self, call: ProviderCall) -> Received:
+        """As the model's client does."""
+        return self._clients[call.model].received(call)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        for client in dict.fromkeys(self._clients.values()):
+            await client.close()

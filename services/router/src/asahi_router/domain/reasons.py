@@ -1,0 +1,75 @@
+"""Sentences that say why a model was chosen, with the figures that decided. Prompts and keys are never in them."""
+
+from collections.abc import Sequence
+from math import floor, log10
+
+from asahi.type.v1.routing_pb2 import LatencyPreference
+from asahi_core.money import NANOS_PER_DOLLAR
+from asahi_router.domain.candidates import Candidate, Limits
+from asahi_router.domain.features import Features
+from asahi_router.domain.goal import Goal
+
+_SIGNIFICANT_DIGITS = 3
+
+
+def about_usd(nanos: int) -> str:
+    """An amount for people: three digits that matter, `$0.00125`."""
+    amount = abs(nanos) / NANOS_PER_DOLLAR
+    digits = max(2, _SIGNIFICANT_DIGITS - 1 - floor(log10(amount))) if amount else 2
+    text = f"{amount:.{digits}f}"
+    return f"${text.rstrip('0').rstrip('.') if digits > 2 else text}"
+
+
+def why_chosen(
+    fitting: Sequence[Candidate],
+    features: Features,
+    limits: Limits,
+    goal: Goal,
+    reference: Candidate | None,
+    *,
+    yielded: bool,
+) -> str:
+    """Why the first of `fitting` answers. `yielded`: none of them reaches the goal."""
+    chosen, count = fitting[0], len(fitting)
+    models = "the only model" if count == 1 else f"the {'best' if yielded else 'cheapest'} of {count} models"
+    quality = f"{chosen.quality:.2f} of 5 expected"
+    if yielded:
+        quality += f"; none is {goal.words}, {goal.quality:.2f}"
+    elif goal.words:
+        models += f" {goal.words}"
+        quality += f", {goal.quality:.2f} needed"
+    return (
+        f"{chosen.model} is {models}{_within(chosen, limits)} for {features.kind} ({quality}), "
+        f"about {_compared(chosen, reference)}."
+    )
+
+
+def why_named(named: Candidate, name: str) -> str:
+    """Why the model that the caller named, as `name`, answers."""
+    alias = f" (as {name})" if name != named.model else ""
+    cost = named.expected_cost_nanos
+    expected = f"about {about_usd(cost)} expected" if cost is not None else "its price is not known"
+    return f"The caller named {named.model}{alias}; {expected}."
+
+
+def _name_of(preference: LatencyPreference.ValueType) -> str:
+    return LatencyPreference.Name(preference).removeprefix("LATENCY_PREFERENCE_").lower()
+
+
+def _within(chosen: Candidate, limits: Limits) -> str:
+    kept = []
+    if limits.first_token_ms is not None:
+        limit = f"{limits.first_token_ms:.0f} ms to the first token"
+        kept.append(f"{limit} ('{_name_of(limits.preference)}', {chosen.first_token_ms:.0f} expected)")
+    if limits.total_ms is not None:
+        kept.append(f"{limits.total_ms} ms ({chosen.total_ms:.0f} expected)")
+    if limits.cost_nanos is not None and chosen.max_cost_nanos is not None:
+        kept.append(f"{about_usd(limits.cost_nanos)} ({about_usd(chosen.max_cost_nanos)} at most)")
+    return f" within {' and '.join(kept)}" if kept else ""
+
+
+def _compared(chosen: Candidate, reference: Candidate | None) -> str:
+    cost = about_usd(chosen.expected_cost_nanos or 0)
+    if reference is None or reference.expected_cost_nanos is None or reference.model == chosen.model:
+        return cost
+    return f"{cost} against {about_usd(reference.expected_cost_nanos)} at {reference.model}"

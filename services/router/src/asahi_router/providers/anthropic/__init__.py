@@ -1,0 +1,1 @@
+"""Anthropic's messages, as a provider speaks them."""

@@ -1,0 +1,163 @@
+"""A provider behind HTTP, whatever protocol it speaks and whatever protocol the question is written in."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+import msgspec
+
+from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, Api, ChatAnswer, NativeBody
+from asahi_core.clock import Clock, SystemClock
+from asahi_core.errors import InvalidRequest
+from asahi_router.domain.provider import FailureKind, Provider, ProviderCall, Received
+from asahi_router.providers.anthropic.dialect import Anthropic
+from asahi_router.providers.config import ProviderConfig, ProviderProtocol
+from asahi_router.providers.dialect import Dialect, Mark, StreamReader, StreamWriter, Summary, TextPiece, Translated
+from asahi_router.providers.openai.dialect import OpenAI
+from asahi_router.providers.progress import Progress
+from asahi_router.providers.transport import Transport
+
+_EMPTY = "its answer is empty"
+_NO_LABELS: Mapping[str, str] = {}
+
+
+def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = None) -> Provider:
+    """The client of the provider that `config` describes. `api_key`: empty: none is sent."""
+    openai, anthropic = OpenAI(), Anthropic()
+    spoken: Dialect = openai if config.protocol == ProviderProtocol.OPENAI else anthropic
+    return HttpProvider(config, api_key, spoken, [openai, anthropic], clock or SystemClock())
+
+
+class HttpProvider:
+    """Calls one provider. Knows its key, and shows it to nobody else."""
+
+    def __init__(
+        self, config: ProviderConfig, api_key: str, spoken: Dialect, dialects: list[Dialect], clock: Clock
+    ) -> None:
+        """`spoken`: the provider's own protocol; `dialects`: those that questions may be written in."""
+        self._config = config
+        self._spoken = spoken
+        self._dialects: dict[Api.ValueType, Dialect] = {dialect.api: dialect for dialect in dialects}
+        self._clock = clock
+        self._transport = Transport(config, spoken.path, spoken.headers(api_key), clock)
+        self._under_way: dict[tuple[str, int], Progress] = {}
+
+    def __repr__(self) -> str:
+        return f"HttpProvider({self._config.id!r})"
+
+    @property
+    def id(self) -> str:
+        """`openai`, `anthropic`, `simulator`, or the operator's own name for it."""
+        return self._config.id
+
+    async def call(self, call: ProviderCall) -> AsyncGenerator[AnswerDelta | Answer, None]:
+        """Deltas where asked for, then the whole answer, with usage. Closing the generator ends the call at once."""
+        key = (call.request_id, call.attempt)
+        progress = self._under_way[key] = Progress()
+        try:
+            asked = self._asked(call)
+            question = self._question(call, asked)
+            labels = self._labels(call)
+            if not call.stream:
+                body = await self._transport.post(question, labels, progress)
+                yield self._answer(call, asked, body, progress)
+                return
+            reader = self._spoken.stream_reader()
+            async with aclosing(self._transport.stream(question, labels, progress)) as events:
+                if asked is self._spoken:
+                    async for event in events:
+                        mark = reader.read(event, progress)
+                        if not mark & Mark.UNSHOWN:
+                            yield _delta(mark, event)
+                        progress.ended = bool(mark & Mark.LAST)
+                else:
+                    writer = asked.stream_writer(call.model, self._now()) if asked is not None else None
+                    async for event in events:
+                        progress.ended = bool(reader.read(event, progress) & Mark.LAST)
+                        for delta in _translated(reader, writer):
+                            yield delta
+            if not progress.ended:
+                raise progress.failure(FailureKind.INTERRUPTED, "its answer ended too soon")
+            yield self._answer(call, asked, reader.body(), progress)
+        finally:
+            del self._under_way[key]
+
+    def received(self, call: ProviderCall) -> Received:
+        """What has come so far of a call under way."""
+        progress = self._under_way.get((call.request_id, call.attempt))
+        return progress.received() if progress is not None else Received()
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self._transport.close()
+
+    def _asked(self, call: ProviderCall) -> Dialect | None:
+        """The protocol of the question; None: the intermediate form."""
+        if call.prompt.HasField("chat"):
+            return None
+        dialect = self._dialects.get(call.prompt.native.api)
+        if dialect is None:
+            raise InvalidRequest("The protocol of the question is not one that models are asked in.", param="prompt")
+        return dialect
+
+    def _question(self, call: ProviderCall, asked: Dialect | None) -> bytes:
+        spoken, body = self._spoken, call.prompt.native.body
+        if asked is spoken:
+            return spoken.adapt(body, call.provider_model, stream=call.stream)
+        chat = call.prompt.chat if asked is None else asked.read_question(body)
+        return spoken.write_question(
+            chat, call.provider_model, stream=call.stream, default_max_tokens=self._config.default_max_tokens
+        )
+
+    def _labels(self, call: ProviderCall) -> Mapping[str, str]:
+        if not self._config.label_calls:
+            return _NO_LABELS
+        return {"x-asahi-request-id": call.request_id, "x-asahi-attempt": str(call.attempt)}
+
+    def _answer(self, call: ProviderCall, asked: Dialect | None, body: bytes, progress: Progress) -> Answer:
+        """The whole answer in the form of the question; raises ProviderFailure if `body` is none."""
+        try:
+            summary = self._spoken.summarize(body)
+            progress.usage = summary.usage
+            if summary.empty:
+                raise progress.failure(FailureKind.FAILED, _EMPTY)
+            answer = Answer(
+                model=call.model, provider=self._config.id, finish_reason=summary.finish_reason, usage=summary.usage
+            )
+            if asked is self._spoken:
+                answer.native.CopyFrom(NativeBody(api=asked.api, body=body))
+                return answer
+            chat = self._spoken.read_answer(body)
+        except (ValueError, IndexError, msgspec.DecodeError) as error:
+            words = str(error) if type(error) is ValueError else "its answer is not what its protocol says"
+            raise progress.failure(FailureKind.FAILED, words) from error
+        if asked is None:
+            answer.chat.CopyFrom(chat)
+        else:
+            native = asked.write_answer(self._translated(call, body, chat, summary))
+            answer.native.CopyFrom(NativeBody(api=asked.api, body=native))
+        return answer
+
+    def _translated(self, call: ProviderCall, body: bytes, chat: ChatAnswer, summary: Summary) -> Translated:
+        return Translated(id=_id.decode(body).id, created=self._now(), model=call.model, chat=chat, summary=summary)
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp())
+
+
+class _Id(msgspec.Struct):
+    id: str = ""
+
+
+_id = msgspec.json.Decoder(_Id)
+
+
+def _delta(mark: Mark, event: bytes) -> AnswerDelta:
+    return AnswerDelta(event_json=event, finishes=bool(mark & Mark.FINISHES), usage_only=bool(mark & Mark.USAGE_ONLY))
+
+
+def _translated(reader: StreamReader, writer: StreamWriter | None) -> "list[AnswerDelta]":
+    """The event that was read last, in the form of the question; without a writer as bare text."""
+    pieces = reader.pieces()
+    if writer is None:
+        return [AnswerDelta(text=piece.text) for piece in pieces if isinstance(piece, TextPiece)]
+    return [_delta(mark, event) for piece in pieces for mark, event in writer.write(piece)]

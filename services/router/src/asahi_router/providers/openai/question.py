@@ -1,0 +1,199 @@
+"""Questions in OpenAI's protocol: adapted to a provider of the same protocol, or read into the intermediate form."""
+
+from base64 import b64decode
+from binascii import Error as NoBase64
+
+from asahi.type.v1.chat_pb2 import (
+    ChatRequest,
+    ContentPart,
+    Image,
+    Message,
+    Role,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolResult,
+)
+from asahi_core.errors import InvalidRequest
+from asahi_router.providers.fields import Fields, unsupported
+from asahi_router.providers.raw_json import TRUE, Raw, raw, read_object
+
+_ROLES: dict[str, Role.ValueType] = {
+    "system": Role.ROLE_SYSTEM,
+    "developer": Role.ROLE_SYSTEM,
+    "user": Role.ROLE_USER,
+    "assistant": Role.ROLE_ASSISTANT,
+    "tool": Role.ROLE_TOOL,
+}
+_CHOICES: dict[str, ToolChoiceMode.ValueType] = {
+    "auto": ToolChoiceMode.TOOL_CHOICE_MODE_AUTO,
+    "none": ToolChoiceMode.TOOL_CHOICE_MODE_NONE,
+    "required": ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED,
+}
+
+
+def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
+    """The question for `model`, streamed with usage or plain; all else as it was written."""
+    fields = read_object(body)
+    fields["model"] = raw(model)
+    options = fields.pop("stream_options", None)
+    fields.pop("stream", None)
+    if stream:
+        asked = read_object(bytes(options)) if options is not None and bytes(options) != b"null" else {}
+        fields["stream"] = TRUE
+        fields["stream_options"] = raw({**asked, "include_usage": TRUE})
+    return bytes(raw(fields))
+
+
+def read_question(body: bytes) -> ChatRequest:
+    """The question in the intermediate form.
+
+    Raises:
+        InvalidRequest: it cannot be understood.
+        UnsupportedByModel: it has a field that only this protocol knows.
+    """
+    fields = Fields(body)
+    fields.ignore("model", "stream", "stream_options", "user", "metadata", "safety_identifier", "prompt_cache_key")
+    fields.ignore("prompt_cache_retention", "prompt_cache_options")
+    for name, *same in (
+        ("n", 1), ("logprobs", False), ("top_logprobs", 0), ("store", False), ("service_tier", "auto", "default"),
+        ("frequency_penalty", 0), ("presence_penalty", 0), ("logit_bias", {}), ("modalities", ["text"]),
+    ):  # fmt: skip
+        fields.allow(name, *same)
+    most, most_once = fields.take("max_completion_tokens", int), fields.take("max_tokens", int)
+    chat = ChatRequest(
+        messages=[_message(message) for message in fields.items("messages")],
+        max_output_tokens=most if most is not None else most_once,
+        temperature=fields.take("temperature", float),
+        top_p=fields.take("top_p", float),
+        stop=_stop(fields),
+        seed=fields.take("seed", int),
+        response_format_json=_response_format(fields),
+        tools=[_tool(tool) for tool in fields.items("tools")],
+        tool_choice=_tool_choice(fields),
+        parallel_tool_calls=fields.take("parallel_tool_calls", bool),
+    )
+    fields.finish()
+    return chat
+
+
+def _stop(fields: Fields) -> list[str]:
+    stop = fields.take("stop", str | list[str])  # type: ignore[arg-type]  # msgspec takes unions, `type` does not
+    return [stop] if isinstance(stop, str) else list(stop or ())
+
+
+def _response_format(fields: Fields) -> bytes:
+    wanted = fields.take("response_format", Raw)
+    if wanted is None:
+        return b""
+    kind = Fields(wanted, "response_format").take("type", str)
+    return b"" if kind == "text" else bytes(wanted)
+
+
+def _message(fields: Fields) -> Message:
+    name = fields.need("role", str)
+    role = _ROLES.get(name)
+    if role is None:
+        raise InvalidRequest(f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}.")
+    parts = _content(fields)
+    match role:
+        case Role.ROLE_ASSISTANT:
+            refusal = fields.take("refusal", str)
+            if refusal:
+                parts.append(ContentPart(refusal=refusal))
+            parts += [_tool_call(call) for call in fields.items("tool_calls")]
+            fields.allow("annotations", [])
+        case Role.ROLE_TOOL:
+            result = ToolResult(tool_call_id=fields.need("tool_call_id", str), parts=parts)
+            parts = [ContentPart(tool_result=result)]
+    fields.finish()
+    return Message(role=role, parts=parts)
+
+
+def _content(fields: Fields) -> list[ContentPart]:
+    content = fields.take("content", Raw)
+    if content is None:
+        return []
+    holder = Fields(b'{"content":' + bytes(content) + b"}", fields.path)
+    if bytes(content).startswith(b'"'):
+        text = holder.need("content", str)
+        return [ContentPart(text=text)] if text else []
+    return [_part(part) for part in holder.items("content")]
+
+
+def _part(fields: Fields) -> ContentPart:
+    match fields.need("type", str):
+        case "text":
+            part = ContentPart(text=fields.need("text", str))
+        case "refusal":
+            part = ContentPart(refusal=fields.need("refusal", str))
+        case "image_url":
+            part = ContentPart(image=_image(fields))
+        case _:
+            raise unsupported(fields.path)
+    fields.finish()
+    return part
+
+
+def _image(fields: Fields) -> Image:
+    image = fields.object("image_url")
+    if image is None:
+        raise InvalidRequest(f"'{fields.at('image_url')}' is missing.", param=fields.at("image_url"))
+    url = image.need("url", str)
+    detail = image.take("detail", str) or ""
+    image.finish()
+    if not url.startswith("data:"):
+        return Image(url=url, detail=detail)
+    media_type, _, data = url.removeprefix("data:").partition(";base64,")
+    try:
+        return Image(data=b64decode(data, validate=True), media_type=media_type, detail=detail)
+    except NoBase64 as error:
+        raise InvalidRequest(f"'{image.at('url')}' is no base64 data URL.", param=image.at("url")) from error
+
+
+def _tool_call(fields: Fields) -> ContentPart:
+    function = fields.object("function")
+    if function is None:
+        raise unsupported(fields.path)
+    call = ToolCall(
+        id=fields.need("id", str),
+        name=function.need("name", str),
+        arguments_json=function.take("arguments", str) or "",
+    )
+    fields.allow("type", "function")
+    function.finish()
+    fields.finish()
+    return ContentPart(tool_call=call)
+
+
+def _tool(fields: Fields) -> Tool:
+    function = fields.object("function")
+    if function is None:
+        raise unsupported(fields.path)
+    tool = Tool(
+        name=function.need("name", str),
+        description=function.take("description", str) or "",
+        parameters_json=bytes(function.take("parameters", Raw) or b""),
+        strict=function.take("strict", bool),
+    )
+    fields.allow("type", "function")
+    function.finish()
+    fields.finish()
+    return tool
+
+
+def _tool_choice(fields: Fields) -> ToolChoice | None:
+    choice = fields.take("tool_choice", Raw)
+    if choice is None:
+        return None
+    if bytes(choice).startswith(b'"'):
+        mode = _CHOICES.get(bytes(choice)[1:-1].decode())
+        if mode is None:
+            raise InvalidRequest("'tool_choice' must be auto, none, required or a function.", param="tool_choice")
+        return ToolChoice(mode=mode)
+    named = Fields(choice, "tool_choice")
+    function = named.object("function")
+    if function is None:
+        raise unsupported("tool_choice")
+    return ToolChoice(mode=ToolChoiceMode.TOOL_CHOICE_MODE_NAMED, name=function.need("name", str))

@@ -1,0 +1,87 @@
+"""Outcomes in an SQL database, on one thread of their own: a commit waits for the disk."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import UTC
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, Insert, RowMapping, bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from asahi_core.errors import Overloaded, ServiceUnavailable
+from asahi_router.domain.outcomes import Outcome
+from asahi_router.stores.tables import OUTCOMES
+
+T = TypeVar("T")
+_KEY = ("organization_id", "request_id", "source")
+_MOST_UNDER_WAY = 1000
+_RETRY_AFTER_S = 1.0
+_OF_REQUEST = (
+    select(OUTCOMES)
+    .where(
+        OUTCOMES.c.organization_id == bindparam("organization_id"),
+        OUTCOMES.c.request_id == bindparam("request_id"),
+    )
+    .order_by(OUTCOMES.c.source)
+)
+
+
+class SqlOutcomeStore:
+    """An `OutcomeStore` behind an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._put = _put(engine.dialect.name)
+        self._thread = ThreadPoolExecutor(1, "outcomes")
+        self._under_way = 0
+
+    async def record(self, outcome: Outcome) -> None:
+        """Keeps it, durably, in the place of what the same source said of the same request before."""
+        await self._on_thread(partial(self._write, asdict(outcome)))
+
+    async def of_request(self, organization_id: str, request_id: str) -> list[Outcome]:
+        """What was said of a request, by source."""
+        return await self._on_thread(partial(self._read, organization_id, request_id))
+
+    def close(self) -> None:
+        """Finishes what is under way and closes the connection."""
+        self._thread.shutdown()
+        self._engine.dispose()
+
+    def _write(self, row: dict[str, Any]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(self._put, row)
+
+    def _read(self, organization_id: str, request_id: str) -> list[Outcome]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(_OF_REQUEST, {"organization_id": organization_id, "request_id": request_id})
+            return [_outcome(row) for row in rows.mappings()]
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        if self._under_way >= _MOST_UNDER_WAY:
+            raise Overloaded("Too many calls wait for the store of outcomes; try again.", retry_after_s=_RETRY_AFTER_S)
+        self._under_way += 1
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        future.add_done_callback(self._done)
+        try:
+            return await future
+        except (InterfaceError, OperationalError) as error:
+            message = "The store of outcomes cannot be reached; try again."
+            raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
+
+    def _done(self, _future: object) -> None:
+        self._under_way -= 1
+
+
+def _put(dialect: str) -> Insert:
+    insert = sqlite.insert(OUTCOMES) if dialect == "sqlite" else postgresql.insert(OUTCOMES)
+    changes = {column.name: insert.excluded[column.name] for column in OUTCOMES.c if column.name not in _KEY}
+    return insert.on_conflict_do_update(index_elements=list(_KEY), set_=changes)
+
+
+def _outcome(row: RowMapping) -> Outcome:
+    return Outcome(**{**row, "recorded_at": row["recorded_at"].replace(tzinfo=UTC)})

@@ -1,0 +1,193 @@
+"""Builds the router service's objects: the only place that knows which providers there are and who keeps outcomes."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from asahi.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
+from asahi_core.clock import Clock
+from asahi_core.money import NANOS_PER_DOLLAR
+from asahi_core.prices import load_price_book
+from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.server import serve
+from asahi_core.telemetry import Tracing
+from asahi_router.api.servicer import RouterServicer
+from asahi_router.catalog.loader import CatalogFile, load_catalog
+from asahi_router.catalog.marked_yaml import WrongCatalog
+from asahi_router.catalog.serving import (
+    SIMULATOR,
+    Endpoint,
+    own_endpoints,
+    serve_models,
+    simulator_endpoints,
+    vendor_endpoints,
+)
+from asahi_router.clients.billing import SERVICE as BILLING
+from asahi_router.clients.billing import BillingOrphanLedger
+from asahi_router.domain.breaker import Breakers
+from asahi_router.domain.candidates import Scale
+from asahi_router.domain.completion import Completions
+from asahi_router.domain.decision import Decider
+from asahi_router.domain.estimate import TokenEstimator
+from asahi_router.domain.listing import Listing
+from asahi_router.domain.many_tongued import ManyTongued
+from asahi_router.domain.models import Catalog
+from asahi_router.domain.observations import Observations
+from asahi_router.domain.orphans import DrainLimits, Orphanage
+from asahi_router.domain.outcomes import Outcomes
+from asahi_router.domain.provider import Provider
+from asahi_router.domain.tariffs import Tariffs
+from asahi_router.providers import ProviderConfig, ProviderProtocol, build_provider
+from asahi_router.settings import RouterSettings, provider_key
+from asahi_router.stores.opening import open_outcomes
+from asahi_router.stores.outcomes import SqlOutcomeStore
+
+_BILLING_TIMEOUT_S = 10.0
+_FLUSH_S = 5.0
+
+
+class NoProvider(Exception):
+    """Nothing is configured that could answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterService:
+    """The service's objects, put together outside of the event loop."""
+
+    catalog: Catalog
+    providers: dict[str, Provider]
+    scale: Scale
+    observations: Observations
+    estimator: TokenEstimator
+    breakers: Breakers
+    store: SqlOutcomeStore
+    clock: Clock
+    random: Callable[[], float]
+
+
+def build(settings: RouterSettings, clock: Clock, random: Callable[[], float]) -> RouterService:
+    """The service as `settings` say. `random` yields numbers in [0, 1).
+
+    Raises:
+        WrongCatalog: the catalog or the provider file cannot be used.
+        NoProvider: there is none.
+        OSError: the database cannot be used.
+    """
+    known = load_catalog(settings.catalog_file)
+    endpoints = _endpoints(settings, known)
+    catalog = serve_models(known, endpoints, settings.baseline_model)
+    observations, estimator = Observations(known.models), TokenEstimator()
+    scale = Scale(catalog, Tariffs(load_price_book(), clock.now()), estimator, observations)
+    store = open_outcomes(settings.data_dir)
+    providers = _providers(settings, endpoints, catalog)
+    return RouterService(catalog, providers, scale, observations, estimator, Breakers(clock), store, clock, random)
+
+
+async def run(service: RouterService, settings: RouterSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then settles what is left and closes everything.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    clock = service.clock
+    _tell(service, log)
+    billing = ServiceChannel("billing", settings.billing_target, BILLING, timeout_s=_BILLING_TIMEOUT_S)
+    ledger = BillingOrphanLedger(billing, log)
+    prices = load_price_book()
+    limits = DrainLimits(settings.drain_seconds, round(settings.drain_cost * NANOS_PER_DOLLAR))
+    orphanage = Orphanage(ledger, prices, service.estimator, clock, limits)
+    decider = Decider(service.scale, service.breakers.available, clock)
+    completions = Completions(
+        decider=decider,
+        providers=service.providers,
+        breakers=service.breakers,
+        estimator=service.estimator,
+        observations=service.observations,
+        orphanage=orphanage,
+        prices=prices,
+        clock=clock,
+        random=service.random,
+        log=log,
+    )
+    listing = Listing(service.scale, service.breakers.available, clock)
+    servicer = RouterServicer(decider, completions, listing, Outcomes(service.store, clock))
+    delivering = asyncio.create_task(ledger.run())
+    try:
+        with (
+            closing(service.store),
+            closing(Tracing("router", settings.otlp_endpoint, settings.trace_ratio)) as tracing,
+        ):
+            await serve(
+                settings.grpc_address,
+                [lambda server: add_RouterServiceServicer_to_server(servicer, server)],
+                stop=stop,
+                grace_s=settings.shutdown_grace_seconds,
+                tracing=tracing,
+                log=log,
+            )
+    finally:
+        await orphanage.close(settings.drain_seconds)
+        await ledger.flush(_FLUSH_S)
+        delivering.cancel()
+        with suppress(asyncio.CancelledError):
+            await delivering
+        for provider in service.providers.values():
+            await provider.close()
+        await billing.close()
+
+
+def _endpoints(settings: RouterSettings, known: CatalogFile) -> list[Endpoint]:
+    """The operator's own providers first, then the vendors whose keys there are, else the simulator."""
+    own: list[Endpoint] = []
+    if settings.providers_file is not None:
+        own = own_endpoints(settings.providers_file, known, lambda name: bool(provider_key(name).get_secret_value()))
+    vendors = vendor_endpoints(
+        settings.openai_base_url if settings.openai_api_key.get_secret_value() else "",
+        settings.anthropic_base_url if settings.anthropic_api_key.get_secret_value() else "",
+    )
+    if not vendors and settings.simulator_url:
+        vendors = simulator_endpoints(settings.simulator_url)
+    if not own and not vendors:
+        raise NoProvider(
+            "there is no provider: set OPENAI_API_KEY or ANTHROPIC_API_KEY, list providers in a file "
+            "(ASAHI_PROVIDERS_FILE), or set ASAHI_SIMULATOR_URL"
+        )
+    return own + vendors
+
+
+def _providers(settings: RouterSettings, endpoints: list[Endpoint], catalog: Catalog) -> dict[str, Provider]:
+    keys = {"OPENAI_API_KEY": settings.openai_api_key, "ANTHROPIC_API_KEY": settings.anthropic_api_key}
+    clients: dict[str, dict[str, Provider]] = {}
+    for endpoint in endpoints:
+        config = ProviderConfig(
+            id=endpoint.provider,
+            protocol=ProviderProtocol(endpoint.protocol),
+            base_url=endpoint.base_url,
+            label_calls=endpoint.provider == SIMULATOR,
+            default_max_tokens=endpoint.default_max_tokens,
+        )
+        variable = endpoint.key_variable
+        key = (keys.get(variable) or provider_key(variable)).get_secret_value() if variable else ""
+        clients.setdefault(endpoint.provider, {})[endpoint.protocol] = build_provider(config, key)
+    return {name: _one(name, by_protocol, catalog) for name, by_protocol in clients.items()}
+
+
+def _one(name: str, by_protocol: dict[str, Provider], catalog: Catalog) -> Provider:
+    if len(by_protocol) == 1:
+        return next(iter(by_protocol.values()))
+    served = (model for model in catalog.models if model.provider == name)
+    return ManyTongued(name, {model.model.id: by_protocol[model.protocol] for model in served})
+
+
+def _tell(service: RouterService, log: FilteringBoundLogger) -> None:
+    """What a person should see at the start: who answers, and that the simulator is none."""
+    served = {name: sum(m.provider == name for m in service.catalog.models) for name in service.providers}
+    log.info("catalog", models=len(service.catalog.models), served=served, baseline=service.catalog.baseline)
+    if SIMULATOR in served:
+        log.warning("simulator", message="answers come from the provider simulator, not from a model")
+
+
+__all__ = ["NoProvider", "RouterService", "WrongCatalog", "build", "run"]

@@ -1,0 +1,1 @@
+"""A provider that speaks OpenAI's and Anthropic's wire protocols on loopback."""

@@ -1,0 +1,1 @@
+"""HTTP: the two providers' protocols, and the control paths."""

@@ -1,0 +1,105 @@
+"""The provider's own count: every call that reached it, and what it billed for each."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from asahi_simulator.domain.completion import Usage
+from asahi_simulator.domain.rules import Api, Mode
+
+Outcome = Literal["under_way", "answered", "error", "cut", "client_left"]
+_BILLED = (
+    "prompt_tokens",
+    "cached_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+)
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """One call. Tokens are those billed so far: they count up while an answer is generated.
+
+    `reported` is the usage that the caller was told at the end, if any; `status` is 0 as long as nothing was sent.
+    `outcome`: `cut` was closed by the simulator, `client_left` by the caller before the last token.
+    """
+
+    number: int
+    api: Api
+    path: str
+    model: str = ""
+    stream: bool = False
+    request_id: str
+    attempt: str
+    idempotency_key: str
+    provider_request_id: str
+    mode: Mode | None = None
+    status: int = 0
+    outcome: Outcome = "under_way"
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    reported: Usage | None = None
+
+    def bill_prompt(self, usage: Usage) -> None:
+        """Takes the prompt's part of `usage` over."""
+        self.prompt_tokens = usage.prompt_tokens
+        self.cached_tokens = usage.cached_tokens
+        self.cache_write_5m_tokens = usage.cache_write_5m_tokens
+        self.cache_write_1h_tokens = usage.cache_write_1h_tokens
+
+
+class CallLog:
+    """The newest calls, and totals over all of them."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._calls: deque[Call] = deque()
+        self._forgotten: dict[str, int] = {}
+        self._numbers = 0
+
+    def next_number(self) -> int:
+        """The number of the next call, from 1; never given twice."""
+        self._numbers += 1
+        return self._numbers
+
+    def add(self, call: Call) -> None:
+        """Keeps `call`, which may still change; the oldest is folded into the totals when there are too many."""
+        self._calls.append(call)
+        if len(self._calls) > self._keep:
+            _count(self._forgotten, [self._calls.popleft()])
+
+    def totals(self) -> dict[str, int]:
+        """Calls, calls by outcome, and billed tokens, since the last `clear`."""
+        totals = dict.fromkeys(("calls", "under_way", "answered", "error", "cut", "client_left", *_BILLED), 0)
+        totals |= self._forgotten
+        _count(totals, self._calls)
+        return totals
+
+    def newest(self, *, after: int, request_id: str | None, limit: int) -> list[Call]:
+        """At most `limit` kept calls with numbers over `after`, oldest first; of one caller's request if given."""
+        found = (
+            call
+            for call in self._calls
+            if call.number > after and (request_id is None or call.request_id == request_id)
+        )
+        return [call for call, _ in zip(found, range(limit), strict=False)]
+
+    def clear(self) -> None:
+        """Forgets all calls; those under way are no longer listed."""
+        self._calls.clear()
+        self._forgotten.clear()
+
+
+def _count(totals: dict[str, int], calls: Iterable[Call]) -> None:
+    for call in calls:
+        for name in ("calls", call.outcome):
+            totals[name] = totals.get(name, 0) + 1
+        for name in _BILLED:
+            totals[name] = totals.get(name, 0) + getattr(call, name)

@@ -1,0 +1,82 @@
+"""Internal callers: the same answers over gRPC, through the same pipeline."""
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from asahi.inference.v1 import inference_pb2 as pb
+from asahi.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from asahi.type.v1.chat_pb2 import ChatRequest, ContentPart, Message, Role
+from asahi.type.v1.routing_pb2 import Routing, RoutingMode
+from tests.installation import Organization
+
+
+def metadata(organization: Organization) -> list[tuple[str, str]]:
+    """What authenticates a call."""
+    return [("authorization", f"Bearer {organization.key}")]
+
+
+async def test_grpc_and_http_share_answers_and_cache_plain_and_streamed(organization: Organization) -> None:
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        stub = InferenceServiceStub(channel)
+        request = pb.InferRequest(prompt="Why is the sky blue?", temperature=0.5, stop=["###"])
+        miss = await stub.Infer(request, metadata=metadata(organization))
+        hit = await stub.Infer(request, metadata=metadata(organization))
+        streamed = [
+            event
+            async for event in stub.StreamInfer(pb.StreamInferRequest(request=request), metadata=metadata(organization))
+        ]
+    async with organization.async_client() as client:
+        body = {"prompt": "Why is the sky blue?", "temperature": 0.5, "stop": "###"}
+        over_http = (await client.post("/infer", json=body)).json()
+    assert miss.outcome.cost_nanos > 0
+    assert miss.outcome.cache_tier == 0
+    assert hit.response == miss.response == over_http["response"]
+    assert hit.outcome.cache_tier == over_http["cache_tier"] == 1
+    assert hit.outcome.cost_nanos == 0
+    assert [event.WhichOneof("event") for event in streamed] == ["decision", "delta", "done"]
+    assert "".join(event.delta for event in streamed) == miss.response
+    assert streamed[-1].done.cache_tier == 1
+
+
+async def test_a_streamed_miss_over_grpc_comes_piece_by_piece(organization: Organization) -> None:
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        stub = InferenceServiceStub(channel)
+        chat = ChatRequest(messages=[Message(role=Role.ROLE_USER, parts=[ContentPart(text="Describe a river.")])])
+        call = stub.StreamChat(pb.StreamChatRequest(request=pb.ChatRequest(chat=chat)), metadata=metadata(organization))
+        events = [event async for event in call]
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds[0] == "decision"
+    assert kinds[-1] == "done"
+    assert kinds.count("delta") > 5
+    done = events[-1].done
+    assert "".join(event.delta for event in events) == done.answer.parts[0].text
+    assert done.outcome.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "key", "code", "reason"),
+    [
+        (pb.InferRequest(prompt="x"), "", grpc.StatusCode.UNAUTHENTICATED, "invalid_api_key"),
+        (pb.InferRequest(), None, grpc.StatusCode.INVALID_ARGUMENT, "invalid_request"),
+        (
+            pb.InferRequest(prompt="x", routing=Routing(mode=RoutingMode.ROUTING_MODE_EXPLICIT, model="gpt-nope")),
+            None,
+            grpc.StatusCode.NOT_FOUND,
+            "model_not_found",
+        ),
+    ],
+)
+async def test_errors_over_grpc_carry_the_contracts_codes(
+    organization: Organization, request_: pb.InferRequest, key: str | None, code: grpc.StatusCode, reason: str
+) -> None:
+    sent = metadata(organization) if key is None else []
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await InferenceServiceStub(channel).Infer(request_, metadata=sent)
+    assert caught.value.code() is code
+    status = Status.FromString(dict(caught.value.trailing_metadata() or ())["grpc-status-details-bin"])
+    info = ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.domain, info.reason) == ("asahi", reason)
