@@ -93,7 +93,7 @@ def mismatches(claimed: Block, actual: str) -> list[str]:
             return list(_json_mismatches(json.loads(claimed.text), json.loads(actual), "answer"))
         except json.JSONDecodeError as error:
             return [f"no JSON ({error})"]
-    pattern = ".*?".join(re.escape(part) for part in claimed.text.strip().split(ELLIPSIS))
+    pattern = re.escape(claimed.text.strip()).replace(f"\\\n{ELLIPSIS}", ELLIPSIS).replace(ELLIPSIS, ".*?")
     lines = "\n".join(line.rstrip() for line in actual.strip().splitlines())
     return [] if re.fullmatch(pattern, lines, re.DOTALL) else ["the text is another"]
 

@@ -18,7 +18,7 @@ from tests.installation import free_port
 
 _READY_WITHIN_S = 90.0
 _PAGE_WITHIN_S = 180.0
-_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "ASAHI_SIGNUP")
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,11 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     name: (sys.executable, "-P", "-m", f"asahi_{name}") for name in (*SERVICES, SIMULATOR)
 }
 _END_ORDER = ("edge", "router", "cache", "auth", "billing", SIMULATOR)
-_GRACE_S = "5"
+_DEFAULTS = {
+    "ASAHI_SHUTDOWN_GRACE_SECONDS": "5",
+    "ASAHI_SIGNUP": "open",  # everything listens on loopback
+    "GRPC_VERBOSITY": "NONE",  # what grpc has to say, the services say in one line
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ def programs(
         SIMULATOR: HttpReady(addresses.simulator, "/v1/models"),
     }
     wanted = [name for name in _END_ORDER if name != SIMULATOR or settings.simulated]
-    shared = {"ASAHI_SHUTDOWN_GRACE_SECONDS": _GRACE_S, **settings.shared, "ASAHI_LOG_FORMAT": "json"}
+    shared = {**_DEFAULTS, **settings.shared, "ASAHI_LOG_FORMAT": "json"}
     return [Program(name, commands[name], shared | own[name], probes[name]) for name in wanted]
 
 

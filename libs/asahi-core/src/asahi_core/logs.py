@@ -37,7 +37,9 @@ def configure_logs(service: str, level: str, log_format: str, stream: TextIO = s
         cache_logger_on_first_use=True,
     )
     logger: FilteringBoundLogger = structlog.get_logger(service=service)
-    logging.basicConfig(handlers=[_StandardLogs(logger)], level=level.upper(), force=True)
+    # Libraries are heard when something is wrong, or when all is wanted.
+    least = logging.DEBUG if level == "debug" else max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()])
+    logging.basicConfig(handlers=[_StandardLogs(logger)], level=least, force=True)
     return logger
 
 
