@@ -101,6 +101,38 @@ def test_every_block_is_run_or_said_not_to_be() -> None:
     assert left_out == set(NOT_RUN)
 
 
+@pytest.mark.parametrize(
+    ("language", "claimed", "printed", "fits"),
+    [
+        ("json", '{"cost": 0.5, "…": "…"}', '{"cost": 0.25, "tier": 1}', True),
+        ("json", '{"cost": 0.5}', '{"cost": 0}', False),
+        ("json", '{"cost": 0}', '{"cost": 0.25}', False),
+        ("json", '{"tier": 1}', '{"tier": 2}', False),
+        ("json", '{"hit": true}', '{"hit": 1}', False),
+        ("json", '{"tier": 1}', '{"tier": 1, "cost": 0}', False),
+        ("json", '{"tier": 1, "…": "…"}', '{"cost": 0}', False),
+        ("json", '["a", "…"]', '["a", "b"]', True),
+        ("json", '["a"]', '["a", "b"]', False),
+        ("json", '{"id": "key_…"}', '{"id": "org_1"}', False),
+        ("json", "{}", "<html>", False),
+        ("text", "first\n…\nlast", "first\nlast", True),
+        ("text", "cost $…", "cost $0.1\nand more", True),
+        ("text", "first\nlast", "first\nsecond\nlast", False),
+    ],
+)
+def test_an_answer_that_is_not_what_a_page_shows_is_found_out(
+    language: str, claimed: str, printed: str, fits: bool
+) -> None:
+    assert bool(mismatches(Block(ROOT / "README.md", 1, language, ("answer",), claimed), printed)) is not fits
+
+
+def test_a_command_that_fails_is_found_out(tmp_path: Path) -> None:
+    two = [Block(ROOT / "README.md", line, "bash", (), text) for line, text in ((1, "true"), (5, "false\ntrue"))]
+    (tmp_path / "clone").mkdir()
+    with pytest.raises(AssertionError, match=r"README\.md:5 fails"):
+        Laptop(tmp_path / "clone", {}).follow(two, {})
+
+
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_links_lead_somewhere(page: Path) -> None:
     for line, target in links(page):

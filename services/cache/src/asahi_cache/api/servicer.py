@@ -14,7 +14,8 @@ from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.flights import Flights
 from asahi_cache.domain.rules import check_flight_key
 from asahi_cache.domain.tiers import Query, Selection
-from asahi_core.errors import InvalidRequest
+from asahi_core.errors import AsahiError, InvalidRequest
+from asahi_core.rpc.status import status_from_error
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -27,6 +28,12 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._flights = flights
 
     async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
+        return await self._look_up(request)
+
+    async def Store(self, request: pb.StoreRequest, context: _Context) -> pb.StoreResponse:
+        return await self._store(request)
+
+    async def _look_up(self, request: pb.LookupRequest) -> pb.LookupResponse:
         if request.flight_key:
             check_flight_key(request.flight_key)
         max_age_s = _seconds(request.max_age) if request.HasField("max_age") else None
@@ -44,7 +51,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 response.follow_flight_id = boarding.flight_id
         return response
 
-    async def Store(self, request: pb.StoreRequest, context: _Context) -> pb.StoreResponse:
+    async def _store(self, request: pb.StoreRequest) -> pb.StoreResponse:
         ttl_s = _seconds(request.ttl) if request.HasField("ttl") else None
         served_s = await self._cache.store(request.organization_id, request.fingerprint, request.entry, ttl_s)
         if request.flight_id:
@@ -93,12 +100,28 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                         self._flights.publish(attachment, request.delta)
                     case "end":
                         self._flights.end(attachment, request.end)
+                    case "call":
+                        attachment.send(pb.AttachResponse(reply=await self._reply(request.call)))
                     case other:
                         raise InvalidRequest(
-                            f"An attached edge sends `delta` or `end`, not {other!r}.", param="message"
+                            f"An attached edge sends `delta`, `end` or `call`, not {other!r}.", param="message"
                         )
         finally:
             attachment.end()
+
+    async def _reply(self, call: pb.AttachedCall) -> pb.AttachedReply:
+        reply = pb.AttachedReply(call_id=call.call_id)
+        try:
+            match call.WhichOneof("request"):
+                case "lookup":
+                    reply.lookup.CopyFrom(await self._look_up(call.lookup))
+                case "store":
+                    reply.store.CopyFrom(await self._store(call.store))
+                case _:
+                    raise InvalidRequest("A call must be `lookup` or `store`.", param="call.request")
+        except AsahiError as error:
+            reply.failed_status = status_from_error(error).SerializeToString()
+        return reply
 
 
 def _edge_id(request: pb.AttachRequest) -> str:

@@ -31,6 +31,7 @@ class Attachment:
         self._max_queued = max_queued
         self._queue: deque[_Queued] = deque()
         self._changed = asyncio.Event()
+        self._silent = True
         self._on_end: list[Callable[[], Any]] = []
         self.ended = False
 
@@ -54,22 +55,33 @@ class Attachment:
         Whoever iterates asks for the next message only when the one before is on its way.
         """
         heartbeat = AttachResponse(heartbeat=Heartbeat())
-        yield heartbeat
-        while True:
-            while self._queue:
-                queued = self._queue.popleft()
-                try:
-                    yield queued.message
-                finally:
-                    _resolve(queued)
-            if self.ended:
-                return
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                yield heartbeat
+        beating = asyncio.create_task(self._beat())
+        try:
+            yield heartbeat
+            while True:
+                while self._queue:
+                    self._silent = False
+                    queued = self._queue.popleft()
+                    try:
+                        yield queued.message
+                    finally:
+                        _resolve(queued)
+                if self.ended:
+                    return
+                self._changed.clear()
+                await self._changed.wait()
+                if self._silent and not self._queue and not self.ended:
+                    yield heartbeat
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        """Has a heartbeat sent whenever nothing was sent for `HEARTBEAT_S`."""
+        while not self.ended:
+            self._silent = True
+            await asyncio.sleep(HEARTBEAT_S)
+            if self._silent:
+                self._changed.set()
 
     def end(self) -> None:
         """Ends the connection; a second time changes nothing."""

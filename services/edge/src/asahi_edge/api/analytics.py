@@ -25,7 +25,7 @@ from asahi_edge.api.services import services_of
 from asahi_edge.api.times import period_of, rfc3339
 
 router = APIRouter(prefix="/analytics", tags=["Analytics"])
-_FLUSH_S = 0.5
+_FLUSH_S = 2.0
 _JUST_NOW = timedelta(seconds=1)
 
 

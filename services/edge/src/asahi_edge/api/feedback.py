@@ -13,7 +13,7 @@ from asahi_edge.api.services import services_of
 
 router = APIRouter(tags=["Inference"])
 _RATINGS = {"up": 1.0, "down": 0.0}
-_FLUSH_S = 0.5
+_FLUSH_S = 2.0
 
 
 @router.post(

@@ -28,7 +28,7 @@ from asahi_edge.api.times import parse_time, rfc3339
 from asahi_edge.domain.access import scope_name
 
 router = APIRouter()
-_FLUSH_S = 0.5
+_FLUSH_S = 2.0
 _JUST_NOW = timedelta(seconds=1)
 _Organization = Annotated[str | None, Query(description="The operator names it; a key's own is the default.")]
 

@@ -24,7 +24,7 @@ from asahi_edge.api.services import services_of
 router = APIRouter(tags=["Analytics"])
 _BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 _JUST_NOW = timedelta(seconds=1)
-_FLUSH_S = 0.5
+_FLUSH_S = 2.0
 _TEXT_TYPES = ("text/plain", "application/openmetrics-text")
 
 

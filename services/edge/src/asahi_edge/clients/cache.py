@@ -41,15 +41,16 @@ class CacheClient:
             request.edge_id = self._attachment.edge_id
         if max_age_s is not None:
             request.max_age.CopyFrom(_duration(max_age_s))
-        return await self._stub.Lookup(request, timeout=self._timeout_s)
+        reply = await self._attachment.call(pb.AttachedCall(lookup=request), self._timeout_s)
+        return reply.lookup
 
     async def store(self, organization_id: str, fingerprint: bytes, entry: pb.CacheEntry, flight_id: str) -> float:
         """Keeps a complete answer and ends the flight that brought it; seconds that it will be served."""
         request = pb.StoreRequest(
             organization_id=organization_id, fingerprint=fingerprint, entry=entry, flight_id=flight_id
         )
-        response = await self._stub.Store(request, timeout=self._timeout_s)
-        return response.ttl.ToNanoseconds() / 1e9
+        reply = await self._attachment.call(pb.AttachedCall(store=request), self._timeout_s)
+        return reply.store.ttl.ToNanoseconds() / 1e9
 
     @asynccontextmanager
     async def follow(

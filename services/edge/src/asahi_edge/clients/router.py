@@ -44,13 +44,14 @@ class RouterCompletion:
     """A completion under way."""
 
     def __init__(self, stub: RouterServiceStub, start: pb.CompleteRequest) -> None:
-        self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        responses = stub.Complete(_requests(start, self._given_up))
+        self._over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._given_up = False
+        responses = stub.Complete(_requests(start, self._over))
         self._responses = cast("AsyncGenerator[pb.CompleteResponse, None]", responses)
         self._timer: asyncio.TimerHandle | None = None
         self._reader: asyncio.Task[object] | None = None
 
-    async def events(self) -> AsyncIterator[pb.CompleteResponse]:
+    async def events(self) -> AsyncGenerator[pb.CompleteResponse, None]:
         """What happens, in order; raises Cancelled if the router does not answer a `cancel` in time."""
         self._reader = asyncio.current_task()
         try:
@@ -58,18 +59,21 @@ class RouterCompletion:
                 async for response in responses:
                     yield response
         except asyncio.CancelledError:
-            if self._given_up.done():
+            if self._given_up:
                 raise Cancelled("The call was given up.") from None
             raise
 
     def cancel(self) -> None:
         """Gives it up: the provider call ends at once, its outcome still comes."""
-        if not self._given_up.done():
-            self._given_up.set_result(None)
+        if not self._over.done():
+            self._given_up = True
+            self._over.set_result(True)
             self._timer = asyncio.get_running_loop().call_later(_CANCEL_WITHIN_S, self._stop_reading)
 
     async def close(self) -> None:
-        """Ends the call."""
+        """Ends the call; nobody may be reading its events."""
+        if not self._over.done():
+            self._over.set_result(False)
         if self._timer is not None:
             self._timer.cancel()
         await self._responses.aclose()
@@ -79,7 +83,8 @@ class RouterCompletion:
             self._reader.cancel()
 
 
-async def _requests(start: pb.CompleteRequest, given_up: "asyncio.Future[None]") -> AsyncIterator[pb.CompleteRequest]:
+async def _requests(start: pb.CompleteRequest, over: "asyncio.Future[bool]") -> AsyncIterator[pb.CompleteRequest]:
+    """The start, then `cancel` if the call is given up."""
     yield start
-    await asyncio.shield(given_up)
-    yield _CANCEL
+    if await asyncio.shield(over):
+        yield _CANCEL

@@ -7,6 +7,7 @@ given up; either way its cost is recorded.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from prometheus_client import Counter
@@ -212,19 +213,20 @@ class Pilot:
 
     async def _receive(self, call: _Call, degraded: tuple[str, ...]) -> Landing:
         try:
-            async for event in call.completion.events():
-                match event.WhichOneof("event"):
-                    case "decision":
-                        call.decision = event.decision
-                    case "attempt":
-                        self._announce(call, event.attempt)
-                    case "attempt_failed":
-                        call.attempt = None
-                        call.failed.append(event.attempt_failed)
-                    case "delta":
-                        self._add(call, event.delta)
-                    case "completed":
-                        return await self._land(call, event.completed, degraded)
+            async with aclosing(call.completion.events()) as events:
+                async for event in events:
+                    match event.WhichOneof("event"):
+                        case "decision":
+                            call.decision = event.decision
+                        case "attempt":
+                            self._announce(call, event.attempt)
+                        case "attempt_failed":
+                            call.attempt = None
+                            call.failed.append(event.attempt_failed)
+                        case "delta":
+                            self._add(call, event.delta)
+                        case "completed":
+                            return await self._land(call, event.completed, degraded)
             raise InternalError("The router service ended the call without an answer.")
         except AsahiError as error:
             await self._settle_failure(call, error)

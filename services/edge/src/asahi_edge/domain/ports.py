@@ -1,6 +1,6 @@
 """What the domain needs of the other services. Every method raises `AsahiError`s only."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -90,8 +90,8 @@ class AnswerCache(Protocol):
 class Completion(Protocol):
     """A completion under way."""
 
-    def events(self) -> AsyncIterator[CompleteResponse]:
-        """What happens, in order."""
+    def events(self) -> AsyncGenerator[CompleteResponse, None]:
+        """What happens, in order; to be closed before the completion is."""
         ...
 
     def cancel(self) -> None:

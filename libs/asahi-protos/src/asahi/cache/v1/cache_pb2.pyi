@@ -322,6 +322,7 @@ class AttachRequest(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___AttachRequest.Hello:
         """Who attaches; sent once, first."""
@@ -334,22 +335,103 @@ class AttachRequest(_message.Message):
     def end(self) -> Global___FlightEnd:
         """A flight has ended."""
 
+    @_builtins.property
+    def call(self) -> Global___AttachedCall:
+        """A call of `Lookup` or `Store`."""
+
     def __init__(
         self,
         *,
         hello: Global___AttachRequest.Hello | None = ...,
         delta: Global___FlightDelta | None = ...,
         end: Global___FlightEnd | None = ...,
+        call: Global___AttachedCall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "delta", "end"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "delta", "end", "call"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+
+@_typing.final
+class AttachedCall(_message.Message):
+    """A call over the standing connection. Calls are answered in the order in which they were made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    LOOKUP_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.int
+    """Chosen by the caller; unique among its calls that are not answered yet."""
+    @_builtins.property
+    def lookup(self) -> Global___LookupRequest:
+        """Calls `Lookup`."""
+
+    @_builtins.property
+    def store(self) -> Global___StoreRequest:
+        """Calls `Store`."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.int = ...,
+        lookup: Global___LookupRequest | None = ...,
+        store: Global___StoreRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lookup", b"lookup", "request", b"request", "store", b"store"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "lookup", b"lookup", "request", b"request", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["lookup", "store"]  # noqa: Y015
+    _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
+
+Global___AttachedCall: _TypeAlias = AttachedCall  # noqa: Y015
+
+@_typing.final
+class AttachedReply(_message.Message):
+    """The answer to a call over the standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    LOOKUP_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    FAILED_STATUS_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.int
+    """The call that it answers."""
+    failed_status: _builtins.bytes
+    """The error that ended the call, a serialized google.rpc.Status."""
+    @_builtins.property
+    def lookup(self) -> Global___LookupResponse:
+        """Answers `lookup`."""
+
+    @_builtins.property
+    def store(self) -> Global___StoreResponse:
+        """Answers `store`."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.int = ...,
+        lookup: Global___LookupResponse | None = ...,
+        store: Global___StoreResponse | None = ...,
+        failed_status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed_status", b"failed_status", "lookup", b"lookup", "response", b"response", "store", b"store"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "failed_status", b"failed_status", "lookup", b"lookup", "response", b"response", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["lookup", "store", "failed_status"]  # noqa: Y015
+    _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
+
+Global___AttachedReply: _TypeAlias = AttachedReply  # noqa: Y015
 
 @_typing.final
 class FlightDelta(_message.Message):
@@ -423,6 +505,7 @@ class AttachResponse(_message.Message):
     INVALIDATION_FIELD_NUMBER: _builtins.int
     WANTED_FLIGHT_ID_FIELD_NUMBER: _builtins.int
     UNWANTED_FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
     wanted_flight_id: _builtins.str
     """A flight that the edge leads is followed: its deltas are wanted, from the first on."""
     unwanted_flight_id: _builtins.str
@@ -435,6 +518,10 @@ class AttachResponse(_message.Message):
     def invalidation(self) -> Global___Invalidation:
         """Entries that may be served no longer."""
 
+    @_builtins.property
+    def reply(self) -> Global___AttachedReply:
+        """The answer to a call."""
+
     def __init__(
         self,
         *,
@@ -442,12 +529,13 @@ class AttachResponse(_message.Message):
         invalidation: Global___Invalidation | None = ...,
         wanted_flight_id: _builtins.str = ...,
         unwanted_flight_id: _builtins.str = ...,
+        reply: Global___AttachedReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "reply", b"reply", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "reply", b"reply", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["heartbeat", "invalidation", "wanted_flight_id", "unwanted_flight_id"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["heartbeat", "invalidation", "wanted_flight_id", "unwanted_flight_id", "reply"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

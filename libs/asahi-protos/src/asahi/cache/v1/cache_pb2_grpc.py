@@ -98,7 +98,7 @@ class CacheServiceServicer:
     def Attach(self, request_iterator, context):
         """An edge's standing connection: flights that it leads live as long as it does. The service sends a heartbeat at
         least every 250 ms, tells of entries that may be served no longer, and asks for the deltas of flights that other
-        edges follow.
+        edges follow. `Lookup` and `Store` can be called over it, too, at a third of what a call of their own costs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
