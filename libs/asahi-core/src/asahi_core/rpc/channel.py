@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from asahi_core.context import current_call
-from asahi_core.errors import DeadlineExceeded
+from asahi_core.errors import DeadlineExceeded, ServiceUnavailable
 from asahi_core.rpc.methods import idempotent_methods
 from asahi_core.rpc.server import MAX_MESSAGE_BYTES
 from asahi_core.rpc.status import error_from_rpc
@@ -116,6 +116,13 @@ class ServiceChannel(grpc.aio.Channel):
 
         return call
 
+    def open_stream(self, method: str, encode: Encode, decode: Decode, *, timeout: float | None = None) -> "OpenStream":
+        """A call of a method that streams both ways, written to message by message: no task reads an iterator."""
+        limit, metadata = self._terms(timeout)
+        return OpenStream(
+            self._channel.stream_stream(method, encode, decode)(timeout=limit, metadata=metadata), self._name
+        )
+
     def _terms(self, timeout_s: float | None) -> tuple[float, tuple[tuple[str, str], ...]]:
         """Seconds that the call may take, and its metadata."""
         call = current_call.get()
@@ -152,6 +159,35 @@ class ServiceChannel(grpc.aio.Channel):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+class OpenStream:
+    """A call under way that streams both ways. `cancel` ends it whatever happened before."""
+
+    def __init__(self, call: Any, service: str) -> None:
+        self._call = call
+        self._service = service
+
+    async def write(self, message: Message) -> None:
+        """Sends `message`; raises what the call ended with."""
+        try:
+            await self._call.write(message)
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._service) from error
+        except asyncio.InvalidStateError as error:  # it ended, and how is what reading tells
+            raise ServiceUnavailable(f"The {self._service} service has ended the call.", retry_after_s=1.0) from error
+
+    async def read(self) -> Any:
+        """The next message; None: the call ended well. Raises what it ended with otherwise."""
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self._service) from error
+        return None if message is grpc.aio.EOF else message
+
+    def cancel(self) -> None:
+        """Ends the call; a second time changes nothing."""
+        self._call.cancel()
 
 
 def _options(descriptor: ServiceDescriptor) -> list[tuple[str, Any]]:

@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import cast
+from contextlib import asynccontextmanager
 
 from asahi.router.v1 import router_pb2 as pb
 from asahi.router.v1.router_pb2_grpc import RouterServiceStub
-from asahi_core.errors import Cancelled
-from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.errors import AsahiError, Cancelled
+from asahi_core.rpc.channel import OpenStream, ServiceChannel
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RouterService"]
+_COMPLETE = f"/{SERVICE.full_name}/Complete"
 _CANCEL = pb.CompleteRequest(cancel=pb.Cancel())
 _CANCEL_WITHIN_S = 5.0
 
@@ -19,17 +19,21 @@ class RouterClient:
     """Calls the router service."""
 
     def __init__(self, channel: ServiceChannel) -> None:
+        self._channel = channel
         self._stub = RouterServiceStub(channel)
 
     @asynccontextmanager
     async def complete(self, task: pb.Task, *, explain: bool, stream: bool) -> AsyncIterator["RouterCompletion"]:
         """Opens a completion. Leaving the context early without `cancel` looks like this process vanishing."""
-        start = pb.CompleteRequest(start=pb.CompleteStart(task=task, explain=explain, stream=stream))
-        completion = RouterCompletion(self._stub, start)
+        call = self._channel.open_stream(
+            _COMPLETE, pb.CompleteRequest.SerializeToString, pb.CompleteResponse.FromString
+        )
+        completion = RouterCompletion(call)
         try:
+            await call.write(pb.CompleteRequest(start=pb.CompleteStart(task=task, explain=explain, stream=stream)))
             yield completion
         finally:
-            await completion.close()
+            completion.close()
 
     async def list_models(self) -> pb.ListModelsResponse:
         """The catalog."""
@@ -43,48 +47,38 @@ class RouterClient:
 class RouterCompletion:
     """A completion under way."""
 
-    def __init__(self, stub: RouterServiceStub, start: pb.CompleteRequest) -> None:
-        self._over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._given_up = False
-        responses = stub.Complete(_requests(start, self._over))
-        self._responses = cast("AsyncGenerator[pb.CompleteResponse, None]", responses)
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, call: OpenStream) -> None:
+        self._call = call
+        self._giving_up: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[object] | None = None
 
     async def events(self) -> AsyncGenerator[pb.CompleteResponse, None]:
         """What happens, in order; raises Cancelled if the router does not answer a `cancel` in time."""
         self._reader = asyncio.current_task()
         try:
-            async with aclosing(self._responses) as responses:
-                async for response in responses:
-                    yield response
+            while (response := await self._call.read()) is not None:
+                yield response
         except asyncio.CancelledError:
-            if self._given_up:
+            if self._giving_up is not None:
                 raise Cancelled("The call was given up.") from None
             raise
 
     def cancel(self) -> None:
         """Gives it up: the provider call ends at once, its outcome still comes."""
-        if not self._over.done():
-            self._given_up = True
-            self._over.set_result(True)
-            self._timer = asyncio.get_running_loop().call_later(_CANCEL_WITHIN_S, self._stop_reading)
+        if self._giving_up is None:
+            self._giving_up = asyncio.create_task(self._give_up())
 
-    async def close(self) -> None:
-        """Ends the call; nobody may be reading its events."""
-        if not self._over.done():
-            self._over.set_result(False)
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._responses.aclose()
+    def close(self) -> None:
+        """Ends the call."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        self._call.cancel()
 
-    def _stop_reading(self) -> None:
+    async def _give_up(self) -> None:
+        try:
+            await self._call.write(_CANCEL)
+        except AsahiError:
+            return  # it has ended, which the reader is told
+        await asyncio.sleep(_CANCEL_WITHIN_S)
         if self._reader is not None:
             self._reader.cancel()
-
-
-async def _requests(start: pb.CompleteRequest, over: "asyncio.Future[bool]") -> AsyncIterator[pb.CompleteRequest]:
-    """The start, then `cancel` if the call is given up."""
-    yield start
-    if await asyncio.shield(over):
-        yield _CANCEL

@@ -32,11 +32,12 @@ class Leads:
         if self._is_followed(flight_id):
             self._cache.publish(flight_id, piece)
 
-    def end(self, flight_id: str, end: CacheEntry | AsahiError | None) -> None:
-        """The flight has ended; how is told if anybody follows."""
+    def end(self, flight_id: str, end: CacheEntry | AsahiError | None, *, stored: bool) -> None:
+        """The flight has ended; how is told if anybody follows. Nothing is said if `stored` said it already."""
         followed = self._is_followed(flight_id)
         del self._led[flight_id]
-        self._cache.end_flight(flight_id, end if followed else None)
+        if followed or not stored:
+            self._cache.end_flight(flight_id, end if followed else None)
 
     def want(self, flight_id: str) -> None:
         """Another edge follows the flight: hands on what has come, and keeps it going.

@@ -71,6 +71,8 @@ class _Call:
     draining: asyncio.TimerHandle | None = None
     given_up: bool = False
     ended: bool = False
+    stored: bool = False
+    """Whether the cache has the answer, and so knows that the flight has ended."""
 
 
 class Pilot:
@@ -192,6 +194,7 @@ class Pilot:
     ) -> None:
         """Lets the router choose a model and call its provider."""
         end: CacheEntry | AsahiError | None = None
+        stored = False
         try:
             if flight.deserted:
                 raise Cancelled("The last caller left.")
@@ -202,14 +205,14 @@ class Pilot:
                 flight.on_deserted = lambda: self._on_deserted(call)
                 flight.on_boarded_again = lambda: self._on_boarded_again(call)
                 landing = await self._receive(call, degraded)
-            end = landing.entry
+            end, stored = landing.entry, call.stored
             flight.land(landing)
         except AsahiError as error:
             end = error
             raise
         finally:
             if flight_id:
-                self._leads.end(flight_id, end)
+                self._leads.end(flight_id, end, stored=stored)
 
     async def _receive(self, call: _Call, degraded: tuple[str, ...]) -> Landing:
         try:
@@ -299,6 +302,7 @@ class Pilot:
             ttl_s = await self._cache.store(request.organization_id, request.fingerprint, entry, call.flight_id)
         except AsahiError:
             return False
+        call.stored = True
         self._near.keep(request.organization_id, request.fingerprint, entry, ttl_s, epoch)
         return True
 
