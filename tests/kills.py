@@ -137,16 +137,15 @@ async def _compare(
             continue
         if answer is not None and answer["cost"] > 0:
             wrong += _differences(key, call, row)
-        elif victim == "edge" and not row["answered"] and not row["orphan"] and call["outcome"] != "answered":
-            pass  # given up before the kill, or settled by the edge that lived
+            if row["orphan"] or not row["answered"]:
+                wrong.append(f"{key} reached its caller, and its record says that it did not")
+        if row["orphan"] and victim != "edge":
+            wrong.append(f"{key} is an orphan, and its edge was never killed")
     for answer in books.answers:
         if answer["cost"] > 0 and not any(key[0] == answer["request_id"] for key in calls):
             wrong.append(f"{answer['request_id']} was billed, and no provider call was made for it")
         if answer["finish_reason"] != "stop":
             wrong.append(f"{answer['request_id']} got a partial answer")
-    lengths: dict[str, set[str]] = {}
-    for answer in books.answers:
-        lengths.setdefault(answer["request_id"], set()).add(answer["response"])
     orphans = sum(row["orphan"] for row in rows)
     print(
         f"{victim}: {dict(books.seen)}; {len(calls)} provider calls, {len(rows)} records, {orphans} orphans, "

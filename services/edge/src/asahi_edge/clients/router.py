@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from asahi.router.v1 import router_pb2 as pb
 from asahi.router.v1.router_pb2_grpc import RouterServiceStub
@@ -13,6 +13,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["RouterService"]
 _COMPLETE = f"/{SERVICE.full_name}/Complete"
 _CANCEL = pb.CompleteRequest(cancel=pb.Cancel())
 _CANCEL_WITHIN_S = 5.0
+_END_WITHIN_S = 1.0
 
 
 class RouterClient:
@@ -33,7 +34,7 @@ class RouterClient:
             await call.write(pb.CompleteRequest(start=pb.CompleteStart(task=task, explain=explain, stream=stream)))
             yield completion
         finally:
-            completion.close()
+            await completion.close()
 
     async def list_models(self) -> pb.ListModelsResponse:
         """The catalog."""
@@ -51,12 +52,14 @@ class RouterCompletion:
         self._call = call
         self._giving_up: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[object] | None = None
+        self._completed = False
 
     async def events(self) -> AsyncGenerator[pb.CompleteResponse, None]:
         """What happens, in order; raises Cancelled if the router does not answer a `cancel` in time."""
         self._reader = asyncio.current_task()
         try:
             while (response := await self._call.read()) is not None:
+                self._completed = response.HasField("completed")
                 yield response
         except asyncio.CancelledError:
             if self._giving_up is not None:
@@ -68,10 +71,13 @@ class RouterCompletion:
         if self._giving_up is None:
             self._giving_up = asyncio.create_task(self._give_up())
 
-    def close(self) -> None:
-        """Ends the call."""
+    async def close(self) -> None:
+        """Ends the call: by itself after the last event, which so is known to have arrived, else at once."""
         if self._giving_up is not None:
             self._giving_up.cancel()
+        if self._completed:
+            with suppress(AsahiError, TimeoutError):
+                await asyncio.wait_for(self._call.read(), _END_WITHIN_S)
         self._call.cancel()
 
     async def _give_up(self) -> None:

@@ -205,8 +205,8 @@ class Pilot:
                 flight.on_deserted = lambda: self._on_deserted(call)
                 flight.on_boarded_again = lambda: self._on_boarded_again(call)
                 landing = await self._receive(call, degraded)
+                flight.land(landing)
             end, stored = landing.entry, call.stored
-            flight.land(landing)
         except AsahiError as error:
             end = error
             raise
