@@ -120,11 +120,13 @@ def usage(
 
 @app.command()
 def models(
-    everything: Annotated[bool, typer.Option("--all", help="Also those that no provider serves here.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that no provider serves here, or that this key may not use.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """List the models: provider, prices, window, quality, speed, health."""
+    """List the models: provider, prices, window, quality, speed, state."""
     with _client(data_dir) as client:
         listing.models(client, everything=everything, as_json=as_json)
 

@@ -33,7 +33,9 @@ def dollars(amount: object) -> str:
     """A JSON number of dollars, exactly; `–` where it is null."""
     if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
         return "–"
-    return f"${amount:f}"
+    text = f"{amount:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"-${text[1:]}" if text.startswith("-") else f"${text}"
 
 
 def percent(share: object) -> str:

@@ -32,4 +32,4 @@ def _account(body: Mapping[str, Any]) -> str:
         f"cost {dollars(body.get('cost'))}, without Asahi {dollars(body.get('cost_original'))}, "
         f"saved {percent(body.get('cost_savings_percent'))}"
     )
-    return plain(f"\n{source} · {cost} · {body.get('latency_ms', 0):.0f} ms\n{body.get('routing_reason', '')}")
+    return plain(f"\n{source} · {cost} · {body.get('latency_ms', 0):.1f} ms\n{body.get('routing_reason', '')}")

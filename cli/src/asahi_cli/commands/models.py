@@ -7,11 +7,11 @@ from typing import Any
 from asahi_cli.client import AsahiClient
 from asahi_cli.display import dollars, print_json, print_table
 
-_COLUMNS = ("model", "provider", ">$/M in", ">$/M out", ">window", ">quality", ">first token", "can", "health")
+_COLUMNS = ("model", "provider", ">$/M in", ">$/M out", ">window", ">quality", ">first token", "can", "state")
 
 
 def models(client: AsahiClient, *, everything: bool, as_json: bool) -> None:
-    """Prints the models that can be called now; with `everything`, also those that no provider serves here.
+    """Prints the models that this key can use now; with `everything`, the whole catalog.
 
     Raises:
         CommandError: they cannot be had.
@@ -21,23 +21,29 @@ def models(client: AsahiClient, *, everything: bool, as_json: bool) -> None:
         print_json(answer)
         return
     known: list[Mapping[str, Any]] = answer.body["data"]
-    print_table(_COLUMNS, [_row(model) for model in known if everything or model.get("provider")])
+    print_table(
+        _COLUMNS, [_row(model) for model in known if everything or (model.get("provider") and model.get("allowed"))]
+    )
 
 
 def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
-    price: Mapping[str, Any] = model.get("price_per_million") or {}
+    prices: Mapping[str, Any] = model.get("prices") or {}
     latency: Mapping[str, Any] = model.get("latency") or {}
     return (
         str(model.get("id")),
         str(model.get("provider") or "none here"),
-        dollars(price.get("input")).removeprefix("$"),
-        dollars(price.get("output")).removeprefix("$"),
+        dollars(prices.get("input_per_million")).removeprefix("$"),
+        dollars(prices.get("output_per_million")).removeprefix("$"),
         f"{model.get('context_window') or 0:,}".replace(",", " "),
         _range(model.get("quality_by_task")),
         f"{latency['first_token_ms']:.0f} ms" if latency.get("first_token_ms") else "–",
         ", ".join(model.get("capabilities") or []),
-        str(model.get("health") or "–"),
+        _state(model),
     )
+
+
+def _state(model: Mapping[str, Any]) -> str:
+    return str(model.get("health") or "–") if model.get("allowed") else "not for this key"
 
 
 def _range(quality_by_task: object) -> str:

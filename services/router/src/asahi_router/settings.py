@@ -34,6 +34,13 @@ class RouterSettings(ServiceSettings):
     billing_target: str = Field(
         default="127.0.0.1:50054", description="The billing service, for calls whose caller vanished."
     )
+    retries: int = Field(default=2, ge=0, le=10, description="Most further calls to a model that failed.")
+    retry_budget: float = Field(
+        default=10.0, ge=0, le=1e6, description="Retries that one provider may be owed at once; an answer earns 0.2."
+    )
+    breaker_failures: int = Field(
+        default=5, ge=1, le=1_000_000, description="Failures in a row after which a model is left alone for a while."
+    )
     drain_seconds: float = Field(
         default=5.0, ge=0, le=60, description="Seconds that an answer is still read whose caller vanished."
     )

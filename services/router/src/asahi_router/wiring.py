@@ -27,9 +27,9 @@ from asahi_router.catalog.serving import (
 )
 from asahi_router.clients.billing import SERVICE as BILLING
 from asahi_router.clients.billing import BillingOrphanLedger
-from asahi_router.domain.breaker import Breakers
+from asahi_router.domain.breaker import BreakerRules, Breakers
 from asahi_router.domain.candidates import Scale
-from asahi_router.domain.completion import Completions
+from asahi_router.domain.completion import CompletionLimits, Completions
 from asahi_router.domain.decision import Decider
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.listing import Listing
@@ -39,6 +39,7 @@ from asahi_router.domain.observations import Observations
 from asahi_router.domain.orphans import DrainLimits, Orphanage
 from asahi_router.domain.outcomes import Outcomes
 from asahi_router.domain.provider import Provider
+from asahi_router.domain.retry import RetryRules
 from asahi_router.domain.tariffs import Tariffs
 from asahi_router.providers import ProviderConfig, ProviderProtocol, build_provider
 from asahi_router.settings import RouterSettings, provider_key
@@ -83,7 +84,8 @@ def build(settings: RouterSettings, clock: Clock, random: Callable[[], float]) -
     scale = Scale(catalog, Tariffs(load_price_book(), clock.now()), estimator, observations)
     store = open_outcomes(settings.data_dir)
     providers = _providers(settings, endpoints, catalog)
-    return RouterService(catalog, providers, scale, observations, estimator, Breakers(clock), store, clock, random)
+    breakers = Breakers(clock, BreakerRules(threshold=settings.breaker_failures))
+    return RouterService(catalog, providers, scale, observations, estimator, breakers, store, clock, random)
 
 
 async def run(service: RouterService, settings: RouterSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
@@ -111,6 +113,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         clock=clock,
         random=service.random,
         log=log,
+        limits=CompletionLimits(retries=RetryRules(per_candidate=settings.retries, budget=settings.retry_budget)),
     )
     listing = Listing(service.scale, service.breakers.available, clock)
     servicer = RouterServicer(decider, completions, listing, Outcomes(service.store, clock))

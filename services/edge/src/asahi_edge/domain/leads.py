@@ -33,7 +33,12 @@ class Leads:
             self._cache.publish(flight_id, piece)
 
     def end(self, flight_id: str, end: CacheEntry | AsahiError | None, *, stored: bool) -> None:
-        """The flight has ended; how is told if anybody follows. Nothing is said if `stored` said it already."""
+        """The flight has ended; how is told if anybody follows. Nothing is said if `stored` said it already.
+
+        A second time changes nothing.
+        """
+        if flight_id not in self._led:
+            return
         followed = self._is_followed(flight_id)
         del self._led[flight_id]
         if followed or not stored:
@@ -48,7 +53,7 @@ class Leads:
         if flight is None:
             loop = asyncio.get_running_loop()
             self._wanted_early[flight_id] = loop.call_later(_UNKNOWN_FOR_S, self._disown, flight_id)
-        elif not flight.ended:
+        else:
             flight.board(flight_id)
             for piece in flight.pieces:
                 self._cache.publish(flight_id, piece)

@@ -21,7 +21,7 @@ class _Near:
 class NearCache:
     """Entries by organisation and fingerprint, least recently used first to go.
 
-    Nothing is found unless `trusted` says that the connection stands over which entries are withdrawn.
+    To be asked only while the connection stands over which entries are withdrawn.
     """
 
     def __init__(self, clock: Clock, max_bytes: int) -> None:

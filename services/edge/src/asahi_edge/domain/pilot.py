@@ -23,6 +23,7 @@ from asahi_core.context import current_call
 from asahi_core.errors import (
     AsahiError,
     Cancelled,
+    DeadlineExceeded,
     InternalError,
     NotFound,
     ServiceUnavailable,
@@ -41,6 +42,8 @@ from asahi_edge.domain.usage import UsageDelivery
 
 _CACHEABLE = {FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_TOOL_CALLS}
 _BOARDING_TRIES = 3
+_OF_THE_LEAD = (Cancelled, DeadlineExceeded, InternalError, ServiceUnavailable)
+"""What ends a flight at another edge without a word about the request: who asks anew may do better."""
 _DESERTED = Counter("asahi_deserted_calls", "Provider calls whose last caller left, by how they ended.", ["end"])
 
 
@@ -127,10 +130,9 @@ class Pilot:
             await self._look_up_or_call(flight, request)
         except AsahiError as error:
             flight.fail(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last guard: whoever waits is told
             self._log.exception("flight_failed")
             flight.fail(InternalError("Something failed inside Asahi; the request id finds it in the log."))
-            raise
         finally:
             self._board.remove(flight)
 
@@ -171,8 +173,10 @@ class Pilot:
 
     async def _follow(self, flight: Flight, request: InferenceRequest, flight_id: str) -> None:
         """Hands on what another edge's flight brings."""
+        if flight.deserted:
+            raise Cancelled("The last caller left.")
         flight.foreign = True
-        flight.on_deserted = _cancel_of(asyncio.current_task())
+        flight.on_deserted = self._end_of(flight, asyncio.current_task())
         try:
             async with self._cache.follow(request.organization_id, flight_id) as events:
                 async for event in events:
@@ -183,9 +187,13 @@ class Pilot:
                             flight.land(Landing(entry=event.finished))
         except asyncio.CancelledError:
             raise Cancelled("The last caller left.") from None
+            if not flight.ended:
+                raise UpstreamInterrupted("The edge that was fetching this answer fell silent; send the request again.")
         except NotFound:
             flight.foreign = False
             raise
+        except _OF_THE_LEAD as error:
+            raise UpstreamInterrupted("The request that fetched this answer was ended; send it again.") from error
         finally:
             flight.on_deserted = lambda: None
 
@@ -204,6 +212,8 @@ class Pilot:
                 call = _Call(flight, request, flight_id, completion)
                 flight.on_deserted = lambda: self._on_deserted(call)
                 flight.on_boarded_again = lambda: self._on_boarded_again(call)
+                if flight.deserted:
+                    self._on_deserted(call)
                 landing = await self._receive(call, degraded)
                 flight.land(landing)
             end, stored = landing.entry, call.stored
@@ -265,7 +275,8 @@ class Pilot:
         call.attempt = None
         answer, outcome = completed.answer, completed.outcome
         if call.flight.deserted:
-            answer.usage.source = UsageSource.USAGE_SOURCE_DRAINED
+            if answer.usage.source == UsageSource.USAGE_SOURCE_PROVIDER:
+                answer.usage.source = UsageSource.USAGE_SOURCE_DRAINED
             _DESERTED.labels("drained").inc()
         outcome.usage.CopyFrom(answer.usage)
         now = self._clock.now()
@@ -346,15 +357,17 @@ class Pilot:
             return
         call.given_up = True
         self._board.remove(call.flight)
+        if call.flight_id:
+            self._leads.end(call.flight_id, None, stored=False)
         call.completion.cancel()
 
+    def _end_of(self, flight: Flight, task: "asyncio.Task[object] | None") -> Callable[[], None]:
+        def end() -> None:
+            self._board.remove(flight)
+            if task is not None:
+                task.cancel()
 
-def _cancel_of(task: "asyncio.Task[object] | None") -> Callable[[], None]:
-    def cancel() -> None:
-        if task is not None:
-            task.cancel()
-
-    return cancel
+        return end
 
 
 def _task(request: InferenceRequest) -> Task:

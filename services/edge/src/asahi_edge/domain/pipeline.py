@@ -13,7 +13,7 @@ from asahi.cache.v1.cache_pb2 import CacheHit
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
-from asahi_core.errors import Cancelled, UpstreamInterrupted
+from asahi_core.errors import Cancelled, DeadlineExceeded, UpstreamInterrupted
 from asahi_core.prices import PriceBook
 from asahi_edge.domain.access import may_use_model
 from asahi_edge.domain.charge import charge_reused
@@ -25,6 +25,8 @@ from asahi_edge.domain.ports import AnswerCache, Caller
 from asahi_edge.domain.records import reuse_record
 from asahi_edge.domain.usage import UsageDelivery
 
+_LOST = (Cancelled, DeadlineExceeded, UpstreamInterrupted)
+"""How a flight ends that took others' request with it."""
 _RIDES = 3
 """Flights that a request may lose to others' misfortune before its caller hears of it."""
 
@@ -77,7 +79,7 @@ class Pipeline:
             try:
                 landing = await _wait(flight, run.deadline, caller)
                 return self._answer(run, flight, landing)
-            except UpstreamInterrupted:
+            except _LOST:
                 if not _was_others_misfortune(flight, request) or ride + 1 == _RIDES:
                     raise
             finally:
@@ -107,7 +109,7 @@ class Pipeline:
                         begun = True
                         yield piece
                 yield self._answer(run, flight, flight.end.result())
-            except UpstreamInterrupted:
+            except _LOST:
                 if begun or not _was_others_misfortune(flight, request) or ride + 1 == _RIDES:
                     raise
             else:
@@ -201,4 +203,4 @@ async def _wait(flight: Flight, deadline: float | None, caller: Caller) -> Landi
 
 def _was_others_misfortune(flight: Flight, request: InferenceRequest) -> bool:
     """Whether the flight died with the edge or the request that led it, so that another may do better."""
-    return flight.foreign or flight.opened_by != request.request_id
+    return flight.ended and (flight.foreign or flight.opened_by != request.request_id)

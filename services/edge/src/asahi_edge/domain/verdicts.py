@@ -34,7 +34,7 @@ class Verdicts:
         self._grace_s = grace_s
         self._capacity = capacity
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._asking: dict[bytes, asyncio.Task[Verdict]] = {}
+        self._asking: dict[tuple[bytes, int], asyncio.Task[Verdict]] = {}
         self._epoch = 0
         self._unreachable_until = 0.0
 
@@ -74,7 +74,7 @@ class Verdicts:
 
     async def _ask_or_stretch(self, digest: KeyDigest, kept: _Kept | None) -> Verdict:
         now = self._clock.monotonic()
-        in_grace = kept is not None and now - kept.fetched_at < self._grace_s
+        in_grace = kept is not None and kept.fresh and now - kept.fetched_at < self._grace_s
         if kept is not None and in_grace and now < self._unreachable_until:
             return kept.verdict
         try:
@@ -90,12 +90,13 @@ class Verdicts:
             raise
 
     async def _ask(self, digest: KeyDigest) -> Verdict:
-        """Asks once for all who wait for the same key."""
-        asking = self._asking.get(digest.sha256)
+        """Asks once for all who wait for the same key, but for who came after a revocation."""
+        name = digest.sha256, self._epoch
+        asking = self._asking.get(name)
         if asking is None:
             asking = asyncio.create_task(self._fetch(digest))
-            self._asking[digest.sha256] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(digest.sha256, None))
+            self._asking[name] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(name, None))
         return await asyncio.shield(asking)
 
     async def _fetch(self, digest: KeyDigest) -> Verdict:

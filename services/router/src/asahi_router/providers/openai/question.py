@@ -1,5 +1,6 @@
 """Questions in OpenAI's protocol: adapted to a provider of the same protocol, or read into the intermediate form."""
 
+import re
 from base64 import b64decode
 from binascii import Error as NoBase64
 
@@ -31,12 +32,17 @@ _CHOICES: dict[str, ToolChoiceMode.ValueType] = {
     "none": ToolChoiceMode.TOOL_CHOICE_MODE_NONE,
     "required": ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED,
 }
+_REFUSES_MAX_TOKENS = re.compile(r"o\d|gpt-[5-9]")
+"""OpenAI's models that reason take the bound of an answer as `max_completion_tokens` only; the meaning is the same."""
 
 
 def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
     """The question for `model`, streamed with usage or plain; all else as it was written."""
     fields = read_object(body)
     fields["model"] = raw(model)
+    if "max_tokens" in fields and _REFUSES_MAX_TOKENS.match(model):
+        most = fields.pop("max_tokens")
+        fields.setdefault("max_completion_tokens", most)
     options = fields.pop("stream_options", None)
     fields.pop("stream", None)
     if stream:
