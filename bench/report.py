@@ -156,7 +156,7 @@ def _stream_table(results: Results) -> Iterator[str]:
 def _held_table(results: Results) -> Iterator[str]:
     yield f"### Streams held at {TOKENS_PER_SECOND} tokens/s\n"
     yield _row(
-        "streams at once", "tries", "silent for > 100 ms", "longest silence ms", "chunks/s", "CPU µs a chunk", "of all"
+        "streams at once", "tries", "silent > 100 ms", "longest silence ms", "chunks/s", "CPU µs a chunk", "of all"
     )
     yield _rule(6)
     for held in results.held:
@@ -165,7 +165,8 @@ def _held_table(results: Results) -> Iterator[str]:
     without = max((held.streams for held in results.held if not held.stalled), default=0)
     more = "" if results.held[-1].stalled else " or more (no more were tried)"
     yield f"\nHeld without a silence of more than 100 ms: **{without}**{more}, with load generator and provider on the"
-    yield "same cores. A try in which a stream fell silent is repeated, twice at most; the last one is shown."
+    yield "same cores. A try in which a stream fell silent is repeated, twice at most; the last one is shown. The last"
+    yield "row says whether provider and load generator alone could have held so many."
 
 
 def _held_row(name: str, held: Held) -> str:

@@ -34,12 +34,12 @@ _INFER = f'{{"prompt": "{_TEXT}"}}'
 class Extent:
     """How long to measure."""
 
-    seconds: float = 4.0
+    seconds: float = 3.2
     """Length of each window."""
-    warm_seconds: float = 1.0
+    warm_seconds: float = 0.8
     streams: tuple[int, ...] = (16, 32, 64, 96, 128, 192, 256)
     """Numbers of streams to try to hold, until one does not go."""
-    profile_seconds: float = 6.0
+    profile_seconds: float = 5.0
     """Length of each sampled window; 0: no breakdown."""
 
 
@@ -179,7 +179,7 @@ class Rig:
 
     def held(self, server: str, streams: int) -> Held:
         """Opens so many streams of a reader's pace and watches them."""
-        seconds = max(1.0, self._extent.seconds * 0.75)
+        seconds = max(1.0, self._extent.seconds)
         warm_s = max(0.5, self._extent.warm_seconds)
         tokens = int((seconds + warm_s + 0.5) * TOKENS_PER_SECOND)
         simulator = SimulatorControl(self._installation.url_of("simulator"))

@@ -35,11 +35,17 @@ def test_empty_variables_are_as_good_as_none() -> None:
     assert settings.data_dir == Path(".asahi").absolute()
 
 
-@pytest.mark.parametrize("secret", ["two\nlines", " blank", "ümlaut"])
+@pytest.mark.parametrize("secret", ["two\nlines", " padded", "ümlaut"])
 def test_an_admin_secret_that_no_header_can_carry_is_refused(secret: str) -> None:
     with pytest.raises(WrongConfiguration, match="ASAHI_ADMIN_SECRET") as refused:
         laptop_settings({"ASAHI_ADMIN_SECRET": secret})
     assert secret not in refused.value.message
+
+
+def test_a_base_url_without_its_key_is_told_to_be_unused() -> None:
+    settings = laptop_settings({"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1", "ANTHROPIC_API_KEY": "k"})
+    assert settings.unused == ("OPENAI_BASE_URL",)
+    assert laptop_settings({"OPENAI_BASE_URL": "http://x", "OPENAI_API_KEY": "k"}).unused == ()
 
 
 def test_secrets_are_not_in_the_settings_text() -> None:

@@ -15,6 +15,8 @@ import httpx2
 import pytest
 
 from asahi_cli.credentials import read_credentials
+from asahi_core.ids import SystemIds
+from asahi_core.keys import mint_key
 from cli.tests.installation import GUARD_S, REAL, Installation
 
 UNAVAILABLE, NO_PERMISSION, WRONG_CONFIGURATION = 69, 77, 78
@@ -140,7 +142,9 @@ def test_doctor_finds_nothing_wrong_with_a_sound_installation(installation: Inst
     found = asahi("doctor", data_dir=installation.data_dir)
     assert found.code == 0, found.out + found.err
     assert "✗" not in found.out
+    assert "✓ key" in found.out
     assert "simulator" in found.out
+    assert json.loads(asahi("doctor", "--json", data_dir=installation.data_dir).out)["status"] == "good"
 
 
 def test_doctor_tells_a_mistyped_key_and_one_of_elsewhere(installation: Installation) -> None:
@@ -148,8 +152,10 @@ def test_doctor_tells_a_mistyped_key_and_one_of_elsewhere(installation: Installa
     mistyped = asahi("doctor", data_dir=installation.data_dir, ASAHI_API_KEY=kept.api_key[:-1] + "~")
     assert mistyped.code == 1
     assert "mistyped" in mistyped.out
-    findings = json.loads(asahi("doctor", "--json", data_dir=installation.data_dir).out)
-    assert findings["status"] == "good"
+    foreign = asahi("doctor", data_dir=installation.data_dir, ASAHI_API_KEY=mint_key(SystemIds()))
+    assert foreign.code == 1
+    assert "✗ key" in foreign.out
+    assert "not valid here" in foreign.out
 
 
 def test_doctor_names_a_service_that_is_down_while_it_is(installation: Installation) -> None:
@@ -204,7 +210,7 @@ def test_the_real_services_leave_no_orphan_when_their_parent_is_killed(tmp_path:
         assert not running.orphans()
 
 
-def test_a_second_start_on_the_same_ports_and_folder_finds_them_free_again(tmp_path: Path) -> None:
+def test_a_second_start_on_the_same_folder_keeps_the_key(tmp_path: Path) -> None:
     keys = []
     for _ in range(2):
         with Installation(tmp_path, command=REAL) as running:

@@ -9,8 +9,8 @@ from asahi_cli.credentials import Credentials, read_credentials
 from asahi_cli.errors import CommandError, WrongConfiguration
 
 DEFAULT_DATA_DIR = Path(".asahi")
-_PROVIDER_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
-_PROVIDER_VARIABLES = (*_PROVIDER_KEYS, "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL")
+_PROVIDERS = {"OPENAI_API_KEY": "OPENAI_BASE_URL", "ANTHROPIC_API_KEY": "ANTHROPIC_BASE_URL"}
+_PROVIDER_VARIABLES = (*_PROVIDERS, *_PROVIDERS.values())
 _NETWORK_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _SYSTEM_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
 _OWN_VARIABLES = {
@@ -38,7 +38,12 @@ class LaptopSettings:
     @property
     def simulated(self) -> bool:
         """Whether the provider simulator answers, because no provider key is set."""
-        return not any(key in self.provider for key in _PROVIDER_KEYS)
+        return not any(key in self.provider for key in _PROVIDERS)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Base URLs that are set without the key that would make them count."""
+        return tuple(url for key, url in _PROVIDERS.items() if url in self.provider and key not in self.provider)
 
 
 def laptop_settings(

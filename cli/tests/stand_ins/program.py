@@ -10,7 +10,6 @@ import secrets
 import signal
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -65,14 +64,14 @@ def _serve_http(address: str) -> None:
     threading.Thread(target=ThreadingHTTPServer((host, int(port)), Pages).serve_forever, daemon=True).start()
 
 
-def _serve_grpc(address: str) -> None:
+def _serve_grpc(address: str) -> grpc.Server:
     server = grpc.server(ThreadPoolExecutor(2))
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     healthy.set("", health_pb2.HealthCheckResponse.SERVING)
     server.add_insecure_port(address)
     server.start()
-    globals()["_kept_alive"] = server
+    return server
 
 
 def main() -> None:
@@ -90,10 +89,9 @@ def main() -> None:
     elif NAME == "simulator":
         _serve_http(os.environ["ASAHI_SIMULATOR_ADDRESS"])
     else:
-        _serve_grpc(os.environ["ASAHI_GRPC_ADDRESS"])
+        kept = _serve_grpc(os.environ["ASAHI_GRPC_ADDRESS"])  # noqa: F841 - it ends with its last reference
     print(f"plain words of {NAME}", flush=True)
-    while not stop.wait(0.05):
-        time.sleep(0)
+    stop.wait()  # what serves does so in threads of its own
     print(json.dumps({"event": "stopping", "level": "info", "service": NAME}), flush=True)
     os._exit(0)
 

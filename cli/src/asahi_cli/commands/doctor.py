@@ -118,14 +118,19 @@ def _key(found: Access) -> Finding:
         return Finding(
             "key", "bad", "is no key of Asahi, or mistyped (its check sum is wrong)", "copy the key again, whole"
         )
+    return _tried_key(found)
+
+
+def _tried_key(found: Access) -> Finding:
     with AsahiClient(found.url, found.api_key, timeout_s=_TIMEOUT_S) as client:
-        answer = client.send("GET", "/analytics/cost-summary", query={"period": "1h"})
+        try:
+            answer = client.send("GET", "/governance/api-keys", query={"limit": 1})
+        except CommandError as error:
+            return Finding("key", "bad", "cannot be tried", error.message)
     if answer.status == 401:
-        return Finding(
-            "key", "bad", "is not valid here", "make one with `asahi keys create`, or start `asahi up` again"
-        )
+        return Finding("key", "bad", "is not valid here", "take another (ASAHI_API_KEY), or start `asahi up` again")
     if answer.status == 403:
-        return Finding("key", "warning", "is valid, without the scope `analytics`", "`asahi usage` needs a key with it")
+        return Finding("key", "good", "is valid; it has not the scope `admin`, which `asahi keys` asks for")
     if answer.status >= 400:
         return Finding("key", "bad", f"cannot be tried: the edge answers {answer.status}", _SERVICE_REMEDY)
     return Finding("key", "good", "is valid")

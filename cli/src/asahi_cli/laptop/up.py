@@ -76,7 +76,7 @@ async def _run(
     async def greet() -> None:
         found = await asyncio.to_thread(working_credentials, kept, addresses.url, admin_secret, settings.data_dir)
         seconds = round(time.monotonic() - started, 3)
-        log.welcome(Welcome(found, addresses, settings.data_dir, settings.simulated, seconds))
+        log.welcome(Welcome(found, addresses, settings.data_dir, settings.simulated, settings.unused, seconds))
 
     _listen_to_signals(stop, supervisor, log)
     await supervisor.run(stop, greet)

@@ -22,13 +22,15 @@ class Welcome:
     addresses: Addresses
     data_dir: Path
     simulated: bool
+    unused: tuple[str, ...]
+    """Base URLs of providers whose key is not set."""
     seconds: float
     """That it took to be ready."""
 
     def text(self, *, colour: bool) -> str:
         """For people; it ends with a request to paste."""
         found = self.credentials
-        rows = (
+        rows: tuple[tuple[str, str], ...] = (
             ("URL", found.url),
             ("API key", found.api_key),
             ("Organization", found.organization_id),
@@ -37,6 +39,9 @@ class Welcome:
             ("gRPC", self.addresses.grpc["edge"]),
             ("Kept in", f"{self.data_dir}  (key and secret in {FILE_NAME})"),
             ("Answers by", SIMULATOR_ANSWERS if self.simulated else PROVIDERS_ANSWER),
+        )
+        rows += tuple(
+            ("Not used", f"{url}, for its key is not set (any will do where none is asked)") for url in self.unused
         )
         title = styled(f"Asahi is ready ({self.seconds:.1f} s).", "bold", "green", colour=colour)
         table = "\n".join(f"  {styled(f'{name:<14}', 'dim', colour=colour)}{value}" for name, value in rows)
@@ -55,6 +60,7 @@ class Welcome:
             "grpc": dict(self.addresses.grpc),
             "metrics": dict(self.addresses.metrics),
             "simulator": self.addresses.simulator if self.simulated else None,
+            "unused": self.unused,
             "seconds": self.seconds,
         }
 

@@ -35,6 +35,7 @@ async def unless_left(caller: HttpCaller, wanted: "asyncio.Future[ResultT]", tim
         done, _ = await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         wanted.cancel()
+        await asyncio.wait({wanted})
         raise
     finally:
         leaving.cancel()

@@ -11,8 +11,7 @@ from fastapi import Request
 
 from asahi_core.errors import AsahiError
 from asahi_edge.api.answers import alternatives, dollars_or_none, inference_headers, note_in_log, opening_headers
-from asahi_edge.api.errors import error_body
-from asahi_edge.api.events import event
+from asahi_edge.api.events import error_event, event
 from asahi_edge.api.json import Dollars, encode
 from asahi_edge.api.routing import mode_name
 from asahi_edge.api.schemas import AsahiObject
@@ -73,8 +72,7 @@ async def chat_events(
     except AsahiError as error:
         if not begun:
             raise
-        request.scope["asahi"]["error"] = error.code
-        yield event(encode(error_body(error)))
+        yield error_event(request, error)
 
 
 def _with_asahi(chunk: bytes, request: InferenceRequest, result: InferenceResult) -> bytes:

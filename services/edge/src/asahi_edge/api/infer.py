@@ -22,8 +22,7 @@ from asahi_edge.api.answers import (
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.callers import HttpCaller
 from asahi_edge.api.directives import refuse_idempotency_key
-from asahi_edge.api.errors import error_body
-from asahi_edge.api.events import event, open_stream
+from asahi_edge.api.events import error_event, event, open_stream
 from asahi_edge.api.json import Dollars, convert, decode_object, encode, json_response, read_body
 from asahi_edge.api.openapi import EVENTS, documented
 from asahi_edge.api.questions import infer_question, limit_time
@@ -54,7 +53,7 @@ async def infer(request: Request) -> Response:
     limit_time(inference.routing)
     if body.stream:
         headers: dict[str, str] = {}
-        return await open_stream(request, _events(request, inference, headers), headers)
+        return await open_stream(request, _events(request, inference, headers), headers, error_name="error")
     result = await services.pipeline.infer(inference, HttpCaller(request))
     note_in_log(request, result)
     return json_response(_answer(inference, result), headers=inference_headers(result))
@@ -85,8 +84,7 @@ async def _events(
     except AsahiError as error:
         if not begun:
             raise
-        request.scope["asahi"]["error"] = error.code
-        yield event(encode(error_body(error)), "error")
+        yield error_event(request, error, "error")
 
 
 def _decision(

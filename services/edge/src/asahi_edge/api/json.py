@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
+import msgspec.structs
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
-from asahi_core.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from asahi_core.errors import Cancelled, InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from asahi_core.money import dollars
 
 BodyT = TypeVar("BodyT")
@@ -50,6 +52,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         UnsupportedMediaType: it is declared as something other than JSON.
         RequestTooLarge: it has more than `limit` bytes; reading stops there.
+        Cancelled: the caller left before its end.
     """
     declared = request.headers.get("content-type", "application/json")
     if declared.partition(";")[0].strip().lower() != "application/json":
@@ -59,10 +62,13 @@ async def read_body(request: Request, limit: int) -> bytes:
     if length.isdigit() and int(length) > limit:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect as error:
+        raise Cancelled("The caller left before the whole body had come.") from error
     return bytes(body)
 
 
@@ -90,8 +96,22 @@ def convert(decoded: dict[str, Any], shape: type[BodyT]) -> BodyT:
             raise InvalidRequest(f"The field '{name}' is missing.", param=name) from error
         found = _PATH.fullmatch(str(error))
         fault, path = (found["fault"], found["path"]) if found is not None else (str(error), "")
-        told = f"{path}: {fault}{_value_at(decoded, path)}." if path else f"{fault}."
+        accepted = _accepted(shape, path) if fault.startswith("Invalid enum value") else ""
+        told = f"{path}: {fault}{accepted or _value_at(decoded, path)}." if path else f"{fault}."
         raise InvalidRequest(told.replace("`", "'"), param=path or None) from error
+
+
+def _accepted(shape: type, path: str) -> str:
+    """The values that the top-level field at `path` takes, if they are listed."""
+    name = path.partition("[")[0]
+    types = [field.type for field in msgspec.structs.fields(shape) if field.encode_name == name]
+    values: list[str] = []
+    for kind in types:
+        if get_origin(kind) is Literal:
+            values += map(str, get_args(kind))
+        else:
+            types += get_args(kind)
+    return f", accepted: {', '.join(values)}" if values else ""
 
 
 def _value_at(decoded: dict[str, Any], path: str) -> str:

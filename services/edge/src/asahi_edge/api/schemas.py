@@ -60,7 +60,9 @@ class InferBody(RoutingFields, kw_only=True):
     stop: Annotated[
         str | Annotated[list[str], Meta(max_length=4)] | None, _described("Up to four texts that end the answer.")
     ] = None
-    seed: Annotated[int | None, _described("Seed for repeatable sampling.")] = None
+    seed: Annotated[
+        Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None, _described("Seed for repeatable sampling.")
+    ] = None
     response_format: Annotated[dict[str, Any] | None, _described("As OpenAI's `response_format`.")] = None
     explain: Annotated[bool, _described("Adds `alternatives` and `cache_explanation` to the answer.")] = False
     stream: Annotated[bool, _described("Answer in server-sent events: `decision`, `delta`s, `done`.")] = False

@@ -185,10 +185,10 @@ class Pilot:
                             flight.add(event.delta)
                         case "finished":
                             flight.land(Landing(entry=event.finished))
-        except asyncio.CancelledError:
-            raise Cancelled("The last caller left.") from None
             if not flight.ended:
                 raise UpstreamInterrupted("The edge that was fetching this answer fell silent; send the request again.")
+        except asyncio.CancelledError:
+            raise Cancelled("The last caller left.") from None
         except NotFound:
             flight.foreign = False
             raise
