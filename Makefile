@@ -25,11 +25,12 @@ run: $(READY) ## Start all services on this machine
 test: $(READY) ## Run the fast tests
 	$(BIN)/pytest
 
-check: $(READY) ## Check format, lint, types, import contracts and generated code
+check: $(READY) ## Check format, lint, types, import contracts, tests of errors and generated code
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.error_coverage
 	$(BIN)/buf lint protos
 	@$(generate); diff -r -x __pycache__ "$$fresh/asahi" $(GENERATED) || \
 		{ echo "Generated code is out of date: run 'make protos'." >&2; exit 1; }

@@ -17,7 +17,7 @@ from cli.tests.installation import REAL
 from cli.tests.installation import Installation as Laptop
 from tests.installation import running_installation
 
-OPENAI_ANSWER = {
+OPENAI_ANSWER: dict[str, Any] = {
     "id": "chatcmpl-real",
     "object": "chat.completion",
     "created": 1_700_000_000,
@@ -39,7 +39,7 @@ OPENAI_ANSWER = {
         "completion_tokens_details": {"reasoning_tokens": 2},
     },
 }
-ANTHROPIC_ANSWER = {
+ANTHROPIC_ANSWER: dict[str, Any] = {
     "id": "msg_real",
     "type": "message",
     "role": "assistant",
@@ -49,6 +49,39 @@ ANTHROPIC_ANSWER = {
     "stop_sequence": None,
     "usage": {"input_tokens": 20, "output_tokens": 5},
 }
+OPENAI_CHUNK = {"id": "chatcmpl-real", "object": "chat.completion.chunk", "created": 1, "model": OPENAI_ANSWER["model"]}
+OPENAI_EVENTS = [
+    {**OPENAI_CHUNK, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
+    for delta, reason in (
+        ({"role": "assistant", "content": ""}, None),
+        ({"content": "Of "}, None),
+        ({"content": "course."}, None),
+        ({}, "stop"),
+    )
+] + [{**OPENAI_CHUNK, "choices": [], "usage": OPENAI_ANSWER["usage"]}]
+ANTHROPIC_EVENTS: list[dict[str, Any]] = [
+    {"type": "message_start", "message": {**ANTHROPIC_ANSWER, "content": [], "stop_reason": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Certainly."}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}},
+    {"type": "message_stop"},
+]
+
+
+def plain(path: str) -> bytes:
+    """The body of an answer."""
+    return json.dumps(OPENAI_ANSWER if path.endswith("/chat/completions") else ANTHROPIC_ANSWER).encode()
+
+
+def streamed(path: str) -> bytes:
+    """The events of an answer."""
+    if path.endswith("/chat/completions"):
+        return b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in OPENAI_EVENTS) + b"data: [DONE]\n\n"
+    return b"".join(
+        b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), json.dumps(event).encode())
+        for event in ANTHROPIC_EVENTS
+    )
 
 
 class Recorder:
@@ -65,10 +98,10 @@ class Recorder:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 recorder.requests.append((self.path, headers, body))
-                answer = OPENAI_ANSWER if self.path.endswith("/chat/completions") else ANTHROPIC_ANSWER
-                sent = json.dumps(answer).encode()
+                streaming = body.get("stream", False)
+                sent = streamed(self.path) if streaming else plain(self.path)
                 self.send_response(200)
-                self.send_header("content-type", "application/json")
+                self.send_header("content-type", "text/event-stream" if streaming else "application/json")
                 self.send_header("content-length", str(len(sent)))
                 self.end_headers()
                 self.wfile.write(sent)
@@ -109,6 +142,11 @@ def test_openais_protocol_is_spoken_to_openais_base_url(data: Path, provider: Re
                 user="alice",
                 extra_body={"x_new_field": {"deep": [1, 2]}},
             )
+            chunks = list(
+                client.chat.completions.create(
+                    model="gpt-6.1-sol", messages=[{"role": "user", "content": "And streamed?"}], stream=True
+                )
+            )
         with organization.client() as http:
             inferred = http.post(
                 "/infer",
@@ -121,7 +159,7 @@ def test_openais_protocol_is_spoken_to_openais_base_url(data: Path, provider: Re
                     "seed": 7,
                 },
             ).json()
-    (path, headers, body), (_, _, second) = provider.requests
+    (path, headers, body), (_, _, streaming), (_, _, second) = provider.requests
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == "Bearer sk-of-the-test-1234"
     assert not [name for name in headers if name.startswith("x-asahi")]
@@ -132,6 +170,14 @@ def test_openais_protocol_is_spoken_to_openais_base_url(data: Path, provider: Re
         "user": "alice",
         "x_new_field": {"deep": [1, 2]},
     }
+    assert streaming == {
+        "model": "gpt-6.1-sol",
+        "messages": [{"role": "user", "content": "And streamed?"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Of course."
+    assert not any(chunk.usage for chunk in chunks)  # Asahi asked for it, this caller did not
     assert second == {
         "model": "gpt-6.1-sol",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is this real, too?"}],
@@ -160,7 +206,15 @@ def test_anthropics_protocol_is_spoken_to_anthropics_base_url(data: Path, provid
                 max_tokens=100,
                 stop=["###"],
             )
-    ((path, headers, body),) = provider.requests
+            chunks = list(
+                client.chat.completions.create(
+                    model="claude-haiku-4-5",
+                    messages=[{"role": "user", "content": "And streamed?"}],
+                    stream=True,
+                    stream_options={"include_usage": True},
+                )
+            )
+    (path, headers, body), (_, _, streaming) = provider.requests
     assert path == "/v1/messages"
     assert headers["x-api-key"] == "sk-ant-of-the-test"
     assert headers["anthropic-version"] == "2023-06-01"
@@ -169,6 +223,13 @@ def test_anthropics_protocol_is_spoken_to_anthropics_base_url(data: Path, provid
     assert body["stop_sequences"] == ["###"]
     assert [message["role"] for message in body["messages"]] == ["user"]
     assert "Be brief." in json.dumps(body["system"])
+    assert not [name for name in headers if name.startswith("x-asahi")]
+    assert streaming["stream"] is True
+    assert "stream_options" not in streaming
+    *_, last = chunks
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "Certainly."
+    assert last.usage is not None
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (20, 5)
     assert answer.choices[0].message.content == "Certainly."
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None

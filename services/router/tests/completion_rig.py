@@ -61,6 +61,8 @@ class Turn:
     usage: Usage | None = field(default_factory=lambda: USAGE)
     wait_s: float = 0.0
     hold: asyncio.Event | None = None
+    sent: bool = True
+    """Whether the question ever reaches the provider."""
 
 
 class ScriptedProvider:
@@ -85,7 +87,7 @@ class ScriptedProvider:
         self.calls.append(call.model)
         script = self._scripts[call.model]
         turn = script.pop(0) if len(script) > 1 else script[0]
-        self._received[call.attempt] = Received()
+        self._received[call.attempt] = Received(sent_after_ms=0.0 if turn.sent else None)
         try:
             if call.stream:
                 for number, piece in enumerate(turn.pieces, 1):
@@ -123,6 +125,7 @@ class RiggedChoice:
     model: str
     provider: str
     max_cost_nanos: int | None = 1_000_000
+    max_output_tokens: int | None = None
 
     @property
     def provider_model(self) -> str:
@@ -155,8 +158,8 @@ class Seen:
     def __init__(self) -> None:
         self.observations: list[tuple[str, float | None, int]] = []
 
-    def observed(self, model: str, first_token_ms: float | None, output_tokens: int, duration_ms: float) -> None:
-        self.observations.append((model, first_token_ms, output_tokens))
+    def observed(self, model: str, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> None:
+        self.observations.append((model, first_token_ms, shown_tokens))
 
 
 class KeptOrphans:

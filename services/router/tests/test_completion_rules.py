@@ -9,7 +9,9 @@ from asahi_router.domain.breaker import BreakerRules, Breakers
 from asahi_router.domain.estimate import TokenEstimator, prompt_bytes
 from asahi_router.domain.provider import Received
 from asahi_router.domain.retry import RetryPolicy, RetryRules
+from services.router.tests.provider_calls import provider_call
 
+PLAIN, STREAMED = (provider_call(Prompt(), model="m", stream=stream) for stream in (False, True))
 WHO = ("openai", "gpt-6-luna")
 
 
@@ -125,7 +127,8 @@ def test_what_completed_calls_say_is_learned_by_model() -> None:
     estimator = TokenEstimator()
     for size in (100, 300, 900) * 100:
         usage = Usage(input_tokens=size // 3, output_tokens=size // 5)
-        estimator.learn("m", size, usage, Received(text_bytes=size, pieces=size // 50), 10.0)
+        received = Received(text_bytes=size, pieces=size // 50)
+        estimator.learn("m", size, usage, received, duration_ms=10, silent_ms=1)
     assert estimator.input_tokens("m", 600) == pytest.approx(200, rel=0.02)
     assert estimator.output_tokens("m", Received(text_bytes=500, pieces=10)) == pytest.approx(100, rel=0.02)
     assert estimator.input_tokens("another", 600) == 150
@@ -135,36 +138,37 @@ def test_where_pieces_are_uneven_bytes_are_counted() -> None:
     estimator = TokenEstimator()
     for number in range(300):
         received = Received(text_bytes=400, pieces=1 + number % 7)
-        estimator.learn("m", 10, Usage(output_tokens=100), received, 10.0)
+        estimator.learn("m", 10, Usage(output_tokens=100), received, duration_ms=10, silent_ms=1)
     assert estimator.output_tokens("m", Received(text_bytes=200, pieces=1)) == pytest.approx(50, rel=0.02)
 
 
 def test_a_plain_call_that_was_given_up_is_estimated_by_its_time() -> None:
     estimator = TokenEstimator()
     for tokens in (50, 100, 150, 200) * 50:
-        estimator.learn("m", 10, Usage(output_tokens=tokens), Received(), 100 + 10.0 * tokens)
-    usage = estimator.usage("m", 40, Received(), 900.0, streamed=False)
+        ms = 100 + 10.0 * tokens
+        estimator.learn("m", 10, Usage(output_tokens=tokens), Received(), duration_ms=ms, silent_ms=ms)
+    usage = estimator.usage(PLAIN, 40, Received(), 900.0)
     assert usage.output_tokens == pytest.approx(80, abs=1)
-    assert estimator.usage("m", 40, Received(), 20.0, streamed=False).output_tokens == 0
+    assert estimator.usage(PLAIN, 40, Received(), 20.0).output_tokens == 0
 
 
 def test_before_any_call_the_expected_speed_tells_how_far_a_plain_call_got() -> None:
     estimator = TokenEstimator()
-    assert estimator.usage("m", 40, Received(), 900.0, streamed=False).output_tokens == 0
+    assert estimator.usage(PLAIN, 40, Received(), 900.0).output_tokens == 0
     estimator.expect("m", first_token_ms=400, output_tokens_per_second=100)
-    assert estimator.usage("m", 40, Received(), 900.0, streamed=False).output_tokens == 50
+    assert estimator.usage(PLAIN, 40, Received(), 900.0).output_tokens == 50
 
 
 def test_what_the_provider_said_of_the_prompt_is_taken_as_it_is() -> None:
     told = Usage(input_tokens=3, cache_read_tokens=70, output_tokens=1)
-    usage = TokenEstimator().usage("m", 400, Received(20, 5, told), 1.0, streamed=True)
+    usage = TokenEstimator().usage(STREAMED, 400, Received(20, 5, told), 1.0)
     assert (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens) == (3, 70, 5)
     assert usage.source == UsageSource.USAGE_SOURCE_ESTIMATED
 
 
 def test_a_final_count_is_no_estimate() -> None:
     told = Usage(source=UsageSource.USAGE_SOURCE_PROVIDER)
-    assert TokenEstimator().usage("m", 400, Received(20, 5, told), 1.0, streamed=True) == told
+    assert TokenEstimator().usage(STREAMED, 400, Received(20, 5, told), 1.0) == told
 
 
 def test_an_image_counts_the_same_however_large_it_is() -> None:

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asahi_core.clock import ManualClock
 from asahi_router.domain.provider import ProviderFailure
+from asahi_router.providers.dialect import Mark
 from asahi_router.providers.failure import clean, retry_after_s
 from asahi_router.providers.openai.assembly import assemble
+from asahi_router.providers.openai.question import adapt
+from asahi_router.providers.openai.stream import OpenAIStreamReader
+from asahi_router.providers.progress import Progress
 from asahi_router.providers.sse import EventSplitter
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -100,3 +105,32 @@ def test_interleaved_tool_calls_of_several_choices_are_put_together() -> None:
         [{"name": "a", "arguments": ""}],
     ]
     assert body["choices"][0]["message"]["tool_calls"][0]["id"] == "id0"
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [
+        ("gpt-6.1-sol", {"max_completion_tokens": 512}),
+        ("o3", {"max_completion_tokens": 512}),
+        ("gpt-4.1-mini", {"max_tokens": 512}),
+        ("gpt-oss-120b", {"max_tokens": 512}),
+        ("qwen3-32b", {"max_tokens": 512}),
+    ],
+)
+def test_max_tokens_is_renamed_for_the_models_that_refuse_it(model: str, sent: dict[str, int]) -> None:
+    body = json.loads(adapt(b'{"model": "asahi", "max_tokens": 512}', model, stream=False))
+    assert body == {"model": model, **sent}
+
+
+def test_of_both_limits_the_one_that_the_model_takes_is_sent() -> None:
+    body = json.loads(adapt(b'{"max_tokens": 9, "max_completion_tokens": 7}', "gpt-6.1-sol", stream=False))
+    assert body == {"model": "gpt-6.1-sol", "max_completion_tokens": 7}
+
+
+def test_usage_without_an_answer_is_not_shown() -> None:
+    progress, reader = Progress(ManualClock()), OpenAIStreamReader()
+    usage = b'{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0}}'
+    assert reader.read(usage, progress) & Mark.UNSHOWN
+    assert progress.usage is not None
+    with pytest.raises(ProviderFailure, match="empty"):
+        reader.read(b"[DONE]", progress)

@@ -23,6 +23,7 @@ from asahi.type.v1.chat_pb2 import (
     ToolResult,
 )
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
+from asahi_core.clock import ManualClock
 from asahi_core.errors import InvalidRequest, UnsupportedByModel
 from asahi_router.providers.anthropic.dialect import Anthropic
 from asahi_router.providers.dialect import (
@@ -172,7 +173,8 @@ def test_an_answer_survives_the_way_there_and_back(
 def test_a_streamed_answer_is_the_plain_one_in_pieces(
     dialect: Dialect, chat: ChatAnswer, usage: Usage, reason: FinishReason.ValueType
 ) -> None:
-    writer, reader, progress = dialect.stream_writer("model-1", 1_700_000_000), dialect.stream_reader(), Progress()
+    writer, reader = dialect.stream_writer("model-1", 1_700_000_000), dialect.stream_reader()
+    progress = Progress(ManualClock())
     seen: list[Piece] = []
     wanted: list[Piece] = [Began("id-1", usage), *_pieces(chat), Ended(reason, usage)]
     for piece in wanted:

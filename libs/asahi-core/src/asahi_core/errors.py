@@ -118,6 +118,15 @@ class RequestTooLarge(AsahiError):
     openai_type = "invalid_request_error"
 
 
+class HeadersTooLarge(AsahiError):
+    """The headers and the URL are over the configured limit."""
+
+    code = "headers_too_large"
+    http_status = 431
+    grpc_status = "OUT_OF_RANGE"
+    openai_type = "invalid_request_error"
+
+
 class UnsupportedMediaType(AsahiError):
     """The body is not JSON."""
 

@@ -8,11 +8,13 @@ import uvicorn
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
+from asahi_core.ids import SystemIds
 from asahi_core.logs import configure_logs
 from asahi_core.process import run_service
 from asahi_core.rpc.server import serve as serve_grpc
 from asahi_core.settings import load_settings, refuse_to_start
 from asahi_core.telemetry import Tracing, serve_metrics
+from asahi_edge.api.protocol import protocol_with
 from asahi_edge.settings import EdgeSettings
 from asahi_edge.wiring import edge
 
@@ -56,7 +58,7 @@ async def _serve_http(
 ) -> None:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol_with(SystemIds()),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -49,4 +49,7 @@ class EdgeSettings(ServiceSettings):
     orphan_settle_seconds: float = Field(
         default=10.0, gt=0, le=3600, description="Seconds after start until calls of a killed process are estimated."
     )
+    max_header_bytes: int = Field(
+        default=64 * 1024, ge=4096, le=512 * 1024, description="Most bytes of a request's headers and URL together."
+    )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024, description="Largest body.")

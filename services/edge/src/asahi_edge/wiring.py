@@ -114,14 +114,19 @@ async def edge(
             catalog=router_client,
             outcomes=router_client,
             usage=usage,
-            health=HealthCheck(probe, router_client, usage),
+            health=HealthCheck(probe, router_client, usage, verdicts.any_in_grace),
             clock=clock,
             admin_secret=settings.admin_secret.get_secret_value(),
             max_body_bytes=settings.max_body_bytes,
             started=clock.monotonic(),
         )
         app = RequestScope(
-            build_app(services, stop), ids=ids, tracing=tracing, log=log, timeout_s=settings.request_timeout_seconds
+            build_app(services, stop),
+            ids=ids,
+            tracing=tracing,
+            log=log,
+            timeout_s=settings.request_timeout_seconds,
+            max_header_bytes=settings.max_header_bytes,
         )
         servicer = InferenceServicer(pipeline, verdicts, ids, settings.request_timeout_seconds)
         delivering = asyncio.create_task(usage.run())

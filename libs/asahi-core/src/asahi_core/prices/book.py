@@ -5,7 +5,7 @@ rounded half up to a whole nano-dollar, once.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -70,7 +70,7 @@ class PriceBook:
         self.version = version
         self._models = models
 
-    def __iter__(self) -> Iterable[str]:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._models)
 
     def model(self, model: str) -> ModelPrice | None:

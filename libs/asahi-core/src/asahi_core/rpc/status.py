@@ -18,6 +18,16 @@ from asahi_core.errors import (
 DOMAIN = "asahi"
 _DETAILS = "grpc-status-details-bin"
 _RETRY_AFTER_S = 1.0
+_BROKEN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+"""What gRPC itself says of a connection that was reset or a process that died; errors of ours carry their details."""
 
 
 def status_from_error(error: AsahiError) -> Status:
@@ -67,7 +77,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError, service: str) -> AsahiError:
 def error_from_code(code: grpc.StatusCode, service: str) -> AsahiError:
     """What a status that carries no error of ours means: the transport's own word about `service`."""
     match code:
-        case grpc.StatusCode.UNAVAILABLE:
+        case code if code in _BROKEN:
             message = f"The {service} service does not answer; try again shortly."
             return ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -11,8 +11,8 @@ from asahi_core.prices.book import prompt_tokens
 from asahi_edge.api.answers import dollars_or_none
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.json import Dollars, json_response
-from asahi_edge.api.openapi import documented
-from asahi_edge.api.schemas import (
+from asahi_edge.api.openapi.operations import documented
+from asahi_edge.api.schemas.analytics import (
     CachePerformance,
     CachePerformanceAnswer,
     CostSummary,
@@ -29,7 +29,9 @@ _FLUSH_S = 2.0
 _JUST_NOW = timedelta(seconds=1)
 
 
-@router.get("/cost-summary", **documented(answer=CostSummaryAnswer, errors=(400, 401, 403, 503)))
+@router.get(
+    "/cost-summary", **documented(summary="Costs and savings", answer=CostSummaryAnswer, errors=(400, 401, 403, 503))
+)
 async def cost_summary(
     request: Request,
     period: Annotated[str | None, Query(description="1h, 24h, 7d, 30d, hour, day, week or month; default 24h.")] = None,
@@ -62,7 +64,10 @@ async def cost_summary(
     return json_response(CostSummaryAnswer(data=answer))
 
 
-@router.get("/recent-inferences", **documented(answer=InferenceList, errors=(400, 401, 403, 503)))
+@router.get(
+    "/recent-inferences",
+    **documented(summary="Requests, newest first", answer=InferenceList, errors=(400, 401, 403, 503)),
+)
 async def recent_inferences(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most entries in the answer.")] = 50,
@@ -76,7 +81,10 @@ async def recent_inferences(
     return json_response(InferenceList([_view(one) for one in page.inferences], page.next_page_token or None))
 
 
-@router.get("/cache-performance", **documented(answer=CachePerformanceAnswer, errors=(400, 401, 403, 503)))
+@router.get(
+    "/cache-performance",
+    **documented(summary="What the cache does", answer=CachePerformanceAnswer, errors=(400, 401, 403, 503)),
+)
 async def cache_performance(
     request: Request,
     period: Annotated[str | None, Query(description="1h, 24h, 7d, 30d, hour, day, week or month; default 24h.")] = None,

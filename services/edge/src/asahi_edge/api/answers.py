@@ -8,7 +8,7 @@ from msgspec import UNSET
 from asahi.type.v1.chat_pb2 import AnswerOpening, ChatAnswer, FinishReason
 from asahi_core.money import dollars
 from asahi_edge.api.json import Dollars
-from asahi_edge.api.schemas import AlternativeView
+from asahi_edge.api.schemas.inference import AlternativeView
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 
 

@@ -21,11 +21,24 @@ from asahi_edge.api import (
     models,
 )
 from asahi_edge.api.errors import answer_asahi_error, answer_http_exception, answer_unknown_error
-from asahi_edge.api.openapi import openapi_document
+from asahi_edge.api.openapi.document import openapi_document
 from asahi_edge.api.services import EdgeServices
 
 _DESCRIPTION = """Asahi answers prompts from a cache, or by the cheapest model that meets quality and latency, and says
-on every answer what it cost, what it would have cost, and why."""
+on every answer what it cost, what it would have cost, and why.
+
+**Begin** with `POST /signup`, keep the key, and send it with every request as `Authorization: Bearer ask_…` or
+`x-api-key: ask_…`. Then `POST /infer`, or point an SDK of OpenAI at `/v1`.
+
+**Bodies** are JSON in UTF-8, declared as `application/json`: at most 32 MB, at most 128 levels deep, no name twice in
+one object. `/infer` ignores fields that it does not know and names them in the header `x-asahi-warning`; `/v1/*` passes
+them to the provider; everywhere else they are refused.
+
+**Errors** have one shape, `{"error": {"message", "type", "code", "param", "request_id"}}`, which OpenAI's SDKs read;
+paths of Anthropic's API answer in theirs. What failed is never stored.
+
+**Money** is in dollars, as JSON numbers with at most nine decimals, exact. **Times** are RFC 3339.
+**Every answer** has the headers `x-request-id` (yours, if you sent one) and `x-asahi-request-id` (ours)."""
 
 
 def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
@@ -35,6 +48,7 @@ def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
         version=asahi_edge.__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         static_url="/docs/assets",
     )
     app.state.services = services

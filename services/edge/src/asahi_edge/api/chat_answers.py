@@ -14,7 +14,7 @@ from asahi_edge.api.answers import alternatives, dollars_or_none, inference_head
 from asahi_edge.api.events import error_event, event
 from asahi_edge.api.json import Dollars, encode
 from asahi_edge.api.routing import mode_name
-from asahi_edge.api.schemas import AsahiObject
+from asahi_edge.api.schemas.inference import AsahiObject
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 

@@ -8,29 +8,31 @@ from starlette.exceptions import HTTPException
 from asahi_core.context import current_call
 from asahi_core.errors import AsahiError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Overloaded
 from asahi_edge.api.json import json_response
-from asahi_edge.api.schemas import AnthropicErrorBody, AnthropicErrorDetail, ErrorBody, ErrorDetail
+from asahi_edge.api.schemas.errors import AnthropicErrorBody, AnthropicErrorDetail, ErrorBody, ErrorDetail
 
-_ANTHROPIC_TYPES = {
+ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     413: "request_too_large",
     415: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
+    431: "invalid_request_error",
 }
 
 
-def error_body(error: AsahiError) -> ErrorBody:
-    """`error` as the HTTP contract's body."""
+def error_body(error: AsahiError, request_id: str | None = None) -> ErrorBody:
+    """`error` as the HTTP contract's body, of the current request unless another is named."""
     return ErrorBody(
         error=ErrorDetail(
             message=error.message,
             type=error.openai_type,
             code=error.code,
             param=error.param,
-            request_id=current_call.get().request_id,
+            request_id=request_id or current_call.get().request_id,
         )
     )
 
@@ -45,7 +47,7 @@ def wants_anthropic_shape(request: Request) -> bool:
 
 def anthropic_error_body(error: AsahiError) -> AnthropicErrorBody:
     """`error` as Anthropic's SDKs read it."""
-    kind = "overloaded_error" if error.code == Overloaded.code else _ANTHROPIC_TYPES.get(error.http_status, "api_error")
+    kind = "overloaded_error" if error.code == Overloaded.code else ANTHROPIC_TYPES.get(error.http_status, "api_error")
     return AnthropicErrorBody(error=AnthropicErrorDetail(kind, error.message), request_id=current_call.get().request_id)
 
 

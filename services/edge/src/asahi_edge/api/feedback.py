@@ -7,8 +7,8 @@ from asahi.router.v1.router_pb2 import RecordOutcomeRequest
 from asahi_core.errors import InvalidRequest
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.json import convert, decode_object, json_response, read_body
-from asahi_edge.api.openapi import documented
-from asahi_edge.api.schemas import FeedbackAnswer, FeedbackBody
+from asahi_edge.api.openapi.operations import documented
+from asahi_edge.api.schemas.inference import FeedbackAnswer, FeedbackBody
 from asahi_edge.api.services import services_of
 
 router = APIRouter(tags=["Inference"])
@@ -18,7 +18,12 @@ _FLUSH_S = 2.0
 
 @router.post(
     "/feedback",
-    **documented(body=FeedbackBody, answer=FeedbackAnswer, errors=(400, 401, 403, 404, 413, 415, 503)),
+    **documented(
+        summary="Say how good an answer was",
+        body=FeedbackBody,
+        answer=FeedbackAnswer,
+        errors=(400, 401, 403, 404, 413, 415, 503),
+    ),
 )
 async def feedback(request: Request) -> Response:
     """Say how good an answer was. The last word of a key on a request replaces the one before."""

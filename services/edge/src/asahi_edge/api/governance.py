@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from msgspec import UNSET
 
 from asahi.auth.v1 import auth_pb2
@@ -11,8 +11,8 @@ from asahi_core.errors import NotImplementedYet
 from asahi_core.prices.book import prompt_tokens
 from asahi_edge.api.authentication import authorize_governance
 from asahi_edge.api.json import Dollars, convert, decode_object, json_response, read_body
-from asahi_edge.api.openapi import documented
-from asahi_edge.api.schemas import (
+from asahi_edge.api.openapi.operations import documented
+from asahi_edge.api.schemas.governance import (
     ApiKeyBody,
     ApiKeyList,
     ApiKeyView,
@@ -36,7 +36,13 @@ _Organization = Annotated[str | None, Query(description="The operator names it; 
 @router.post(
     "/signup",
     tags=["Start here"],
-    **documented(body=SignupBody, answer=SignupAnswer, status=201, errors=(400, 403, 501, 503)),
+    **documented(
+        summary="Sign up",
+        body=SignupBody,
+        answer=SignupAnswer,
+        status=201,
+        errors=(400, 403, 413, 415, 501, 503),
+    ),
 )
 async def signup(request: Request) -> Response:
     """Make an organization with its first key (scope `all`). Needs no key; the operator may have closed it."""
@@ -60,7 +66,13 @@ async def signup(request: Request) -> Response:
 @router.post(
     "/governance/api-keys",
     tags=["Governance"],
-    **documented(body=ApiKeyBody, answer=ApiKeyView, status=201, errors=(400, 401, 403, 404, 501, 503)),
+    **documented(
+        summary="Make a key",
+        body=ApiKeyBody,
+        answer=ApiKeyView,
+        status=201,
+        errors=(400, 401, 403, 404, 413, 415, 501, 503),
+    ),
 )
 async def create_api_key(request: Request) -> Response:
     """Make a key, never with more than its maker has. The secret is shown this once."""
@@ -89,7 +101,7 @@ async def create_api_key(request: Request) -> Response:
 @router.get(
     "/governance/api-keys",
     tags=["Governance"],
-    **documented(answer=ApiKeyList, errors=(400, 401, 403, 503)),
+    **documented(summary="List keys", answer=ApiKeyList, errors=(400, 401, 403, 503)),
 )
 async def list_api_keys(
     request: Request,
@@ -107,9 +119,13 @@ async def list_api_keys(
 @router.delete(
     "/governance/api-keys/{api_key_id}",
     tags=["Governance"],
-    **documented(answer=ApiKeyView, errors=(400, 401, 403, 404, 503)),
+    **documented(summary="Revoke a key", answer=ApiKeyView, errors=(400, 401, 403, 404, 503)),
 )
-async def revoke_api_key(request: Request, api_key_id: str, organization_id: _Organization = None) -> Response:
+async def revoke_api_key(
+    request: Request,
+    api_key_id: Annotated[str, Path(description="The id of the key.")],
+    organization_id: _Organization = None,
+) -> Response:
     """Revoke a key for good. It stops working here at once, at other edges within a second."""
     services = services_of(request)
     actor, organization = await authorize_governance(request, organization_id)
@@ -122,7 +138,7 @@ async def revoke_api_key(request: Request, api_key_id: str, organization_id: _Or
 @router.get(
     "/governance/usage",
     tags=["Governance"],
-    **documented(answer=UsageAnswer, errors=(400, 401, 403, 503)),
+    **documented(summary="Usage of this day or month", answer=UsageAnswer, errors=(400, 401, 403, 503)),
 )
 async def usage(
     request: Request,
@@ -158,6 +174,7 @@ async def usage(
     "/governance/cache",
     tags=["Governance"],
     **documented(
+        summary="Drop cached answers",
         body=CacheInvalidationBody,
         optional_body=True,
         answer=CacheInvalidationAnswer,

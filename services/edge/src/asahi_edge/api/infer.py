@@ -23,40 +23,43 @@ from asahi_edge.api.authentication import authorize
 from asahi_edge.api.callers import HttpCaller
 from asahi_edge.api.directives import refuse_idempotency_key
 from asahi_edge.api.events import error_event, event, open_stream
-from asahi_edge.api.json import Dollars, convert, decode_object, encode, json_response, read_body
-from asahi_edge.api.openapi import EVENTS, documented
+from asahi_edge.api.fields import ignored_warning
+from asahi_edge.api.json import Dollars, convert, decode_object, encode, field_names, json_response, read_body
+from asahi_edge.api.openapi.operations import documented_infer
 from asahi_edge.api.questions import infer_question, limit_time
 from asahi_edge.api.routing import mode_name
-from asahi_edge.api.schemas import AttemptView, InferAnswer, InferBody, StreamDecision, StreamDelta
+from asahi_edge.api.schemas.inference import AttemptView, InferAnswer, InferBody, StreamDecision, StreamDelta
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 
 router = APIRouter(tags=["Inference"])
+_FIELDS = frozenset(field_names(InferBody))
+_OUR_FIELDS = {"model": "model_override", "messages": "prompt"}
 
 
-@router.post(
-    "/infer",
-    **documented(
-        body=InferBody,
-        answer=InferAnswer,
-        also=EVENTS,
-        errors=(400, 401, 403, 404, 413, 415, 422, 501, 502, 503, 504),
-    ),
-)
+@router.post("/infer", **documented_infer())
 async def infer(request: Request) -> Response:
     """Answer a prompt from the cache, or by the cheapest model that meets quality and latency."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
     refuse_idempotency_key(request.headers)
-    body = convert(decode_object(await read_body(request, services.max_body_bytes)), InferBody)
+    decoded = decode_object(await read_body(request, services.max_body_bytes))
+    body = convert(decoded, InferBody)
     inference = infer_question(verdict, body, request.headers)
     limit_time(inference.routing)
+    headers: dict[str, str] = {}
+    unknown = decoded.keys() - _FIELDS
+    if unknown:
+        headers["x-asahi-warning"] = ignored_warning(unknown, _FIELDS)
     if body.stream:
-        headers: dict[str, str] = {}
         return await open_stream(request, _events(request, inference, headers), headers, error_name="error")
-    result = await services.pipeline.infer(inference, HttpCaller(request))
+    try:
+        result = await services.pipeline.infer(inference, HttpCaller(request))
+    except AsahiError as error:
+        _name_our_field(error)
+        raise
     note_in_log(request, result)
-    return json_response(_answer(inference, result), headers=inference_headers(result))
+    return json_response(_answer(inference, result), headers=headers | inference_headers(result))
 
 
 async def _events(
@@ -82,9 +85,15 @@ async def _events(
                     yield _delta(piece.text)
                 begun = True
     except AsahiError as error:
+        _name_our_field(error)
         if not begun:
             raise
         yield error_event(request, error, "error")
+
+
+def _name_our_field(error: AsahiError) -> None:
+    """Makes `error` name the field of `/infer` where the services behind have another name for it."""
+    error.param = _OUR_FIELDS.get(error.param or "", error.param)
 
 
 def _decision(

@@ -21,7 +21,7 @@ from asahi_edge.api.directives import refuse_idempotency_key
 from asahi_edge.api.json import convert, decode_object
 from asahi_edge.api.questions import chat_question, infer_question, limit_time
 from asahi_edge.api.routing import mode_name, routing_of
-from asahi_edge.api.schemas import InferBody, RoutingFields
+from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 from asahi_edge.domain.pipeline import Pipeline

@@ -1,5 +1,6 @@
 """JSON in and out: one parse and one serialisation a body, exact dollars, errors that name the field."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -11,10 +12,18 @@ from starlette.requests import ClientDisconnect
 
 from asahi_core.errors import Cancelled, InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from asahi_core.money import dollars
+from asahi_edge.api.fields import closest
+from asahi_edge.api.strictness import MAX_DEPTH, require_shallow, require_unique_names
 
 BodyT = TypeVar("BodyT")
 _PATH = re.compile(r"(?P<fault>.*) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
+_EXPLAINED = 1024 * 1024
+"""Bytes of a body that is read a second time to explain what is wrong with it."""
+_JSON = "application/json"
+_JSON_IN_UTF8 = re.compile(r"\s*application/json\s*(;\s*charset\s*=\s*\"?utf-?8\"?\s*)?;?\s*", re.IGNORECASE)
+_KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 
 
 class Dollars:
@@ -50,39 +59,67 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The request's body.
 
     Raises:
-        UnsupportedMediaType: it is declared as something other than JSON.
+        UnsupportedMediaType: it is declared as something other than JSON in UTF-8, or as compressed.
         RequestTooLarge: it has more than `limit` bytes; reading stops there.
         Cancelled: the caller left before its end.
     """
-    declared = request.headers.get("content-type", "application/json")
-    if declared.partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType(f"The body must be application/json, not {declared[:100]!r}.")
+    _require_json(request.headers)
     length = request.headers.get("content-length", "0")
-    too_large = RequestTooLarge(f"The body may have at most {limit} bytes.")
     if length.isdigit() and int(length) > limit:
-        raise too_large
+        raise RequestTooLarge(f"The body has {length} bytes; at most {limit} are taken.")
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
-                raise too_large
+                raise RequestTooLarge(f"The body has more than {limit} bytes, which is the most that is taken.")
     except ClientDisconnect as error:
         raise Cancelled("The caller left before the whole body had come.") from error
     return bytes(body)
 
 
+def _require_json(headers: Mapping[str, str]) -> None:
+    """A body without a declared type is taken for JSON; one that is declared as something else is not guessed at."""
+    declared = headers.get("content-type", _JSON)
+    if declared != _JSON and not _JSON_IN_UTF8.fullmatch(declared):
+        raise UnsupportedMediaType(
+            f"The body is declared as {declared[:100]!r}; send JSON with the header 'Content-Type: application/json'."
+        )
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedMediaType(f"The body is declared as compressed ({encoding[:40]!r}); send it as it is.")
+
+
 def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`; raises InvalidRequest."""
+    if not body:
+        raise InvalidRequest("The body is empty; send a JSON object.")
     try:
         decoded = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("The body is not valid JSON: a text in it is not UTF-8.") from error
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {_fault(body, error)}.") from error
     except RecursionError as error:
-        raise InvalidRequest("The body is nested too deeply.") from error
+        raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.") from error
     if not isinstance(decoded, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+        raise InvalidRequest(f"The body must be a JSON object, in braces; it is {_KINDS[type(decoded)]}.")
+    require_shallow(body, decoded)
+    require_unique_names(body, decoded, encode)
     return decoded
+
+
+def _fault(body: bytes, error: msgspec.DecodeError) -> str:
+    """What is wrong with a text that is no JSON, by line and column where the slower parser sees it, too."""
+    if len(body) <= _EXPLAINED:
+        try:
+            json.loads(body)
+        except (ValueError, RecursionError) as known:
+            if isinstance(known, json.JSONDecodeError):
+                return str(known)
+        else:
+            return "it has NaN, a number out of range, or half of a surrogate pair"
+    return str(error).partition(" - at")[0].removeprefix("JSON is malformed: ")
 
 
 def convert(decoded: dict[str, Any], shape: type[BodyT]) -> BodyT:
@@ -92,13 +129,36 @@ def convert(decoded: dict[str, Any], shape: type[BodyT]) -> BodyT:
     except msgspec.ValidationError as error:
         missing = _MISSING.fullmatch(str(error))
         if missing is not None:
-            name = missing["name"]
-            raise InvalidRequest(f"The field '{name}' is missing.", param=name) from error
+            raise _missing_field(missing["name"], decoded, shape) from error
+        unknown = _UNKNOWN.fullmatch(str(error))
+        if unknown is not None:
+            raise _unknown_field(unknown["name"], unknown["path"] or "", shape) from error
         found = _PATH.fullmatch(str(error))
         fault, path = (found["fault"], found["path"]) if found is not None else (str(error), "")
         accepted = _accepted(shape, path) if fault.startswith("Invalid enum value") else ""
         told = f"{path}: {fault}{accepted or _value_at(decoded, path)}." if path else f"{fault}."
         raise InvalidRequest(told.replace("`", "'"), param=path or None) from error
+
+
+def _missing_field(name: str, decoded: dict[str, Any], shape: type) -> InvalidRequest:
+    meant = closest(name, decoded.keys() - field_names(shape))
+    hint = f" Did you mean it by {meant[:40]!r}?" if meant else ""
+    return InvalidRequest(f"The field '{name}' is missing.{hint}", param=name)
+
+
+def _unknown_field(name: str, path: str, shape: type) -> InvalidRequest:
+    known = field_names(shape) if not path else ()
+    meant = closest(name, known)
+    others = f"the fields are {', '.join(known)}." if known else "leave it out."
+    hint = f"did you mean '{meant}'?" if meant else others
+    where = f"{path}: there" if path else "There"
+    return InvalidRequest(f"{where} is no field {name[:40]!r}; {hint}", param=f"{path}.{name[:40]}" if path else name)
+
+
+def field_names(shape: type) -> tuple[str, ...]:
+    """The names of a struct's fields as they are written."""
+    names: tuple[str, ...] = getattr(shape, "__struct_encode_fields__")  # noqa: B009 - typed only on instances
+    return names
 
 
 def _accepted(shape: type, path: str) -> str:
@@ -115,9 +175,11 @@ def _accepted(shape: type, path: str) -> str:
 
 
 def _value_at(decoded: dict[str, Any], path: str) -> str:
-    """The short plain value that was sent at a top-level `path`; prompts are never repeated."""
+    """The plain value that was sent at a top-level `path`, or its size; prompts are never repeated."""
     value = decoded.get(path)
-    is_short_text = isinstance(value, str) and len(value) <= 40 and path not in {"prompt", "system", "document"}
-    if is_short_text or isinstance(value, int | float | bool):
-        return f", sent: {value!r}"
-    return ""
+    if isinstance(value, str):
+        is_told = len(value) <= 40 and path not in {"prompt", "system", "document"}
+        return f", sent: {value!r}" if is_told else f", sent: {len(value)} characters"
+    if isinstance(value, list):
+        return f", sent: {len(value)} entries"
+    return f", sent: {value!r}"[:60] if isinstance(value, int | float) else ""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from asahi.auth.v1.auth_pb2 import Scope
 from asahi_core.errors import NotImplementedYet
 from asahi_edge.api.authentication import authorize, authorize_governance
-from asahi_edge.api.openapi import documented_later
+from asahi_edge.api.openapi.operations import documented_later
 
 router = APIRouter()
 
@@ -78,6 +78,5 @@ for one in LATER:
         _endpoint(one),
         methods=[one.method],
         tags=[one.tag],
-        summary=f"{one.summary} (not served yet)",
-        **documented_later(),
+        **documented_later(one.path, one.summary, "anthropic" if one.tag == "Anthropic-compatible" else "openai"),
     )

@@ -17,8 +17,8 @@ from asahi_core.errors import AsahiError
 from asahi_core.money import NANOS_PER_DOLLAR
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.json import Dollars, json_response
-from asahi_edge.api.openapi import PLAIN_TEXT, documented
-from asahi_edge.api.schemas import Metrics, MetricsAnswer
+from asahi_edge.api.openapi.operations import PLAIN_TEXT, documented
+from asahi_edge.api.schemas.analytics import Metrics, MetricsAnswer
 from asahi_edge.api.services import services_of
 
 router = APIRouter(tags=["Analytics"])
@@ -28,7 +28,10 @@ _FLUSH_S = 2.0
 _TEXT_TYPES = ("text/plain", "application/openmetrics-text")
 
 
-@router.get("/metrics", **documented(answer=MetricsAnswer, also=PLAIN_TEXT, errors=(401, 403, 503)))
+@router.get(
+    "/metrics",
+    **documented(summary="Figures since the beginning", answer=MetricsAnswer, also=PLAIN_TEXT, errors=(401, 403, 503)),
+)
 async def metrics(request: Request) -> Response:
     """The organization's figures; Prometheus text if `Accept` asks for text/plain or OpenMetrics."""
     services = services_of(request)

@@ -1,5 +1,6 @@
 """`/models` and `/v1/models`: the catalog, as Asahi, OpenAI and Anthropic show it."""
 
+from difflib import get_close_matches
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -10,9 +11,9 @@ from asahi_core.errors import ModelNotFound
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.errors import wants_anthropic_shape
 from asahi_edge.api.json import Dollars, json_response
-from asahi_edge.api.openapi import documented
+from asahi_edge.api.openapi.operations import documented, documented_models
 from asahi_edge.api.routing import VIRTUAL_MODELS
-from asahi_edge.api.schemas import (
+from asahi_edge.api.schemas.models import (
     AnthropicModel,
     AnthropicModelList,
     Catalog,
@@ -31,7 +32,7 @@ _UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 """Anthropic's own word for a release date that is not known."""
 
 
-@router.get("/models", tags=["Models"], **documented(answer=Catalog, errors=(401, 403, 503)))
+@router.get("/models", tags=["Models"], **documented(summary="The catalog", answer=Catalog, errors=(401, 403, 503)))
 async def catalog(request: Request) -> Response:
     """The catalog: prices, windows, capabilities, expected quality by kind of work, live latency and health."""
     verdict = await authorize(request, Scope.SCOPE_INFER)
@@ -40,7 +41,13 @@ async def catalog(request: Request) -> Response:
     return json_response(Catalog(data=models, baseline_model=listed.baseline_model))
 
 
-@router.get("/v1/models", tags=["OpenAI-compatible"], **documented(answer=OpenAIModelList, errors=(401, 403, 503)))
+@router.get(
+    "/v1/models",
+    tags=["OpenAI-compatible"],
+    **documented_models(
+        summary="List models", openai=OpenAIModelList, anthropic=AnthropicModelList, errors=(401, 403, 503)
+    ),
+)
 async def list_models(request: Request) -> Response:
     """The models that this key may name; with `anthropic-version` in Anthropic's shape."""
     verdict = await authorize(request, Scope.SCOPE_INFER)
@@ -56,7 +63,7 @@ async def list_models(request: Request) -> Response:
 @router.get(
     "/v1/models/{model:path}",
     tags=["OpenAI-compatible"],
-    **documented(answer=OpenAIModel, errors=(401, 403, 404, 503)),
+    **documented_models(summary="One model", openai=OpenAIModel, anthropic=AnthropicModel, errors=(401, 403, 404, 503)),
 )
 async def get_model(
     request: Request, model: Annotated[str, Path(description="A model's id, or `asahi` for Asahi's own choice.")]
@@ -65,7 +72,9 @@ async def get_model(
     verdict = await authorize(request, Scope.SCOPE_INFER)
     names = _nameable(await services_of(request).catalog.list_models(), verdict)
     if model not in names:
-        raise ModelNotFound(f"There is no model {model[:100]!r} for this key; GET /v1/models lists them.")
+        close = get_close_matches(model[:100], names, n=2)
+        hint = f"did you mean {' or '.join(close)}?" if close else "GET /v1/models lists them."
+        raise ModelNotFound(f"There is no model {model[:100]!r} for this key; {hint}", param="model")
     if wants_anthropic_shape(request):
         return json_response(_anthropic_model(model))
     return json_response(_openai_model(model, names[model]))

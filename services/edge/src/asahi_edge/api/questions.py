@@ -13,20 +13,23 @@ from asahi_core.errors import InvalidRequest, NotImplementedYet
 from asahi_edge.api.directives import cache_directives, tags
 from asahi_edge.api.json import encode
 from asahi_edge.api.routing import routing_of, routing_of_model
-from asahi_edge.api.schemas import InferBody
+from asahi_edge.api.schemas.inference import InferBody
 from asahi_edge.domain.access import require_organization
 from asahi_edge.domain.fingerprint import fingerprint
 from asahi_edge.domain.inference import InferenceRequest
+from asahi_edge.domain.workflow import Step, require_whole
 
-_LATER = ("document_id", "document", "steps")
-_HASHED = ("prompt", "system", "max_tokens", "temperature", "top_p", "stop", "seed", "response_format")
+_HASHED = (
+    *("prompt", "system", "document", "document_id"),
+    *("max_tokens", "temperature", "top_p", "stop", "seed", "response_format"),
+)
 _MAX_USER = 200
 
 
 def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]) -> InferenceRequest:
     """A question to `/infer`, or to the gRPC method of that name: the two share their fingerprints."""
     require_organization(verdict, body.organization_id)
-    _refuse_what_comes_later(body)
+    _check_workflow(body)
     routing = routing_of(body)
     if isinstance(body.stop, str):
         body.stop = [body.stop]
@@ -111,10 +114,15 @@ def limit_time(routing: Routing) -> None:
     current_call.set(replace(call, deadline=deadline if call.deadline is None else min(call.deadline, deadline)))
 
 
-def _refuse_what_comes_later(body: InferBody) -> None:
-    for name in _LATER:
-        if getattr(body, name) is not None:
-            raise NotImplementedYet(f"'{name}' is not served by this version; leave it out.", param=name)
+def _check_workflow(body: InferBody) -> None:
+    """Refuses a workflow that could never run, and, for now, one that could."""
+    if body.document_id is not None and body.document is None:
+        raise InvalidRequest("'document_id' names 'document', which is missing.", param="document")
+    if body.steps is None:
+        return
+    steps = [Step(step.id, step.prompt, tuple(step.depends_on)) for step in body.steps]
+    require_whole(steps, has_document=body.document is not None)
+    raise NotImplementedYet("'steps' is a workflow that could run, but this version runs none.", param="steps")
 
 
 def _chat(body: InferBody) -> ChatRequest:
@@ -128,5 +136,7 @@ def _chat(body: InferBody) -> ChatRequest:
     )
     if body.system:
         chat.messages.append(Message(role=Role.ROLE_SYSTEM, parts=[ContentPart(text=body.system)]))
-    chat.messages.append(Message(role=Role.ROLE_USER, parts=[ContentPart(text=body.prompt)]))
+    # The document comes first, so that questions about it share a prefix that providers can cache.
+    parts = [] if body.document is None else [ContentPart(text=body.document)]
+    chat.messages.append(Message(role=Role.ROLE_USER, parts=[*parts, ContentPart(text=body.prompt)]))
     return chat

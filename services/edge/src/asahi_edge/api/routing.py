@@ -1,10 +1,12 @@
 """Routing as callers write it, as the routing that services understand."""
 
+from decimal import Decimal
+
 from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, Routing, RoutingMode
 from asahi_core.errors import InvalidRequest
-from asahi_core.money import nanos_from_dollars
+from asahi_core.money import NANOS_PER_DOLLAR
 from asahi_edge.api.json import convert, decode_object
-from asahi_edge.api.schemas import RoutingFields
+from asahi_edge.api.schemas.inference import RoutingFields, RoutingHeader
 
 _MODES = {
     "autopilot": RoutingMode.ROUTING_MODE_AUTOPILOT,
@@ -63,13 +65,11 @@ def _fields_of_header(header: str | None) -> RoutingFields:
     if header is None:
         return RoutingFields()
     try:
-        return convert(decode_object(header.encode("latin-1")), RoutingFields)
+        return convert(decode_object(header.encode("latin-1")), RoutingHeader)
     except InvalidRequest as error:
         raise InvalidRequest(f"Header x-asahi-routing: {error.message}", param=error.param) from error
 
 
 def _budget_nanos(amount: float) -> int:
-    try:
-        return nanos_from_dollars(repr(amount))
-    except ValueError as error:
-        raise InvalidRequest(f"cost_budget: {error}.", param="cost_budget") from error
+    """Rounded down, for it is the most that may be spent; one of less than a nano-dollar was refused before."""
+    return int(Decimal(repr(amount)) * NANOS_PER_DOLLAR)

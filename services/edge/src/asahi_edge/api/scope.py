@@ -3,16 +3,20 @@
 import asyncio
 import re
 import time
+from itertools import chain
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 from prometheus_client import Histogram
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from asahi_core.context import CallContext, current_call
+from asahi_core.errors import HeadersTooLarge
 from asahi_core.ids import Ids
 from asahi_core.telemetry import Tracing
+from asahi_edge.api.errors import answer_asahi_error
 
 _SAFE_LABEL = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -28,13 +32,21 @@ class RequestScope:
     """A plain ASGI middleware around the whole application."""
 
     def __init__(
-        self, app: ASGIApp, *, ids: Ids, tracing: Tracing, log: FilteringBoundLogger, timeout_s: float
+        self,
+        app: ASGIApp,
+        *,
+        ids: Ids,
+        tracing: Tracing,
+        log: FilteringBoundLogger,
+        timeout_s: float,
+        max_header_bytes: int,
     ) -> None:
         self._app = app
         self._ids = ids
         self._tracing = tracing
         self._log = log
         self._timeout_s = timeout_s
+        self._max_header_bytes = max_header_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -66,7 +78,13 @@ class RequestScope:
         with self._tracing.span(f"{scope['method']} {scope['path']}", incoming, SpanKind.SERVER) as traceparent:
             current_call.set(CallContext(request_id, traceparent, deadline))
             try:
-                await self._app(scope, receive, send_with_ids)
+                size = (
+                    len(scope["path"])
+                    + len(scope["query_string"])
+                    + sum(map(len, chain.from_iterable(scope["headers"])))
+                )
+                app = self._app if size <= self._max_header_bytes else self._refuse_headers
+                await app(scope, receive, send_with_ids)
             except Exception:
                 # Starlette has answered 500 already and raises once more for the log.
                 self._log.exception("request_failed", path=scope["path"])
@@ -84,6 +102,12 @@ class RequestScope:
                     ms=round(seconds * 1000, 2),
                     **facts,
                 )
+
+    async def _refuse_headers(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limit = self._max_header_bytes
+        error = HeadersTooLarge(f"Headers and query have more than {limit} bytes together, which is the most taken.")
+        response = await answer_asahi_error(Request(scope), error)
+        await response(scope, receive, send)
 
 
 def _label(sent: bytes | None, request_id: str) -> bytes:

@@ -1,17 +1,18 @@
 """Whether inference can be served, and what is wrong if not."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from asahi_core.errors import AsahiError
+from asahi.router.v1.router_pb2 import Model, ModelHealth
+from asahi_core.errors import AsahiError, ServiceUnavailable
 from asahi_edge.domain.ports import Catalog, Probe
 from asahi_edge.domain.usage import UsageDelivery
 
-_NEEDED = ("auth", "router")
-_HELPFUL = {
-    "cache": "does not answer: every request asks a provider, nothing is stored",
-    "billing": "does not answer: usage waits at the edge until it does",
-}
+_SERVICES = ("auth", "router", "cache", "billing")
+_WITHIN_S = 1.0
+"""How long the router may take to list its models."""
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Component:
     """A part of the installation."""
 
     status: str
-    """`healthy`, `degraded` or `unhealthy`."""
+    """`healthy`; `degraded`: inference goes on without it; `unhealthy`: it does not."""
     detail: str
 
 
@@ -32,43 +33,96 @@ class Health:
     components: dict[str, Component]
 
 
-class HealthCheck:
-    """Asks every service and the router's catalog."""
+def _nobody() -> bool:
+    return False
 
-    def __init__(self, probe: Probe, catalog: Catalog, usage: UsageDelivery) -> None:
+
+class HealthCheck:
+    """Asks every service, the router's catalog, and the edge's own spool; all at once, within a second or so."""
+
+    def __init__(
+        self, probe: Probe, catalog: Catalog, usage: UsageDelivery, keys_in_grace: Callable[[], bool] = _nobody
+    ) -> None:
+        """`keys_in_grace`: whether any key would be let in without the auth service."""
         self._probe = probe
         self._catalog = catalog
         self._usage = usage
+        self._keys_in_grace = keys_in_grace
 
     async def check(self) -> Health:
         """The state of every component now."""
-        names = [*_NEEDED, *_HELPFUL]
-        serving = dict(zip(names, await asyncio.gather(*map(self._probe.serving, names)), strict=True))
-        components = {"edge": Component("healthy", "serves HTTP")}
-        components |= {name: _component(name, serving[name]) for name in names}
-        if serving["billing"] and not self._usage.reachable:
-            components["billing"] = Component("degraded", f"{self._usage.backlog} usage records wait for delivery")
-        components["providers"] = await self._providers()
+        asking = asyncio.gather(*map(self._probe.serving, _SERVICES))
+        models = await self._models()
+        serves = dict(zip(_SERVICES, await asking, strict=True))
+        components = {
+            "edge": self._edge(),
+            "auth": self._auth(serves=serves["auth"]),
+            "router": _needed(serves=serves["router"]),
+            "cache": _cache(serves=serves["cache"]),
+            "billing": self._billing(serves=serves["billing"]),
+            "providers": _providers(models),
+        }
         states = {component.status for component in components.values()}
         worst = next((s for s in ("unhealthy", "degraded") if s in states), "healthy")
         return Health(worst, components)
 
-    async def _providers(self) -> Component:
+    async def _models(self) -> list[Model] | None:
+        """The catalog; None: the router does not tell."""
         try:
-            models = (await self._catalog.list_models()).models
-        except AsahiError:
-            return Component("unhealthy", "unknown: the router does not answer")
-        providers = sorted({model.provider for model in models if model.provider})
-        if not providers:
-            return Component("unhealthy", "none configured: set OPENAI_API_KEY for the router")
-        if "simulator" in providers:
-            return Component("healthy", "simulator: answers are simulated, no provider key is set")
-        return Component("healthy", ", ".join(providers))
+            async with asyncio.timeout(_WITHIN_S):
+                return list((await self._catalog.list_models()).models)
+        except (AsahiError, TimeoutError):
+            return None
 
+    def _edge(self) -> Component:
+        try:
+            self._usage.admit()
+        except ServiceUnavailable as error:
+            return Component("unhealthy", error.message)
+        return Component("healthy", "serves HTTP and gRPC")
 
-def _component(name: str, serving: bool) -> Component:
-    if serving:
+    def _auth(self, *, serves: bool) -> Component:
+        if serves:
+            return Component("healthy", "serves")
+        if self._keys_in_grace():
+            return Component("degraded", "does not answer: only keys that were seen lately are let in")
+        return Component("unhealthy", "does not answer: no key can be verified")
+
+    def _billing(self, *, serves: bool) -> Component:
+        waiting = self._usage.backlog
+        if not serves:
+            return Component("degraded", f"does not answer: usage waits at the edge until it does ({waiting} records)")
+        if not self._usage.reachable:
+            return Component("degraded", f"takes no usage at the moment: {waiting} records wait at the edge")
         return Component("healthy", "serves")
-    if name in _HELPFUL:
-        return Component("degraded", _HELPFUL[name])
-    return Component("unhealthy", "does not answer")
+
+
+def _needed(*, serves: bool) -> Component:
+    if serves:
+        return Component("healthy", "serves")
+    return Component("unhealthy", "does not answer: only what the cache has is answered")
+
+
+def _cache(*, serves: bool) -> Component:
+    if serves:
+        return Component("healthy", "serves")
+    return Component("degraded", "does not answer: every request asks a provider, nothing is stored")
+
+
+def _providers(models: list[Model] | None) -> Component:
+    if models is None:
+        return Component("unhealthy", "unknown: the router does not answer")
+    served = [model for model in models if model.provider]
+    if not served:
+        return Component("unhealthy", "none: set OPENAI_API_KEY or ANTHROPIC_API_KEY for the router")
+    names = sorted({model.provider for model in served})
+    told = ", ".join(names)
+    if "simulator" in names:
+        told += ": answers are simulated, no provider key is set"
+    failing = [model.id for model in served if model.health == ModelHealth.MODEL_HEALTH_UNAVAILABLE]
+    if not failing:
+        return Component("healthy", told)
+    if len(failing) == len(served):
+        return Component("unhealthy", f"{told}; all models failed too often lately and are not asked for a while")
+    shown = ", ".join(failing[:_MOST_NAMED]) + (", …" if len(failing) > _MOST_NAMED else "")
+    return Component("degraded", f"{told}; failed too often lately and are not asked for a while: {shown}")

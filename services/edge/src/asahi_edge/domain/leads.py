@@ -22,9 +22,7 @@ class Leads:
     def take(self, flight_id: str, flight: Flight) -> None:
         """This edge leads `flight` under `flight_id`; `end` must follow."""
         self._led[flight_id] = flight
-        early = self._wanted_early.pop(flight_id, None)
-        if early is not None:
-            early.cancel()
+        if self._was_wanted(flight_id):
             flight.board(flight_id)
 
     def hand_on(self, flight_id: str, piece: AnswerDelta) -> None:
@@ -51,6 +49,7 @@ class Leads:
         """
         flight = self._led.get(flight_id)
         if flight is None:
+            self._was_wanted(flight_id)
             loop = asyncio.get_running_loop()
             self._wanted_early[flight_id] = loop.call_later(_UNKNOWN_FOR_S, self._disown, flight_id)
         else:
@@ -60,6 +59,7 @@ class Leads:
 
     def unwant(self, flight_id: str) -> None:
         """No other edge follows the flight any longer."""
+        self._was_wanted(flight_id)
         flight = self._led.get(flight_id)
         if flight is not None:
             flight.leave(flight_id)
@@ -67,6 +67,13 @@ class Leads:
     def _is_followed(self, flight_id: str) -> bool:
         flight = self._led.get(flight_id)
         return flight is not None and flight_id in flight.passengers
+
+    def _was_wanted(self, flight_id: str) -> bool:
+        """Whether others wait for word of an unknown flight; from here on they do not."""
+        early = self._wanted_early.pop(flight_id, None)
+        if early is not None:
+            early.cancel()
+        return early is not None
 
     def _disown(self, flight_id: str) -> None:
         del self._wanted_early[flight_id]

@@ -72,6 +72,12 @@ class Verdicts:
         for sha256 in [s for s, kept in self._kept.items() if kept.verdict.organization_id == organization_id]:
             del self._kept[sha256]
 
+    def any_in_grace(self) -> bool:
+        """Whether any key would be let in while the auth service cannot be reached."""
+        newest = next(reversed(self._kept.values()), None)
+        kept_s = max(self._fresh_s, self._grace_s)
+        return newest is not None and self._clock.monotonic() - newest.fetched_at < kept_s
+
     async def _ask_or_stretch(self, digest: KeyDigest, kept: _Kept | None) -> Verdict:
         now = self._clock.monotonic()
         in_grace = kept is not None and kept.fresh and now - kept.fetched_at < self._grace_s

@@ -47,6 +47,8 @@ class Ended:
     answer: Answer | None
     cause: Cause | None
     received: Received
+    silent_ms: float
+    """From its question until its first piece, or its end where none came."""
     begun: bool
     """Whether the caller got a piece of it."""
     to_blame: bool
@@ -119,6 +121,7 @@ class Attempts:
             provider_model=choice.provider_model,
             prompt=task.prompt,
             stream=self._start.stream,
+            max_output_tokens=choice.max_output_tokens,
         )
         self._call = CallUnderWay(provider, call, self._mailbox, self._clock, self._log)
         self._provider = choice.provider
@@ -160,7 +163,7 @@ class Attempts:
         estimated = self._count(outcome, answer, cause, call)
         outcome.outcome = ANSWERED if answer is not None or cause is None else outcome_code(cause)
         to_blame = self._cause is None or self._try_s >= self._limits.blame_after_s
-        return Ended(outcome, answer, cause, call.received, self._begun, to_blame, estimated)
+        return Ended(outcome, answer, cause, call.received, call.silent_ms, self._begun, to_blame, estimated)
 
     def delivered(self) -> None:
         """The caller has been told how the attempt ended."""
@@ -233,18 +236,16 @@ class Attempts:
     def _ended_before_it_began(self, outcome: AttemptOutcome) -> Ended:
         cause = self._cause or Cancelled("The call was given up.")
         outcome.outcome = outcome_code(cause)
-        return Ended(outcome, None, cause, Received(), begun=False, to_blame=False, estimated=True)
+        return Ended(outcome, None, cause, Received(), 0.0, begun=False, to_blame=False, estimated=True)
 
     def _count(self, outcome: AttemptOutcome, answer: Answer | None, cause: Cause | None, call: CallUnderWay) -> bool:
         """Fills in what the provider bills; whether that is an estimate."""
         if answer is not None and answer.usage.source != UsageSource.USAGE_SOURCE_UNSPECIFIED:
             outcome.usage.CopyFrom(answer.usage)
             return False
-        if answer is None and not is_billed(cause):
+        if answer is None and not (is_billed(cause) and call.received.sent_after_ms is not None):
             return False
-        usage = self._estimator.usage(
-            outcome.model, self._asked_bytes, call.received, call.duration_ms, streamed=self._start.stream
-        )
+        usage = self._estimator.usage(call.call, self._asked_bytes, call.received, call.silent_ms)
         outcome.usage.CopyFrom(usage)
         if answer is not None:
             answer.usage.CopyFrom(usage)

@@ -11,6 +11,9 @@ from asahi_core.errors import AsahiError, InternalError
 from asahi_router.domain.mailbox import Mailbox, Signal
 from asahi_router.domain.provider import Provider, ProviderCall, ProviderFailure, Received
 
+_LAST_LOOKS = 3
+"""Turns of the loop in which bytes that wait at the socket become pieces."""
+
 
 class CallUnderWay:
     """A provider call from its start to its end. Its pieces go to the mailbox; its end is `answer` or `failure`."""
@@ -22,9 +25,10 @@ class CallUnderWay:
         self.call = call
         self.answer: Answer | None = None
         self.failure: ProviderFailure | AsahiError | None = None
-        self.received = Received()
+        self.received = Received(sent_after_ms=None)
         """What came; complete once the call has ended."""
         self.first_piece_ms: float | None = None
+        """When the first piece with content came."""
         self.duration_ms = 0.0
         self._provider = provider
         self._mailbox = mailbox
@@ -43,6 +47,12 @@ class CallUnderWay:
         """Milliseconds since it began."""
         return (self._clock.monotonic() - self._started) * 1000
 
+    @property
+    def silent_ms(self) -> float:
+        """Milliseconds from its question until its first piece, or until its end, or now, where none came."""
+        until = self.first_piece_ms or (self.duration_ms if self.ended else self.elapsed_ms)
+        return max(0.0, until - (self.received_so_far().sent_after_ms or 0.0))
+
     def received_so_far(self) -> Received:
         """What has come until now."""
         return self.received if self.ended else self._provider.received(self.call)
@@ -52,7 +62,9 @@ class CallUnderWay:
         await asyncio.wait({self._task}, timeout=timeout_s)
 
     async def stop(self) -> None:
-        """Ends it at once."""
+        """Ends it at once, but for what has arrived already: that is billed, and so must be counted."""
+        for _ in range(_LAST_LOOKS):
+            await asyncio.sleep(0)
         if not self._task.done():
             self.received = self._provider.received(self.call)
             self._task.cancel()
@@ -68,7 +80,7 @@ class CallUnderWay:
                         self.answer = event
                         self.received = self._provider.received(self.call)
                         break
-                    if self.first_piece_ms is None:
+                    if self.first_piece_ms is None and self._provider.received(self.call).pieces:
                         self.first_piece_ms = self.elapsed_ms
                     mailbox.put(event)
                     if mailbox.full:

@@ -68,6 +68,8 @@ class Candidate(NamedTuple):
     """None: no known price."""
     max_cost_nanos: int | None
     """Upper bound; None: no known price."""
+    max_output_tokens: int
+    """Most tokens of all its answers, thought included."""
     violations: tuple[Violation, ...]
 
     @property
@@ -170,7 +172,9 @@ def weigh(served: ServedModel, features: Features, limits: Limits, scale: Scale)
         dearest = scale.tariffs.rates(model.id, features.most_input_tokens) or rates
         max_cost = _max_cost(dearest, features.most_input_tokens, bound * answers, features)
     quality = model.quality_at(features.kind)
-    weighed = Candidate(served, quality, speed.first_token_ms, total_ms, asked, expected_cost, max_cost, ())
+    weighed = Candidate(
+        served, quality, speed.first_token_ms, total_ms, asked, expected_cost, max_cost, bound * answers, ()
+    )
     violations = tuple(_violations(weighed, features, limits))
     return weighed._replace(violations=violations) if violations else weighed
 
@@ -207,7 +211,7 @@ def _speaks(served: ServedModel, features: Features) -> bool:
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:
-    served, quality, first_token_ms, total_ms, asked, _, max_cost, _ = weighed
+    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _ = weighed
     model = served.model
     if not served.provider:
         yield Violation(Constraint.SERVED, "not served here")

@@ -168,9 +168,13 @@ class Completions:
             self._retries.answered(provider)
             outcome = ended.outcome
             first_ms = outcome.first_token_ms if outcome.HasField("first_token_ms") else None
-            self._observations.observed(model, first_ms, outcome.usage.output_tokens, outcome.duration_ms)
+            usage, whole_ms = outcome.usage, outcome.duration_ms
+            self._observations.observed(model, first_ms, usage.output_tokens - usage.reasoning_tokens, whole_ms)
             if not ended.estimated:
-                self._estimator.learn(model, asked_bytes, outcome.usage, ended.received, outcome.duration_ms)
+                answering_ms = whole_ms - (ended.received.sent_after_ms or 0.0)
+                self._estimator.learn(
+                    model, asked_bytes, usage, ended.received, duration_ms=answering_ms, silent_ms=ended.silent_ms
+                )
         elif isinstance(ended.cause, ProviderFailure) and ended.cause.kind not in _BLAMELESS and ended.to_blame:
             self._breakers.failed(provider, model, ended.cause.retry_after_s)
         else:

@@ -30,6 +30,11 @@ class Choice(Protocol):
         """Upper bound of a call's cost in nano-dollars; None: the answer's length has no bound."""
         ...
 
+    @property
+    def max_output_tokens(self) -> int | None:
+        """Most tokens of all answers of a call, thought included; None: no bound is known."""
+        ...
+
 
 class Ranking(Protocol):
     """What was decided."""
@@ -60,8 +65,11 @@ class Decider(Protocol):
 class Observations(Protocol):
     """Learns how fast models are."""
 
-    def observed(self, model: str, first_token_ms: float | None, output_tokens: int, duration_ms: float) -> None:
-        """A call that answered; `first_token_ms`: None where the answer came in one piece."""
+    def observed(self, model: str, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> None:
+        """A call that answered with so many tokens, those of thought not counted.
+
+        `first_token_ms`: None where the answer came in one piece.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ import msgspec
 from asahi.type.v1.chat_pb2 import Api, NativeBody
 from asahi_core.errors import InvalidRequest
 
+_LARGEST = 2**53
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (1,),
     "top_p": (1,),
@@ -30,7 +31,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 class Part(msgspec.Struct):
     """A piece of a message's content, in either protocol."""
 
-    type: str = ""
+    type: str
     text: str | None = None
 
 
@@ -80,7 +81,7 @@ def value(raw: msgspec.Raw | None) -> Any:
 
 
 def whole_number(raw: msgspec.Raw | None, name: str) -> int | None:
-    """A field's value as a number of 1 or more; None: it is not there.
+    """A field's value as a number of 1 or more, within 53 bits; None: it is not there.
 
     Raises:
         InvalidRequest: it is none.
@@ -88,8 +89,8 @@ def whole_number(raw: msgspec.Raw | None, name: str) -> int | None:
     found = value(raw)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise InvalidRequest(f"'{name}' must be a whole number of 1 or more.", param=name)
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= _LARGEST:
+        raise InvalidRequest(f"'{name}' must be a whole number of 1 to {_LARGEST}.", param=name)
     return found
 
 

@@ -37,18 +37,19 @@ class Observations:
         }
         self._seen: dict[str, _Seen] = {}
 
-    def observed(self, model: str, first_token_ms: float | None, output_tokens: int, duration_ms: float) -> None:
+    def observed(self, model: str, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> None:
         """A call that answered; `first_token_ms`: None where the answer came in one piece.
 
-        A whole answer says only how long all of it took: both figures are stretched or shrunk alike then.
+        `shown_tokens`: without those of thought, which come before the first. A whole answer says only how long all of
+        it took: both figures are stretched or shrunk alike then.
         """
         expected = self._expected.get(model)
-        if expected is None or output_tokens <= 0 or duration_ms <= 0:
+        if expected is None or shown_tokens <= 0 or duration_ms <= 0:
             return
         seen = self._seen.get(model)
         if seen is None:
             seen = self._seen[model] = _Seen(1, expected)
-        now = _measured(seen.speed, first_token_ms, output_tokens, max(duration_ms, _LEAST_MS))
+        now = _measured(seen.speed, first_token_ms, shown_tokens, max(duration_ms, _LEAST_MS))
         weight = max(_LEAST_WEIGHT, 1 / (seen.count + 1))
         seen.count += 1
         # Means of times, not of rates: what is asked of them are times.
@@ -62,11 +63,11 @@ class Observations:
         return seen.speed if seen is not None else self._expected[model.id]
 
 
-def _measured(before: Speed, first_token_ms: float | None, output_tokens: int, duration_ms: float) -> Speed:
-    if first_token_ms is None or output_tokens < 2:
-        stretch = duration_ms / before.total_ms(output_tokens)
+def _measured(before: Speed, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> Speed:
+    if first_token_ms is None or shown_tokens < 2:
+        stretch = duration_ms / before.total_ms(shown_tokens)
         return Speed(before.first_token_ms * stretch, before.output_tokens_per_second / stretch)
     writing_ms = duration_ms - first_token_ms
     if writing_ms < _LEAST_MS:  # all of it came at once: nothing is known of how fast it is written
         return Speed(first_token_ms, before.output_tokens_per_second)
-    return Speed(first_token_ms, (output_tokens - 1) * 1000 / writing_ms)
+    return Speed(first_token_ms, (shown_tokens - 1) * 1000 / writing_ms)

@@ -89,9 +89,7 @@ class Orphanage:
 
     def _estimate(self, orphan: Orphan) -> Usage:
         call = orphan.call
-        model = call.call.model
-        received = call.received_so_far()
-        return self._estimator.usage(model, orphan.asked_bytes, received, call.elapsed_ms, streamed=call.call.stream)
+        return self._estimator.usage(call.call, orphan.asked_bytes, call.received_so_far(), call.silent_ms)
 
     def _outcome(self, orphan: Orphan) -> AttemptOutcome:
         call = orphan.call
@@ -109,7 +107,7 @@ class Orphanage:
                 return outcome
         else:
             outcome.outcome = outcome_code(call.failure) if call.failure is not None else Cancelled.code
-        if is_billed(call.failure):
+        if is_billed(call.failure) and call.received.sent_after_ms is not None:
             outcome.usage.CopyFrom(self._estimate(orphan))
         return outcome
 

@@ -22,6 +22,8 @@ class ProviderCall:
     prompt: Prompt
     stream: bool
     """Whether deltas are wanted. The whole answer comes last in any case."""
+    max_output_tokens: int | None = None
+    """Most tokens of all its answers; None: no bound is known. No estimate is over it."""
 
 
 class FailureKind(StrEnum):
@@ -55,6 +57,8 @@ class Received:
     """Deltas with content."""
     usage: Usage | None = None
     """What the provider reported so far; its `source` is `PROVIDER` once it is final. None: nothing."""
+    sent_after_ms: float | None = 0.0
+    """Milliseconds from the start until the question was on its way; None: it never was, so nothing is billed."""
 
 
 class ProviderFailure(Exception):

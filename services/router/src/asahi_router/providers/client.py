@@ -52,7 +52,7 @@ class HttpProvider:
     async def call(self, call: ProviderCall) -> AsyncGenerator[AnswerDelta | Answer, None]:
         """Deltas where asked for, then the whole answer, with usage. Closing the generator ends the call at once."""
         key = (call.request_id, call.attempt)
-        progress = self._under_way[key] = Progress()
+        progress = self._under_way[key] = Progress(self._clock)
         try:
             asked = self._asked(call)
             question = self._question(call, asked)
@@ -84,7 +84,7 @@ class HttpProvider:
     def received(self, call: ProviderCall) -> Received:
         """What has come so far of a call under way."""
         progress = self._under_way.get((call.request_id, call.attempt))
-        return progress.received() if progress is not None else Received()
+        return progress.received() if progress is not None else Received(sent_after_ms=None)
 
     async def close(self) -> None:
         """Ends all connections."""

@@ -1,6 +1,7 @@
 """What has come of one answer so far: the basis of an estimate should it break off."""
 
 from asahi.type.v1.usage_pb2 import Usage
+from asahi_core.clock import Clock
 from asahi_router.domain.provider import FailureKind, ProviderFailure, Received
 
 _ENVELOPE_BYTES = 600
@@ -9,9 +10,13 @@ _ENVELOPE_BYTES = 600
 class Progress:
     """Counts while an answer comes."""
 
-    __slots__ = ("answering", "ended", "pieces", "text_bytes", "usage")
+    __slots__ = ("_began", "_clock", "answering", "ended", "pieces", "sent_after_ms", "text_bytes", "usage")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.monotonic()
+        self.sent_after_ms: float | None = None
+        """Milliseconds until the question was on its way; None: it is not."""
         self.answering = False
         """Whether the provider has begun to answer."""
         self.ended = False
@@ -19,6 +24,10 @@ class Progress:
         self.text_bytes = 0
         self.pieces = 0
         self.usage: Usage | None = None
+
+    def sent(self) -> None:
+        """The question is on its way."""
+        self.sent_after_ms = (self._clock.monotonic() - self._began) * 1000
 
     def promise(self, body_bytes: int) -> None:
         """A plain answer of so many bytes (0: not said) begins: it is written, and so billed, as a whole."""
@@ -32,7 +41,7 @@ class Progress:
 
     def received(self) -> Received:
         """What has come."""
-        return Received(self.text_bytes, self.pieces, self.usage)
+        return Received(self.text_bytes, self.pieces, self.usage, self.sent_after_ms)
 
     def failure(self, kind: FailureKind, message: str) -> ProviderFailure:
         """A failure in the midst of the answer."""

@@ -1,7 +1,6 @@
 """HTTP to one provider: pooled connections, bounded answers, and failures in the domain's words."""
 
 import asyncio
-import io
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -13,10 +12,10 @@ from asahi_router.domain.provider import FailureKind, ProviderFailure
 from asahi_router.providers.config import ProviderConfig
 from asahi_router.providers.failure import failure_from_status
 from asahi_router.providers.progress import Progress
+from asahi_router.providers.question_body import QuestionBody
 from asahi_router.providers.sse import EventSplitter
 
 _MOST_ERROR_BYTES = 64 * 1024
-_MOST_BYTES_AS_THEY_ARE = 1024 * 1024
 _KEEP_ALIVE_S = 60.0
 _DNS_S = 60
 _LINGER_S = 0.05
@@ -55,7 +54,7 @@ class Transport:
         whole = bytearray()
         try:
             async with (
-                self._open(body, labels, self._plain_timeout) as response,
+                self._open(QuestionBody(body, progress), labels, self._plain_timeout) as response,
                 asyncio.timeout(config.timeouts.whole_s),
             ):
                 size = response.content_length
@@ -81,7 +80,7 @@ class Transport:
         left = config.max_answer_bytes
         try:
             async with (
-                self._open(body, labels, self._stream_timeout) as response,
+                self._open(QuestionBody(body, progress), labels, self._stream_timeout) as response,
                 asyncio.timeout(config.timeouts.whole_s),
             ):
                 progress.answering = True
@@ -106,13 +105,12 @@ class Transport:
     @asynccontextmanager
     async def _open(
         self,
-        body: bytes,
+        body: QuestionBody,
         labels: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        data = body if len(body) < _MOST_BYTES_AS_THEY_ARE else io.BytesIO(body)
         async with self._opened().post(
-            self._url, data=data, headers=labels, timeout=timeout, allow_redirects=False
+            self._url, data=body, headers=labels, timeout=timeout, allow_redirects=False
         ) as response:
             if response.status != 200:
                 told = await response.content.read(_MOST_ERROR_BYTES)
@@ -152,5 +150,5 @@ def _failure(error: Exception, progress: Progress) -> ProviderFailure:
     if isinstance(error, aiohttp.ConnectionTimeoutError | aiohttp.ClientConnectorError):
         return ProviderFailure(FailureKind.UNREACHABLE, "no connection")
     if isinstance(error, TimeoutError):
-        return ProviderFailure(FailureKind.TIMED_OUT, "it did not answer in time")
+        return progress.failure(FailureKind.TIMED_OUT, "it did not answer in time")
     return ProviderFailure(FailureKind.UNREACHABLE, "the connection broke before it answered")

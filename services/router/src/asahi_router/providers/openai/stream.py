@@ -109,7 +109,8 @@ class OpenAIStreamReader:
         if chunk.usage is not None:
             self._usage = progress.usage = usage_of(chunk.usage)
             if not chunk.choices:
-                return Mark.USAGE_ONLY
+                begun = self._reasons or progress.pieces
+                return Mark.USAGE_ONLY if begun else Mark.USAGE_ONLY | Mark.UNSHOWN
         return mark
 
     def pieces(self) -> Iterator[Piece]:

@@ -1,0 +1,137 @@
+"""What a route says about itself to the OpenAPI document: arguments of its decorator."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from asahi_edge.api.openapi.components import (
+    ALWAYS,
+    ON_INFERENCE,
+    header_references,
+    parameters,
+    referring_media,
+    struct_media,
+)
+from asahi_edge.api.openapi.errors import error_name
+from asahi_edge.api.openapi.openai import CHAT_ANSWER
+from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS
+from asahi_edge.api.schemas.inference import InferAnswer, InferBody
+from asahi_edge.api.schemas.openai import ChatBody
+
+_THINGS = {
+    "api_key_id": "key",
+    "invite_id": "invite",
+    "org_id": "organization",
+    "response_id": "response",
+    "user_id": "end user",
+}
+Shape = Literal["openai", "anthropic", "either"]
+_INFERENCE_ERRORS = (400, 401, 403, 404, 413, 415, 422, 501, 502, 503, 504)
+PLAIN_TEXT = {
+    name: {"schema": {"type": "string", "description": "Prometheus' text format."}, "example": example}
+    for name, example in (
+        ("text/plain", "asahi_organization_requests_total 2.0\n"),
+        ("application/openmetrics-text", "asahi_organization_requests_total 2.0\n# EOF\n"),
+    )
+}
+
+
+def documented(
+    *,
+    summary: str,
+    answer: type,
+    errors: Sequence[int],
+    body: type | None = None,
+    optional_body: bool = False,
+    status: int = 200,
+    also: dict[str, Any] | None = None,
+    unhealthy: int | None = None,
+) -> dict[str, Any]:
+    """Arguments of a route decorator: summary, and the schemas of its body, its answer and its errors.
+
+    `also` holds further media types of the answer; `unhealthy` a status at which the same answer means no.
+    """
+    content = struct_media(answer) | (also or {})
+    responses = {status: _answered(answer.__doc__ or "", content)} | _errors(errors)
+    if unhealthy is not None:
+        responses[unhealthy] = _answered("The same, saying no.", struct_media(answer))
+    extra: dict[str, Any] = {}
+    if body is not None:
+        extra["requestBody"] = {"required": not optional_body, "content": struct_media(body)}
+    return {"summary": summary, "status_code": status, "responses": responses, "openapi_extra": extra}
+
+
+def documented_models(*, summary: str, openai: type, anthropic: type, errors: Sequence[int]) -> dict[str, Any]:
+    """Arguments of the route decorator of a path that OpenAI and Anthropic both have."""
+    shapes = [struct_media(kind)["application/json"] for kind in (openai, anthropic)]
+    content = {
+        "application/json": {
+            "schema": {"anyOf": [shape["schema"] for shape in shapes]},
+            "examples": {
+                f"{owner}'s shape": next(iter(shape["examples"].values()))
+                for owner, shape in zip(("OpenAI", "Anthropic"), shapes, strict=True)
+            },
+        }
+    }
+    return {
+        "summary": summary,
+        "responses": {200: _answered(openai.__doc__ or "", content)} | _errors(errors, "either"),
+        "openapi_extra": {"parameters": parameters("anthropic-version")},
+    }
+
+
+def documented_later(path: str, summary: str, shape: Shape) -> dict[str, Any]:
+    """Arguments of the route decorator of a path that this version does not serve."""
+    extra = {"parameters": [_id_in_path(name) for name in re.findall(r"{(\w+)}", path)]}
+    return {
+        "summary": f"{summary} (not served yet)",
+        "status_code": 501,
+        "responses": _errors((401, 403, 501, 503), shape),
+        "openapi_extra": extra if extra["parameters"] else {},
+    }
+
+
+def _id_in_path(name: str) -> dict[str, Any]:
+    words = f"The id of the {_THINGS[name]}."
+    return {"name": name, "in": "path", "required": True, "description": words, "schema": {"type": "string"}}
+
+
+def documented_infer() -> dict[str, Any]:
+    """Arguments of the route decorator of `/infer`."""
+    arguments = documented(
+        summary="Ask a question",
+        body=InferBody,
+        answer=InferAnswer,
+        also=INFER_EVENTS,
+        errors=_INFERENCE_ERRORS,
+    )
+    arguments["responses"][200]["headers"] = header_references((*ON_INFERENCE, "x-asahi-warning"))
+    names = ("x-request-id", "cache-control", "x-asahi-cache", "x-asahi-tags", "idempotency-key")
+    arguments["openapi_extra"]["parameters"] = parameters(*names)
+    return arguments
+
+
+def documented_openai_chat() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/chat/completions`, whose bodies are OpenAI's."""
+    content = referring_media(CHAT_ANSWER, "ChatAnswer") | CHAT_EVENTS
+    answer = _answered("The provider's answer, with `asahi` added.", content)
+    answer["headers"] = header_references(ON_INFERENCE)
+    names = ("x-request-id", "cache-control", "x-asahi-cache", "x-asahi-tags", "x-asahi-routing", "idempotency-key")
+    return {
+        "summary": "Continue a conversation",
+        "responses": {200: answer} | _errors(_INFERENCE_ERRORS),
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": struct_media(ChatBody)},
+            "parameters": parameters(*names),
+        },
+    }
+
+
+def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description.strip(), "headers": header_references(ALWAYS), "content": content}
+
+
+def _errors(statuses: Sequence[int], shape: Shape = "openai") -> dict[int | str, dict[str, Any]]:
+    """The statuses of a path's errors, and that of every path."""
+    told = {*statuses, 431} | ({529} if shape == "anthropic" and 503 in statuses else set())
+    return {status: {"$ref": f"#/components/responses/{error_name(status, shape)}"} for status in sorted(told)}

@@ -1,0 +1,54 @@
+"""Streamed answers in the OpenAPI document: an example of each, event by event."""
+
+from typing import Any
+
+_INFER = """event: decision
+data: {"request_id":"01a20da6-23de-7451-967a-afcb49443661","model_used":"gpt-6.1-terra","provider":"openai",\
+"routing_mode":"autopilot","routing_reason":"gpt-6.1-terra is the cheapest of 11 models as good as gpt-6.1-sol …",\
+"cache_tier":0}
+
+event: delta
+data: {"text":"Async functions "}
+
+event: delta
+data: {"text":"give way while they wait."}
+
+event: done
+data: {"request_id":"01a20da6-23de-7451-967a-afcb49443661","response":"Async functions give way while they wait.", …}
+
+"""
+_CHAT = """data: {"id":"chatcmpl-7","object":"chat.completion.chunk","model":"gpt-6.1-terra","choices":[{"index":0,\
+"delta":{"role":"assistant","content":""},"finish_reason":null}], …}
+
+data: {"id":"chatcmpl-7","object":"chat.completion.chunk","model":"gpt-6.1-terra","choices":[{"index":0,\
+"delta":{"content":"Hello!"},"finish_reason":null}], …}
+
+data: {"id":"chatcmpl-7","object":"chat.completion.chunk","model":"gpt-6.1-terra","choices":[{"index":0,"delta":{},\
+"finish_reason":"stop"}],"asahi":{"cost_usd":0.000021, …}, …}
+
+data: [DONE]
+
+"""
+
+
+def _events(description: str, example: str, names: tuple[str, ...]) -> dict[str, Any]:
+    data = {"type": "string", "description": "JSON; in OpenAI's protocol `[DONE]` at the end."}
+    properties: dict[str, Any] = {"data": data}
+    if names:
+        properties["event"] = {"type": "string", "enum": list(names), "description": "The event's name."}
+    schema = {"type": "object", "description": description, "required": list(properties), "properties": properties}
+    return {"text/event-stream": {"schema": schema, "example": example}}
+
+
+INFER_EVENTS = _events(
+    "With `stream`: server-sent events, each of this form. `decision` (StreamDecision), `delta`s (StreamDelta), and "
+    "`done`, which carries what a plain answer is; or `error`, which carries an error.",
+    _INFER,
+    ("decision", "delta", "done", "error"),
+)
+CHAT_EVENTS = _events(
+    "With `stream`: OpenAI's server-sent events, each of this form, `asahi` in the last of them; or an error without "
+    "`[DONE]` after it.",
+    _CHAT,
+    (),
+)

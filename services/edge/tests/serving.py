@@ -1,0 +1,125 @@
+"""The edge's HTTP application on a real port, in front of a scripted pipeline."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx2
+import structlog
+import uvicorn
+from structlog.testing import capture_logs
+
+from asahi.auth.v1.auth_pb2 import Scope, Verdict
+from asahi.router.v1.router_pb2 import ListModelsResponse
+from asahi_core.clock import SystemClock
+from asahi_core.ids import SystemIds
+from asahi_core.keys import KeyDigest, mint_key
+from asahi_core.telemetry import Tracing
+from asahi_edge.api.app import build_app
+from asahi_edge.api.scope import RequestScope
+from asahi_edge.api.services import EdgeServices
+from asahi_edge.domain.health import HealthCheck
+from asahi_edge.domain.ports import Governance, Ledger, Outcomes
+from asahi_edge.domain.verdicts import Verdicts
+from services.edge.tests.flying import GUARD_S, Rig, flying, until, verdict
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+class _Auth:
+    """Knows every well-formed key."""
+
+    def __init__(self) -> None:
+        self.says = verdict()
+
+    async def authenticate(self, key: KeyDigest) -> Verdict:
+        return self.says
+
+
+class _Others:
+    """The services that inference does not ask."""
+
+    async def list_models(self) -> ListModelsResponse:
+        return ListModelsResponse()
+
+    async def serving(self, service: str) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Served:
+    """An edge over HTTP."""
+
+    rig: Rig
+    url: str
+    auth: _Auth
+    others: _Others
+    client: httpx2.AsyncClient
+    """Sends a key with every request."""
+    logged: list[Any]
+    """What the access log says."""
+
+    async def ask(self, path: str, body: Any, **headers: str) -> httpx2.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(body, bytes):
+            named.setdefault("content-type", "application/json")
+            return await self.client.post(path, content=body, headers=named)
+        return await self.client.post(path, json=body, headers=named)
+
+
+class _Server(uvicorn.Server):
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # the test's are its own
+        return nullcontext()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Served]:
+    """The edge while the block runs."""
+    async with flying() as rig:
+        auth, others, nobody = _Auth(), _Others(), object()
+        services = EdgeServices(
+            pipeline=rig.pipeline,
+            verdicts=Verdicts(auth, SystemClock(), fresh_s=5.0, grace_s=60.0),
+            governance=cast(Governance, nobody),
+            ledger=cast(Ledger, nobody),
+            cache=rig.cache,
+            catalog=others,
+            outcomes=cast(Outcomes, nobody),
+            usage=rig.usage,
+            health=HealthCheck(others, others, rig.usage),
+            clock=rig.clock,
+            admin_secret="",
+            max_body_bytes=MAX_BODY_BYTES,
+            started=rig.clock.monotonic(),
+        )
+        with capture_logs() as logged:
+            app = RequestScope(
+                build_app(services, asyncio.Event()),
+                ids=SystemIds(),
+                tracing=Tracing("edge", "", 0.0),
+                log=structlog.get_logger(),
+                timeout_s=GUARD_S,
+                max_header_bytes=64 * 1024,
+            )
+            config = uvicorn.Config(
+                app, host="127.0.0.1", port=0, http="httptools", ws="none", lifespan="off", log_config=None
+            )
+            server = _Server(config)
+            running = asyncio.create_task(server.serve())
+            await until(lambda: server.started)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            url = f"http://127.0.0.1:{port}"
+            headers = {"authorization": f"Bearer {mint_key(SystemIds())}"}
+            try:
+                async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=GUARD_S) as client:
+                    yield Served(rig, url, auth, others, client, logged)
+            finally:
+                server.should_exit = True
+                await asyncio.wait_for(running, GUARD_S)
+
+
+def scopes(*names: str) -> list[Scope.ValueType]:
+    """Scopes as a key has them."""
+    return [Scope.Value(f"SCOPE_{name.upper()}") for name in names]

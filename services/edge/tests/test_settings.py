@@ -1,0 +1,37 @@
+"""The edge's settings: each is in the README, and none tells a secret."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from asahi_core.settings import ServiceSettings
+from asahi_edge.settings import EdgeSettings
+
+_README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_every_setting_is_in_the_readme_and_nothing_else_is() -> None:
+    fields = EdgeSettings.model_fields
+    variables = {field.alias or f"ASAHI_{name.upper()}" for name, field in fields.items()}
+    assert set(re.findall(r"`((?:ASAHI|OTEL)_[A-Z_]+)`", _README)) == variables
+
+
+@pytest.mark.parametrize("name", sorted(EdgeSettings.model_fields.keys() - ServiceSettings.model_fields.keys()))
+def test_the_readme_says_the_default(name: str) -> None:
+    field = EdgeSettings.model_fields[name]
+    row = re.search(rf"`ASAHI_{name.upper()}` \| ([^|]+) \|", _README)
+    assert row is not None
+    told = row[1].strip().strip("`")
+    number = re.fullmatch(r"([\d.]+)(?: (KiB|MiB))?", told)
+    if number is not None:
+        assert float(number[1]) * {None: 1, "KiB": 1024, "MiB": 1024**2}[number[2]] == field.default
+    elif told == "none":
+        assert field.default.get_secret_value() == ""
+    else:
+        assert str(field.default).lower() == told
+
+
+def test_the_admin_secret_is_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASAHI_ADMIN_SECRET", "hunter2")
+    assert "hunter2" not in repr(EdgeSettings())

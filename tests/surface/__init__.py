@@ -1,0 +1,1 @@
+"""The HTTP surface: errors, bad input, documents of itself, health."""

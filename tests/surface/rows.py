@@ -1,0 +1,233 @@
+"""The table of errors of the HTTP contract as rows that can be caused: what is asked, and what must be answered.
+
+`tests.error_coverage` holds these rows against the errors that the code can raise.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from tests.installation import Organization
+
+UNPRICED = "model-without-a-price"
+INFER, CHAT = "/infer", "/v1/chat/completions"
+PATHS = (INFER, CHAT)
+
+LATER = {
+    "version_conflict": "Keys and policies",
+    "rate_limit_exceeded": "Keys and policies",
+    "idempotency_conflict": "Money",
+    "idempotency_replay_unavailable": "Money",
+    "budget_reserved": "Money",
+    "insufficient_quota": "Money",
+}
+"""Codes of the contract that nothing raises yet, and the issue that brings them."""
+UNSEEN = {
+    "internal_error": "only a fault in Asahi raises it; services/edge/tests shows its shape",
+    "cancelled": "the caller is gone",
+}
+"""Codes that no request can be answered with on purpose, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that can be put to either path, plain or streamed."""
+
+    text: str = "What is an error?"
+    model: str | None = None
+    """Named: explicit routing."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Fields that both paths have."""
+    routing: dict[str, Any] = field(default_factory=dict)
+    """Routing fields, for `/v1` in the header."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers in place of the usual ones; an empty one is left out."""
+    method: str = "POST"
+    body: bytes | None = None
+    """In place of the JSON."""
+    key: dict[str, Any] | None = None
+    """The question is asked with a new key of this form."""
+    streams: bool = True
+    """Whether it is one that can be asked streamed, too."""
+
+    def ask(self, client: httpx2.Client, caller: Organization, path: str, *, stream: bool) -> httpx2.Response:
+        """The answer."""
+        headers = {"authorization": f"Bearer {self._key(client, caller)}", "content-type": "application/json"}
+        if path == CHAT and self.routing:
+            headers["x-asahi-routing"] = httpx2.Request("POST", "http://x", json=self.routing).content.decode()
+        headers |= self.headers
+        content = (
+            self.body
+            if self.body is not None
+            else httpx2.Request("POST", "http://x", json=self._json(path, caller, stream=stream)).content
+        )
+        return client.request(
+            self.method,
+            f"{caller.installation.url}{path}",
+            headers={name: value for name, value in headers.items() if value},
+            content=None if self.method == "GET" else content,
+        )
+
+    def _key(self, client: httpx2.Client, caller: Organization) -> str:
+        if self.key is None:
+            return caller.key
+        made = client.post(
+            f"{caller.installation.url}/governance/api-keys", headers=caller.headers, json={"name": "row", **self.key}
+        )
+        assert made.status_code == 201, made.text
+        secret: str = made.json()["api_key"]
+        return secret
+
+    def _json(self, path: str, caller: Organization, *, stream: bool) -> dict[str, Any]:
+        fields = {n: caller.id if v == "OWN" else v for n, v in self.fields.items()} | {"stream": stream}
+        if path == CHAT:
+            model = {} if self.model is None else {"model": self.model}
+            return {"messages": [{"role": "user", "content": self.text}], **model, **fields}
+        named = {} if self.model is None else {"routing_mode": "explicit", "model_override": self.model}
+        return {"prompt": self.text, **named, **self.routing, **fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An error: how it is caused, and what its answer must be."""
+
+    code: str
+    status: int
+    type: str
+    question: Question
+    param: str | dict[str, str] | None = None
+    """The field named; by path where they differ."""
+    says: tuple[str, ...] = ()
+    """What the message must contain."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers with their values; empty: any value."""
+    paths: tuple[str, ...] = PATHS
+    streams: tuple[bool, ...] = (False, True)
+    begun: bool = False
+    """Whether the error comes as an event, after the answer has begun with 200."""
+    broken: str = ""
+    """The service that is killed first."""
+
+    def __str__(self) -> str:
+        return f"{self.code} ({self.broken} down)" if self.broken else self.code
+
+    def param_on(self, path: str) -> str | None:
+        """The field that is named on `path`."""
+        return self.param[path] if isinstance(self.param, dict) else self.param
+
+
+def _rule(text: str, mode: str, **params: Any) -> dict[str, Any]:
+    return {"mode": mode, "match": {"contains": text}, "params": params}
+
+
+_NOT_ACCEPTED, _SATURATED, _SILENT, _CUT = "not accepted", "saturated", "silent", "cut short"
+SIMULATOR_RULES = (
+    _rule(_NOT_ACCEPTED, "status", status=401),
+    _rule(_SATURATED, "status", status=429, retry_after_s=3),
+    _rule(_SILENT, "hang"),
+    _rule(_CUT, "cut", after_tokens=5),
+)
+_MODEL = "gpt-4.1-nano"
+_NO_RETRY = {"x-should-retry": "false"}
+_LONG = "word " * 1_100_000
+
+ROWS = (
+    Row(
+        "invalid_request", 400, "invalid_request_error", Question(fields={"temperature": "hot"}), "temperature",
+        ("temperature", "'hot'", "float"),
+    ),
+    Row(
+        "unsupported_by_model", 400, "invalid_request_error", Question(model="gpt-6-sol", fields={"stop": ["x"]}),
+        "stop", ("gpt-6-sol", "'stop'", "models that do: "),
+    ),
+    Row(
+        "context_length_exceeded", 400, "invalid_request_error", Question(fields={"document": _LONG}), "prompt",
+        ("tokens", "the largest window", "too few"), paths=(INFER,),
+    ),
+    Row(
+        "context_length_exceeded", 400, "invalid_request_error", Question(text=_LONG), "messages",
+        ("tokens", "the largest window", "too few"), paths=(CHAT,),
+    ),
+    Row(
+        "invalid_api_key", 401, "authentication_error", Question(headers={"authorization": ""}), None,
+        ("Authorization: Bearer",), {"www-authenticate": "Bearer"},
+    ),
+    Row(
+        "invalid_api_key", 401, "authentication_error", Question(headers={"authorization": "Bearer ask_mistyped"}),
+        None, ("not valid",), {"www-authenticate": "Bearer"},
+    ),
+    Row(
+        "insufficient_scope", 403, "permission_error", Question(key={"scopes": ["analytics"]}), None,
+        ("'infer'", "analytics"),
+    ),
+    Row(
+        "model_not_allowed", 403, "permission_error",
+        Question(model="gpt-6-luna", key={"scopes": ["infer"], "allowed_models": ["claude-*"]}),
+        {INFER: "model_override", CHAT: "model"}, ("'gpt-6-luna'", "claude-*"),
+    ),
+    Row(
+        "price_unknown", 403, "permission_error", Question(model=UNPRICED, routing={"cost_budget": 1}), "cost_budget",
+        (UNPRICED, "leave it out"),
+    ),
+    Row(
+        "organization_mismatch", 403, "permission_error", Question(fields={"organization_id": "org_of_another"}),
+        "organization_id", ("organization_id",),
+    ),
+    Row(
+        "model_not_found", 404, "not_found_error", Question(model="gpt-6-lunar"),
+        {INFER: "model_override", CHAT: "model"}, ("'gpt-6-lunar'", "did you mean gpt-6-luna"),
+    ),
+    Row(
+        "not_found", 404, "not_found_error", Question(), None, ("/docs",), paths=("/inference", "/v1/chat/completion"),
+        streams=(False,),
+    ),
+    Row(
+        "method_not_allowed", 405, "invalid_request_error", Question(method="GET"), None, ("GET", "/docs"),
+        {"allow": "POST"}, streams=(False,),
+    ),
+    Row(
+        "request_too_large", 413, "invalid_request_error", Question(body=b" " * (32 * 1024 * 1024 + 1)), None,
+        ("33554433", "33554432"), streams=(False,),
+    ),
+    Row(
+        "unsupported_media_type", 415, "invalid_request_error",
+        Question(headers={"content-type": "application/x-www-form-urlencoded"}), None,
+        ("application/x-www-form-urlencoded", "Content-Type: application/json"),
+    ),
+    Row(
+        "no_model_satisfies", 422, "invalid_request_error", Question(routing={"cost_budget": 0.000001}), "cost_budget",
+        ("The cost budget of $0.000001 binds", "more."),
+    ),
+    Row(
+        "no_model_satisfies", 422, "invalid_request_error", Question(routing={"latency_budget_ms": 300}),
+        "latency_budget_ms", ("The latency budget of 300 ms binds", "ms more."),
+    ),
+    Row(
+        "headers_too_large", 431, "invalid_request_error", Question(headers={"x-huge": "x" * 100_000}), None, ("65536",)
+    ),
+    Row(
+        "not_implemented", 501, "server_error", Question(headers={"idempotency-key": "once"}), None,
+        ("Idempotency-Key",), _NO_RETRY,
+    ),
+    Row(
+        "provider_error", 502, "server_error", Question(text=_NOT_ACCEPTED, model=_MODEL), None,
+        (_MODEL, "the operator's key"),
+    ),
+    Row(
+        "upstream_interrupted", 502, "server_error", Question(text=_CUT, model=_MODEL), None,
+        (_MODEL, "broke its answer off"), streams=(True,), begun=True,
+    ),
+    Row(
+        "service_unavailable", 503, "server_error", Question(text="nobody routes"), None, ("router", "try again"),
+        {"retry-after": "1", "retry-after-ms": "1000"}, broken="router",
+    ),
+    Row(
+        "overloaded", 503, "server_error", Question(text=_SATURATED, model=_MODEL), None, (_MODEL, "Try again"),
+        {"retry-after": "3", "retry-after-ms": "3000"},
+    ),
+    Row(
+        "deadline_exceeded", 504, "server_error",
+        Question(text=_SILENT, model=_MODEL, routing={"latency_budget_ms": 1700}), None, ("time",), _NO_RETRY,
+    ),
+)  # fmt: skip
