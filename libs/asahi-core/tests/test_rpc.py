@@ -246,6 +246,14 @@ async def test_a_service_that_is_not_there_is_unavailable_by_name() -> None:
     assert caught.value.retry_after_s is not None
 
 
+async def test_a_stream_of_answers_closed_early_ends_at_the_server() -> None:
+    async with _running() as running, running.channel() as channel:
+        stream: Any = CacheServiceStub(channel).FollowFlight(_FOLLOW)
+        async with aclosing(stream) as events:
+            await anext(events)
+        await _until(lambda: running.servicer.ended == ["FollowFlight"])
+
+
 async def test_a_stream_both_ways_closed_early_ends_at_the_server() -> None:
     async def requests() -> AsyncIterator[pb.AttachRequest]:
         yield _HELLO

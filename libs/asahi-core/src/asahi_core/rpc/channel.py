@@ -59,16 +59,19 @@ class ServiceChannel(grpc.aio.Channel):
         *_: Any,
         **__: Any,
     ) -> Any:
-        """A callable `async for message in call(request, timeout=None)`."""
+        """A callable `async for message in call(request, timeout=None)`; closing the iterator cancels the call."""
         inner = self._channel.unary_stream(method, request_serializer, response_deserializer)
 
         async def call(request: Message, *, timeout: float | None = None) -> AsyncIterator[Any]:  # noqa: ASYNC109
             limit, metadata = self._terms(timeout)
+            stream = inner(request, timeout=limit, metadata=metadata)
             try:
-                async for message in inner(request, timeout=limit, metadata=metadata):
+                async for message in stream:
                     yield message
             except grpc.aio.AioRpcError as error:
                 raise error_from_rpc(error, self._name) from error
+            finally:
+                stream.cancel()
 
         return call
 
