@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -49,7 +50,7 @@ class Installation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in [*self.programs(), *self._started]:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.kill()
         self._process.wait(GUARD_S)

@@ -133,6 +133,8 @@ async def test_an_entry_over_its_organizations_share_is_not_kept_and_drops_only_
         (Selection("org-1", given_before_nanos=2_000_000_000), {2, 3}),
         (Selection("org-1", request_id="r-3", given_before_nanos=2_000_000_000), {1, 2, 3}),
         (Selection("org-1", request_id="r-1", given_before_nanos=2_000_000_000), {2, 3}),
+        (Selection("org-1", user_id="ada"), {2, 3}),
+        (Selection("org-1", user_id="bob"), {1, 2, 3}),
         (Selection("org-3"), {1, 2, 3}),
     ],
 )
@@ -141,6 +143,7 @@ async def test_what_matches_all_that_is_given_is_dropped(selection: Selection, l
     for number in (1, 2, 3):
         for organization_id in ("org-1", "org-2"):
             one = entry(request_id=f"r-{number}", given_at_s=number)
+            one.user_id = "ada" if number == 1 else ""
             await memory.keep(NewEntry(organization_id, digest(number), one, 60))
     dropped = await memory.drop(selection)
     assert {number for number in (1, 2, 3) if await kept(memory, number) is not None} == left

@@ -222,6 +222,8 @@ class MemoryCache:
         self.when_not_found: Callable[[], None] = lambda: None
         self.led: list[str] = []
         self.lookups = 0
+        self.ttls: list[float | None] = []
+        """What `store` was told."""
         self.published: list[tuple[str, AnswerDelta]] = []
         self.ended: list[tuple[str, CacheEntry | AsahiError | None]] = []
 
@@ -255,12 +257,15 @@ class MemoryCache:
         self.led.append(f"led-{len(self.led) + 1}")
         return LookupResponse(lead_flight_id=self.led[-1])
 
-    async def store(self, organization_id: str, fingerprint: bytes, entry: CacheEntry, flight_id: str) -> float:
+    async def store(
+        self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float | None, flight_id: str
+    ) -> float:
         if self.store_failure is not None:
             raise self.store_failure
         kept = CacheEntry()
         kept.CopyFrom(entry)
         self.entries[organization_id, fingerprint] = kept
+        self.ttls.append(ttl_s)
         return self.ttl_s
 
     @asynccontextmanager
@@ -284,7 +289,7 @@ class MemoryCache:
         self.ended.append((flight_id, end))
 
     async def invalidate(
-        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None
+        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None, user_id: str = ""
     ) -> int:
         matching = [key for key in self.entries if key[0] == organization_id]
         for key in matching:

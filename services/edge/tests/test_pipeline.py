@@ -204,7 +204,7 @@ async def test_a_hit_by_a_model_that_the_key_may_not_use_is_passed_over() -> Non
         far = asked("r-3", by=narrow, cache=CacheDirectives(max_age_s=1e9))
         results = [await rig.answered(request, "43") for request in (asked("r-2", by=narrow), far)]
     assert [(text_of(result.answer), result.cache_tier) for result in results] == [("43", 0)] * 2
-    assert list(rig.router.calls[-1].task.policy.allowed_models) == ["claude-*"]
+    assert list(rig.router.calls[-1].task.policy.key_allowed_models) == ["claude-*"]
 
 
 @pytest.mark.parametrize(

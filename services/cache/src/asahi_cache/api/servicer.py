@@ -84,7 +84,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def Invalidate(self, request: pb.InvalidateRequest, context: _Context) -> pb.InvalidateResponse:
         before = request.given_before.ToNanoseconds() if request.HasField("given_before") else None
-        selection = Selection(request.organization_id, request.request_id, before)
+        selection = Selection(request.organization_id, request.request_id, before, request.user_id)
         return pb.InvalidateResponse(dropped=await self._cache.invalidate(selection))
 
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:

@@ -57,6 +57,8 @@ class Selection:
     """Only the answer of this request; empty: not limited."""
     given_before_nanos: int | None = None
     """Only answers given before this moment, nanoseconds since 1970; None: not limited."""
+    user_id: str = ""
+    """Only answers to this end user; empty: not limited."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class _Kept:
     value: bytes
     size: int
     request_id: str
+    user_id: str
     created_at_nanos: int
     expires_at: float
 
@@ -76,12 +77,13 @@ class MemoryTier:
         organization_id, fingerprint = new.organization_id, new.fingerprint
         self._drop(organization_id, fingerprint)
         value = new.entry.SerializeToString()
-        request_id = new.entry.request_id
-        size = len(value) + len(organization_id.encode()) + getsizeof(request_id) + ENTRY_OVERHEAD_BYTES
+        request_id, user_id = new.entry.request_id, new.entry.user_id
+        names = getsizeof(request_id) + getsizeof(user_id)
+        size = len(value) + len(organization_id.encode()) + names + ENTRY_OVERHEAD_BYTES
         if size > self._organization_max_bytes:
             return False
         created_at_nanos = new.entry.created_at.ToNanoseconds()
-        kept = _Kept(value, size, request_id, created_at_nanos, self._clock.monotonic() + new.ttl_s)
+        kept = _Kept(value, size, request_id, user_id, created_at_nanos, self._clock.monotonic() + new.ttl_s)
         holding = self._holdings.setdefault(organization_id, _Holding())
         holding.entries[fingerprint] = kept
         self._resize(organization_id, holding, size)
@@ -156,5 +158,7 @@ class MemoryTier:
 
 def _is_selected(kept: _Kept, selection: Selection) -> bool:
     if selection.request_id and kept.request_id != selection.request_id:
+        return False
+    if selection.user_id and kept.user_id != selection.user_id:
         return False
     return selection.given_before_nanos is None or kept.created_at_nanos < selection.given_before_nanos

@@ -17,6 +17,7 @@ from asahi_edge.api.schemas.inference import InferBody
 from asahi_edge.domain.access import require_organization
 from asahi_edge.domain.fingerprint import fingerprint
 from asahi_edge.domain.inference import InferenceRequest
+from asahi_edge.domain.policies import govern_cache, govern_routing, users_apart
 from asahi_edge.domain.workflow import Step, require_whole
 
 _HASHED = (
@@ -31,6 +32,8 @@ def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]
     require_organization(verdict, body.organization_id)
     _check_workflow(body)
     routing = routing_of(body)
+    govern_routing(routing, verdict)
+    user_id = body.user_id or verdict.user_id
     if isinstance(body.stop, str):
         body.stop = [body.stop]
     asked = {name: value for name in _HASHED if (value := getattr(body, name)) is not None}
@@ -40,10 +43,12 @@ def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]
         verdict=verdict,
         prompt=Prompt(chat=_chat(body)),
         routing=routing,
-        fingerprint=fingerprint(verdict.organization_id, Api.API_INFER, routing, asked),
-        cache=cache_directives(headers),
+        fingerprint=fingerprint(
+            verdict.organization_id, Api.API_INFER, routing, asked, users_apart(verdict, user_id, {})
+        ),
+        cache=govern_cache(cache_directives(headers), verdict, body.temperature),
         stream=body.stream,
-        user_id=body.user_id or verdict.user_id,
+        user_id=user_id,
         task_id=body.task_id or "",
         tags=tags(headers),
         explain=body.explain,
@@ -55,17 +60,19 @@ def native_question(
 ) -> InferenceRequest:
     """A question in a provider's protocol, whose body is passed on as it is."""
     routing = routing_of_model(decoded.get("model") or "", headers.get("x-asahi-routing"))
+    govern_routing(routing, verdict)
     user = decoded.get("user")
+    user_id = user[:_MAX_USER] if isinstance(user, str) else verdict.user_id
     return InferenceRequest(
         request_id=current_call.get().request_id,
         api=api,
         verdict=verdict,
         prompt=Prompt(native=NativeBody(api=api, body=body)),
         routing=routing,
-        fingerprint=fingerprint(verdict.organization_id, api, routing, decoded),
-        cache=cache_directives(headers),
+        fingerprint=fingerprint(verdict.organization_id, api, routing, decoded, users_apart(verdict, user_id, decoded)),
+        cache=govern_cache(cache_directives(headers), verdict, decoded.get("temperature")),
         stream=decoded.get("stream") is True,
-        user_id=user[:_MAX_USER] if isinstance(user, str) else verdict.user_id,
+        user_id=user_id,
         tags=tags(headers),
     )
 
@@ -88,6 +95,8 @@ def chat_question(
         if message.role == Role.ROLE_UNSPECIFIED or not message.parts:
             name = f"chat.messages[{index}]"
             raise InvalidRequest(f"{name} needs a role and at least one part.", param=name)
+    govern_routing(routing, verdict)
+    user_id = user_id[:_MAX_USER] or verdict.user_id
     asked = {"chat": chat.SerializeToString(deterministic=True)}
     return InferenceRequest(
         request_id=current_call.get().request_id,
@@ -95,10 +104,14 @@ def chat_question(
         verdict=verdict,
         prompt=Prompt(chat=chat),
         routing=routing,
-        fingerprint=fingerprint(verdict.organization_id, Api.API_CHAT, routing, asked),
-        cache=cache_directives(headers),
+        fingerprint=fingerprint(
+            verdict.organization_id, Api.API_CHAT, routing, asked, users_apart(verdict, user_id, {})
+        ),
+        cache=govern_cache(
+            cache_directives(headers), verdict, chat.temperature if chat.HasField("temperature") else None
+        ),
         stream=stream,
-        user_id=user_id[:_MAX_USER] or verdict.user_id,
+        user_id=user_id,
         task_id=task_id[:_MAX_USER],
         tags=tags(headers),
         explain=explain,

@@ -44,11 +44,15 @@ class CacheClient:
         reply = await self._attachment.call(pb.AttachedCall(lookup=request), self._timeout_s)
         return reply.lookup
 
-    async def store(self, organization_id: str, fingerprint: bytes, entry: pb.CacheEntry, flight_id: str) -> float:
+    async def store(
+        self, organization_id: str, fingerprint: bytes, entry: pb.CacheEntry, ttl_s: float | None, flight_id: str
+    ) -> float:
         """Keeps a complete answer and ends the flight that brought it; seconds that it will be served."""
         request = pb.StoreRequest(
             organization_id=organization_id, fingerprint=fingerprint, entry=entry, flight_id=flight_id
         )
+        if ttl_s is not None:
+            request.ttl.CopyFrom(_duration(ttl_s))
         reply = await self._attachment.call(pb.AttachedCall(store=request), self._timeout_s)
         return reply.store.ttl.ToNanoseconds() / 1e9
 
@@ -76,10 +80,10 @@ class CacheClient:
         self._attachment.send(pb.AttachRequest(end=message))
 
     async def invalidate(
-        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None
+        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None, user_id: str = ""
     ) -> int:
         """Drops the entries that match; how many there were."""
-        request = pb.InvalidateRequest(organization_id=organization_id, request_id=request_id)
+        request = pb.InvalidateRequest(organization_id=organization_id, request_id=request_id, user_id=user_id)
         if given_before is not None:
             request.given_before.FromDatetime(given_before)
         return int((await self._stub.Invalidate(request)).dropped)

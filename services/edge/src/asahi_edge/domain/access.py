@@ -1,6 +1,7 @@
 """What a key opens."""
 
 from asahi.auth.v1.auth_pb2 import Scope, Verdict
+from asahi.type.v1.chat_pb2 import Answer
 from asahi_core.errors import InsufficientScope, OrganizationMismatch
 from asahi_core.globs import matches_any
 
@@ -34,5 +35,12 @@ def require_organization(verdict: Verdict, organization_id: str | None) -> None:
 
 
 def may_use_model(verdict: Verdict, model: str) -> bool:
-    """Whether the key may use the model with the catalog id `model`."""
-    return not verdict.allowed_models or matches_any(model, verdict.allowed_models)
+    """Whether the key and its organisation may use the model with the catalog id `model`."""
+    allowed = verdict.allowed_models, verdict.policy.allowed_models
+    return all(not patterns or matches_any(model, patterns) for patterns in allowed)
+
+
+def may_use_answer(verdict: Verdict, answer: Answer) -> bool:
+    """Whether the key and its organisation may be given what this model of this provider once answered."""
+    providers = verdict.policy.allowed_providers
+    return (not providers or answer.provider in providers) and may_use_model(verdict, answer.model)

@@ -7,6 +7,7 @@ every start: a canonical JSON text (sorted keys, no white space) under SHA-256.
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -38,15 +39,21 @@ UNHASHED_FIELDS = frozenset(
         "stream",
         "stream_options",
         "task_id",
-        "user",  # the policy default shares tier 1 and 3 between an organisation's users
+        "user",  # where the policy keeps users apart, `domain.policies` says so
         "user_id",
     }
 )
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
-def fingerprint(organization_id: str, api: Api.ValueType, routing: Routing, body: dict[str, Any]) -> bytes:
-    """SHA-256, 32 bytes. `body` is the decoded JSON object that the caller sent."""
+def fingerprint(
+    organization_id: str,
+    api: Api.ValueType,
+    routing: Routing,
+    body: Mapping[str, Any],
+    apart: Mapping[str, Any] | None = None,
+) -> bytes:
+    """SHA-256, 32 bytes. `body` is the decoded JSON object that the caller sent, `apart` what else sets it apart."""
     identity = {
         "version": _VERSION,
         "organization": organization_id,
@@ -54,6 +61,8 @@ def fingerprint(organization_id: str, api: Api.ValueType, routing: Routing, body
         "model": quality_class(routing),
         "body": {name: value for name, value in body.items() if name not in UNHASHED_FIELDS},
     }
+    if apart:
+        identity["apart"] = apart
     return hashlib.sha256(_canonical.encode(identity)).digest()
 
 

@@ -19,6 +19,8 @@ class CacheDirectives:
     write: bool = True
     max_age_s: float | None = None
     """Oldest answer accepted; None: any that has not expired."""
+    ttl_s: float | None = None
+    """How long the answer may be kept; None: as the cache service does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class InferenceRequest:
             return b""
         identity = hashlib.sha256(self.fingerprint)
         identity.update(self.routing.SerializeToString(deterministic=True))
-        identity.update("\0".join(self.verdict.allowed_models).encode())
+        identity.update(f"{self.verdict.policy_version} {list(self.verdict.allowed_models)}".encode())
         identity.update(repr(self.cache.max_age_s).encode())
         return identity.digest()
 

@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome, Completed, Decision, Payer, Task
 from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening, FinishReason
-from asahi.type.v1.routing_pb2 import RoutingPolicy
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
@@ -30,12 +29,13 @@ from asahi_core.errors import (
     UpstreamInterrupted,
 )
 from asahi_core.prices import PriceBook
-from asahi_edge.domain.access import may_use_model
+from asahi_edge.domain.access import may_use_answer
 from asahi_edge.domain.charge import charge_calls
 from asahi_edge.domain.flights import Flight, FlightBoard, Landing
 from asahi_edge.domain.inference import InferenceRequest
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
+from asahi_edge.domain.policies import routing_policy
 from asahi_edge.domain.ports import AnswerCache, Completion, ModelRouter
 from asahi_edge.domain.records import call_record, intent_record
 from asahi_edge.domain.usage import UsageDelivery
@@ -151,7 +151,7 @@ class Pilot:
                 except AsahiError:
                     degraded = ("cache",)
                     break
-                if found.HasField("hit") and may_use_model(request.verdict, found.hit.entry.answer.model):
+                if found.HasField("hit") and may_use_answer(request.verdict, found.hit.entry.answer):
                     hit = found.hit
                     if hit.tier == 1:
                         ttl_s = hit.ttl.ToNanoseconds() / 1e9
@@ -282,7 +282,12 @@ class Pilot:
         now = self._clock.now()
         calls = (*call.failed, outcome)
         charge = charge_calls(self._prices, calls, decision.reference_model, now)
-        entry = CacheEntry(answer=answer, reference_model=decision.reference_model, request_id=call.request.request_id)
+        entry = CacheEntry(
+            answer=answer,
+            reference_model=decision.reference_model,
+            request_id=call.request.request_id,
+            user_id=call.request.user_id,
+        )
         entry.created_at.FromDatetime(now)
         aboard = call.request.request_id in call.flight.passengers
         records = [
@@ -310,7 +315,9 @@ class Pilot:
             return True
         epoch = self._near.epoch
         try:
-            ttl_s = await self._cache.store(request.organization_id, request.fingerprint, entry, call.flight_id)
+            ttl_s = await self._cache.store(
+                request.organization_id, request.fingerprint, entry, request.cache.ttl_s, call.flight_id
+            )
         except AsahiError:
             return False
         call.stored = True
@@ -377,7 +384,7 @@ def _task(request: InferenceRequest) -> Task:
         request_id=request.request_id,
         prompt=request.prompt,
         routing=request.routing,
-        policy=RoutingPolicy(allowed_models=verdict.allowed_models),
+        policy=routing_policy(verdict),
         payer=Payer(
             api_key_id=verdict.api_key_id,
             user_id=request.user_id,

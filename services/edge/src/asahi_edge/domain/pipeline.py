@@ -15,7 +15,7 @@ from asahi_core.clock import Clock
 from asahi_core.context import current_call
 from asahi_core.errors import Cancelled, DeadlineExceeded, UpstreamInterrupted
 from asahi_core.prices import PriceBook
-from asahi_edge.domain.access import may_use_model
+from asahi_edge.domain.access import may_use_answer
 from asahi_edge.domain.charge import charge_reused
 from asahi_edge.domain.flights import Flight, FlightBoard, Landing, wait_until
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
@@ -122,7 +122,7 @@ class Pipeline:
         if not request.cache.read or not self._cache.attached:
             return None
         hit = self._near.find(request.organization_id, request.fingerprint, request.cache.max_age_s)
-        return hit if hit is not None and may_use_model(request.verdict, hit.entry.answer.model) else None
+        return hit if hit is not None and may_use_answer(request.verdict, hit.entry.answer) else None
 
     def _board_flight(self, request: InferenceRequest) -> Flight:
         """The flight of an identical request that is under way, else a new one."""

@@ -58,7 +58,9 @@ class AnswerCache(Protocol):
         """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed."""
         ...
 
-    async def store(self, organization_id: str, fingerprint: bytes, entry: CacheEntry, flight_id: str) -> float:
+    async def store(
+        self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float | None, flight_id: str
+    ) -> float:
         """Keeps a complete answer and ends the flight that brought it; seconds that it will be served."""
         ...
 
@@ -77,7 +79,7 @@ class AnswerCache(Protocol):
         ...
 
     async def invalidate(
-        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None
+        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None, user_id: str = ""
     ) -> int:
         """Drops the entries that match; how many there were."""
         ...

@@ -124,6 +124,9 @@ class Limits:
     """What a model must keep to."""
 
     allowed_models: Sequence[str] = ()
+    """Patterns of the organisation."""
+    key_allowed_models: Sequence[str] = ()
+    """Patterns of the key."""
     allowed_providers: Sequence[str] = ()
     floor: float = 0.0
     """Least quality of any model."""
@@ -143,6 +146,7 @@ def limits_of(routing: Routing, policy: RoutingPolicy, catalog: Catalog, goal: G
     preference: LatencyPreference.ValueType = routing.latency_preference
     return Limits(
         allowed_models=tuple(policy.allowed_models),
+        key_allowed_models=tuple(policy.key_allowed_models),
         allowed_providers=tuple(policy.allowed_providers),
         floor=goal.floor,
         quality=goal.quality,
@@ -151,6 +155,16 @@ def limits_of(routing: Routing, policy: RoutingPolicy, catalog: Catalog, goal: G
         total_ms=routing.latency_budget_ms if routing.HasField("latency_budget_ms") else None,
         cost_nanos=routing.cost_budget_nanos if routing.HasField("cost_budget_nanos") else None,
     )
+
+
+def allows(model: str, limits: Limits) -> bool:
+    """Whether both the organisation and the key allow the model with this catalog id."""
+    return all(not some or matches_any(model, some) for some in (limits.allowed_models, limits.key_allowed_models))
+
+
+def allowed_patterns(limits: Limits) -> str:
+    """What models have to match, in words."""
+    return " and ".join(", ".join(some) for some in (limits.allowed_models, limits.key_allowed_models) if some)
 
 
 def weigh(served: ServedModel, features: Features, limits: Limits, scale: Scale) -> Candidate:
@@ -216,7 +230,7 @@ def _violations(weighed: Candidate, features: Features, limits: Limits) -> Itera
     if not served.provider:
         yield Violation(Constraint.SERVED, "not served here")
         return
-    if limits.allowed_models and not matches_any(model.id, limits.allowed_models):
+    if not allows(model.id, limits):
         yield Violation(Constraint.MODELS, "not among the allowed models")
     if limits.allowed_providers and served.provider not in limits.allowed_providers:
         yield Violation(Constraint.PROVIDERS, f"{served.provider} is not among the allowed providers")

@@ -1,8 +1,17 @@
 """The model that a caller names: whether there is one, whether it may be used, and whether it takes the question."""
 
 from asahi_core.errors import AsahiError, ModelNotAllowed, ModelNotFound, PriceUnknown, UnsupportedByModel
-from asahi_core.globs import matches_any
-from asahi_router.domain.candidates import Candidate, Constraint, Limits, Scale, Violation, unsupported, weigh
+from asahi_router.domain.candidates import (
+    Candidate,
+    Constraint,
+    Limits,
+    Scale,
+    Violation,
+    allowed_patterns,
+    allows,
+    unsupported,
+    weigh,
+)
 from asahi_router.domain.features import Features
 from asahi_router.domain.goal import NO_GOAL
 from asahi_router.domain.models import ServedModel
@@ -39,8 +48,8 @@ def _fault(candidate: Candidate, violation: Violation, features: Features, limit
         case Constraint.SERVED:
             error = ModelNotFound(f"The model {name!r} is known, but no provider serves it here.", param="model")
         case Constraint.MODELS:
-            patterns = ", ".join(limits.allowed_models)
-            error = ModelNotAllowed(f"The key may not use {name!r}; it may use {patterns}.", param="model")
+            message = f"The key may not use {name!r}; it may use {allowed_patterns(limits)}."
+            error = ModelNotAllowed(message, param="model")
         case Constraint.PROVIDERS:
             message = f"The key may not use {name!r} of {candidate.provider}; allowed providers are "
             error = ModelNotAllowed(f"{message}{', '.join(limits.allowed_providers)}.", param="model")
@@ -81,6 +90,6 @@ def _not_found(name: str, limits: Limits, scale: Scale) -> ModelNotFound:
 
 
 def _is_allowed(served: ServedModel, limits: Limits) -> bool:
-    if not served.provider or (limits.allowed_models and not matches_any(served.model.id, limits.allowed_models)):
+    if not served.provider or not allows(served.model.id, limits):
         return False
     return not limits.allowed_providers or served.provider in limits.allowed_providers

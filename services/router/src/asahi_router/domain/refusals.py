@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from asahi_core.errors import AsahiError, ContextLengthExceeded, NoModelSatisfies
-from asahi_router.domain.candidates import Candidate, Constraint, Limits, Violation
+from asahi_router.domain.candidates import Candidate, Constraint, Limits, Violation, allowed_patterns
 from asahi_router.domain.features import Features
 from asahi_router.domain.goal import Goal
 from asahi_router.domain.reasons import about_usd
@@ -75,7 +75,7 @@ def _refusal(
         case Constraint.SERVED:
             text = "None of the catalog's models is served here; the operator has configured no provider for them."
         case Constraint.MODELS:
-            text = f"The allowed models ({_listed(limits.allowed_models)}) match none that is served here."
+            text = f"The allowed models ({allowed_patterns(limits)}) match none that is served here."
         case Constraint.PROVIDERS:
             text = f"The allowed providers ({_listed(limits.allowed_providers)}) serve no allowed model here."
         case Constraint.CAPABILITY | Constraint.PARAMETER:

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61sahi/cache/v1/cache.proto\x12\x0e\x61sahi.cache.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\rLookupRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12*\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nflight_key\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65\x64ge_id\x18\x05 \x01(\t\"z\n\x0eLookupResponse\x12\'\n\x03hit\x18\x01 \x01(\x0b\x32\x18.asahi.cache.v1.CacheHitH\x00\x12\x18\n\x0elead_flight_id\x18\x02 \x01(\tH\x00\x12\x1a\n\x10\x66ollow_flight_id\x18\x03 \x01(\tH\x00\x42\t\n\x07outcome\"k\n\x08\x43\x61\x63heHit\x12\x0c\n\x04tier\x18\x01 \x01(\x05\x12)\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x90\x01\n\nCacheEntry\x12%\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x15.asahi.type.v1.Answer\x12\x17\n\x0freference_model\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xa2\x01\n\x0cStoreRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12)\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntry\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tflight_id\x18\x05 \x01(\t\"7\n\rStoreResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"A\n\x13\x46ollowFlightRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\tflight_id\x18\x02 \x01(\t\"\x95\x01\n\x14\x46ollowFlightResponse\x12+\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x1a.asahi.type.v1.AnswerDeltaH\x00\x12.\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntryH\x00\x12\x17\n\rfailed_status\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05\x65vent\"\xf0\x01\n\rAttachRequest\x12\x34\n\x05hello\x18\x01 \x01(\x0b\x32#.asahi.cache.v1.AttachRequest.HelloH\x00\x12,\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1b.asahi.cache.v1.FlightDeltaH\x00\x12(\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x19.asahi.cache.v1.FlightEndH\x00\x12,\n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x1c.asahi.cache.v1.AttachedCallH\x00\x1a\x18\n\x05Hello\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\tB\t\n\x07message\"\x8a\x01\n\x0c\x41ttachedCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12/\n\x06lookup\x18\x02 \x01(\x0b\x32\x1d.asahi.cache.v1.LookupRequestH\x00\x12-\n\x05store\x18\x03 \x01(\x0b\x32\x1c.asahi.cache.v1.StoreRequestH\x00\x42\t\n\x07request\"\xa7\x01\n\rAttachedReply\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x30\n\x06lookup\x18\x02 \x01(\x0b\x32\x1e.asahi.cache.v1.LookupResponseH\x00\x12.\n\x05store\x18\x03 \x01(\x0b\x32\x1d.asahi.cache.v1.StoreResponseH\x00\x12\x17\n\rfailed_status\x18\x04 \x01(\x0cH\x00\x42\n\n\x08response\"K\n\x0b\x46lightDelta\x12\x11\n\tflight_id\x18\x01 \x01(\t\x12)\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1a.asahi.type.v1.AnswerDelta\"q\n\tFlightEnd\x12\x11\n\tflight_id\x18\x01 \x01(\t\x12.\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntryH\x00\x12\x17\n\rfailed_status\x18\x03 \x01(\x0cH\x00\x42\x08\n\x06result\"\xeb\x01\n\x0e\x41ttachResponse\x12.\n\theartbeat\x18\x01 \x01(\x0b\x32\x19.asahi.cache.v1.HeartbeatH\x00\x12\x34\n\x0cinvalidation\x18\x02 \x01(\x0b\x32\x1c.asahi.cache.v1.InvalidationH\x00\x12\x1a\n\x10wanted_flight_id\x18\x03 \x01(\tH\x00\x12\x1c\n\x12unwanted_flight_id\x18\x04 \x01(\tH\x00\x12.\n\x05reply\x18\x05 \x01(\x0b\x32\x1d.asahi.cache.v1.AttachedReplyH\x00\x42\t\n\x07message\"\x0b\n\tHeartbeat\"<\n\x0cInvalidation\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\"r\n\x11InvalidateRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x30\n\x0cgiven_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"%\n\x12InvalidateResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x03\"*\n\x0fGetStatsRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\"2\n\x10GetStatsResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x32\xfa\x03\n\x0c\x43\x61\x63heService\x12G\n\x06Lookup\x12\x1d.asahi.cache.v1.LookupRequest\x1a\x1e.asahi.cache.v1.LookupResponse\x12I\n\x05Store\x12\x1c.asahi.cache.v1.StoreRequest\x1a\x1d.asahi.cache.v1.StoreResponse\"\x03\x90\x02\x02\x12[\n\x0c\x46ollowFlight\x12#.asahi.cache.v1.FollowFlightRequest\x1a$.asahi.cache.v1.FollowFlightResponse0\x01\x12K\n\x06\x41ttach\x12\x1d.asahi.cache.v1.AttachRequest\x1a\x1e.asahi.cache.v1.AttachResponse(\x01\x30\x01\x12X\n\nInvalidate\x12!.asahi.cache.v1.InvalidateRequest\x1a\".asahi.cache.v1.InvalidateResponse\"\x03\x90\x02\x02\x12R\n\x08GetStats\x12\x1f.asahi.cache.v1.GetStatsRequest\x1a .asahi.cache.v1.GetStatsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61sahi/cache/v1/cache.proto\x12\x0e\x61sahi.cache.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\rLookupRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12*\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nflight_key\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65\x64ge_id\x18\x05 \x01(\t\"z\n\x0eLookupResponse\x12\'\n\x03hit\x18\x01 \x01(\x0b\x32\x18.asahi.cache.v1.CacheHitH\x00\x12\x18\n\x0elead_flight_id\x18\x02 \x01(\tH\x00\x12\x1a\n\x10\x66ollow_flight_id\x18\x03 \x01(\tH\x00\x42\t\n\x07outcome\"k\n\x08\x43\x61\x63heHit\x12\x0c\n\x04tier\x18\x01 \x01(\x05\x12)\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa1\x01\n\nCacheEntry\x12%\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x15.asahi.type.v1.Answer\x12\x17\n\x0freference_model\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0f\n\x07user_id\x18\x05 \x01(\t\"\xa2\x01\n\x0cStoreRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x12)\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntry\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tflight_id\x18\x05 \x01(\t\"7\n\rStoreResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"A\n\x13\x46ollowFlightRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\tflight_id\x18\x02 \x01(\t\"\x95\x01\n\x14\x46ollowFlightResponse\x12+\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x1a.asahi.type.v1.AnswerDeltaH\x00\x12.\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntryH\x00\x12\x17\n\rfailed_status\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05\x65vent\"\xf0\x01\n\rAttachRequest\x12\x34\n\x05hello\x18\x01 \x01(\x0b\x32#.asahi.cache.v1.AttachRequest.HelloH\x00\x12,\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1b.asahi.cache.v1.FlightDeltaH\x00\x12(\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x19.asahi.cache.v1.FlightEndH\x00\x12,\n\x04\x63\x61ll\x18\x04 \x01(\x0b\x32\x1c.asahi.cache.v1.AttachedCallH\x00\x1a\x18\n\x05Hello\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\tB\t\n\x07message\"\x8a\x01\n\x0c\x41ttachedCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12/\n\x06lookup\x18\x02 \x01(\x0b\x32\x1d.asahi.cache.v1.LookupRequestH\x00\x12-\n\x05store\x18\x03 \x01(\x0b\x32\x1c.asahi.cache.v1.StoreRequestH\x00\x42\t\n\x07request\"\xa7\x01\n\rAttachedReply\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x30\n\x06lookup\x18\x02 \x01(\x0b\x32\x1e.asahi.cache.v1.LookupResponseH\x00\x12.\n\x05store\x18\x03 \x01(\x0b\x32\x1d.asahi.cache.v1.StoreResponseH\x00\x12\x17\n\rfailed_status\x18\x04 \x01(\x0cH\x00\x42\n\n\x08response\"K\n\x0b\x46lightDelta\x12\x11\n\tflight_id\x18\x01 \x01(\t\x12)\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1a.asahi.type.v1.AnswerDelta\"q\n\tFlightEnd\x12\x11\n\tflight_id\x18\x01 \x01(\t\x12.\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1a.asahi.cache.v1.CacheEntryH\x00\x12\x17\n\rfailed_status\x18\x03 \x01(\x0cH\x00\x42\x08\n\x06result\"\xeb\x01\n\x0e\x41ttachResponse\x12.\n\theartbeat\x18\x01 \x01(\x0b\x32\x19.asahi.cache.v1.HeartbeatH\x00\x12\x34\n\x0cinvalidation\x18\x02 \x01(\x0b\x32\x1c.asahi.cache.v1.InvalidationH\x00\x12\x1a\n\x10wanted_flight_id\x18\x03 \x01(\tH\x00\x12\x1c\n\x12unwanted_flight_id\x18\x04 \x01(\tH\x00\x12.\n\x05reply\x18\x05 \x01(\x0b\x32\x1d.asahi.cache.v1.AttachedReplyH\x00\x42\t\n\x07message\"\x0b\n\tHeartbeat\"<\n\x0cInvalidation\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\"\x83\x01\n\x11InvalidateRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x30\n\x0cgiven_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x04 \x01(\t\"%\n\x12InvalidateResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x03\"*\n\x0fGetStatsRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\"2\n\x10GetStatsResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\r\n\x05\x62ytes\x18\x02 \x01(\x03\x32\xfa\x03\n\x0c\x43\x61\x63heService\x12G\n\x06Lookup\x12\x1d.asahi.cache.v1.LookupRequest\x1a\x1e.asahi.cache.v1.LookupResponse\x12I\n\x05Store\x12\x1c.asahi.cache.v1.StoreRequest\x1a\x1d.asahi.cache.v1.StoreResponse\"\x03\x90\x02\x02\x12[\n\x0c\x46ollowFlight\x12#.asahi.cache.v1.FollowFlightRequest\x1a$.asahi.cache.v1.FollowFlightResponse0\x01\x12K\n\x06\x41ttach\x12\x1d.asahi.cache.v1.AttachRequest\x1a\x1e.asahi.cache.v1.AttachResponse(\x01\x30\x01\x12X\n\nInvalidate\x12!.asahi.cache.v1.InvalidateRequest\x1a\".asahi.cache.v1.InvalidateResponse\"\x03\x90\x02\x02\x12R\n\x08GetStats\x12\x1f.asahi.cache.v1.GetStatsRequest\x1a .asahi.cache.v1.GetStatsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,41 +47,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CACHEHIT']._serialized_start=406
   _globals['_CACHEHIT']._serialized_end=513
   _globals['_CACHEENTRY']._serialized_start=516
-  _globals['_CACHEENTRY']._serialized_end=660
-  _globals['_STOREREQUEST']._serialized_start=663
-  _globals['_STOREREQUEST']._serialized_end=825
-  _globals['_STORERESPONSE']._serialized_start=827
-  _globals['_STORERESPONSE']._serialized_end=882
-  _globals['_FOLLOWFLIGHTREQUEST']._serialized_start=884
-  _globals['_FOLLOWFLIGHTREQUEST']._serialized_end=949
-  _globals['_FOLLOWFLIGHTRESPONSE']._serialized_start=952
-  _globals['_FOLLOWFLIGHTRESPONSE']._serialized_end=1101
-  _globals['_ATTACHREQUEST']._serialized_start=1104
-  _globals['_ATTACHREQUEST']._serialized_end=1344
-  _globals['_ATTACHREQUEST_HELLO']._serialized_start=1309
-  _globals['_ATTACHREQUEST_HELLO']._serialized_end=1333
-  _globals['_ATTACHEDCALL']._serialized_start=1347
-  _globals['_ATTACHEDCALL']._serialized_end=1485
-  _globals['_ATTACHEDREPLY']._serialized_start=1488
-  _globals['_ATTACHEDREPLY']._serialized_end=1655
-  _globals['_FLIGHTDELTA']._serialized_start=1657
-  _globals['_FLIGHTDELTA']._serialized_end=1732
-  _globals['_FLIGHTEND']._serialized_start=1734
-  _globals['_FLIGHTEND']._serialized_end=1847
-  _globals['_ATTACHRESPONSE']._serialized_start=1850
-  _globals['_ATTACHRESPONSE']._serialized_end=2085
-  _globals['_HEARTBEAT']._serialized_start=2087
-  _globals['_HEARTBEAT']._serialized_end=2098
-  _globals['_INVALIDATION']._serialized_start=2100
-  _globals['_INVALIDATION']._serialized_end=2160
-  _globals['_INVALIDATEREQUEST']._serialized_start=2162
-  _globals['_INVALIDATEREQUEST']._serialized_end=2276
-  _globals['_INVALIDATERESPONSE']._serialized_start=2278
-  _globals['_INVALIDATERESPONSE']._serialized_end=2315
-  _globals['_GETSTATSREQUEST']._serialized_start=2317
-  _globals['_GETSTATSREQUEST']._serialized_end=2359
-  _globals['_GETSTATSRESPONSE']._serialized_start=2361
-  _globals['_GETSTATSRESPONSE']._serialized_end=2411
-  _globals['_CACHESERVICE']._serialized_start=2414
-  _globals['_CACHESERVICE']._serialized_end=2920
+  _globals['_CACHEENTRY']._serialized_end=677
+  _globals['_STOREREQUEST']._serialized_start=680
+  _globals['_STOREREQUEST']._serialized_end=842
+  _globals['_STORERESPONSE']._serialized_start=844
+  _globals['_STORERESPONSE']._serialized_end=899
+  _globals['_FOLLOWFLIGHTREQUEST']._serialized_start=901
+  _globals['_FOLLOWFLIGHTREQUEST']._serialized_end=966
+  _globals['_FOLLOWFLIGHTRESPONSE']._serialized_start=969
+  _globals['_FOLLOWFLIGHTRESPONSE']._serialized_end=1118
+  _globals['_ATTACHREQUEST']._serialized_start=1121
+  _globals['_ATTACHREQUEST']._serialized_end=1361
+  _globals['_ATTACHREQUEST_HELLO']._serialized_start=1326
+  _globals['_ATTACHREQUEST_HELLO']._serialized_end=1350
+  _globals['_ATTACHEDCALL']._serialized_start=1364
+  _globals['_ATTACHEDCALL']._serialized_end=1502
+  _globals['_ATTACHEDREPLY']._serialized_start=1505
+  _globals['_ATTACHEDREPLY']._serialized_end=1672
+  _globals['_FLIGHTDELTA']._serialized_start=1674
+  _globals['_FLIGHTDELTA']._serialized_end=1749
+  _globals['_FLIGHTEND']._serialized_start=1751
+  _globals['_FLIGHTEND']._serialized_end=1864
+  _globals['_ATTACHRESPONSE']._serialized_start=1867
+  _globals['_ATTACHRESPONSE']._serialized_end=2102
+  _globals['_HEARTBEAT']._serialized_start=2104
+  _globals['_HEARTBEAT']._serialized_end=2115
+  _globals['_INVALIDATION']._serialized_start=2117
+  _globals['_INVALIDATION']._serialized_end=2177
+  _globals['_INVALIDATEREQUEST']._serialized_start=2180
+  _globals['_INVALIDATEREQUEST']._serialized_end=2311
+  _globals['_INVALIDATERESPONSE']._serialized_start=2313
+  _globals['_INVALIDATERESPONSE']._serialized_end=2350
+  _globals['_GETSTATSREQUEST']._serialized_start=2352
+  _globals['_GETSTATSREQUEST']._serialized_end=2394
+  _globals['_GETSTATSRESPONSE']._serialized_start=2396
+  _globals['_GETSTATSRESPONSE']._serialized_end=2446
+  _globals['_CACHESERVICE']._serialized_start=2449
+  _globals['_CACHESERVICE']._serialized_end=2955
 # @@protoc_insertion_point(module_scope)

@@ -137,10 +137,13 @@ class CacheEntry(_message.Message):
     REFERENCE_MODEL_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     reference_model: _builtins.str
     """Catalog id of the model that "what it would have cost" is priced at."""
     request_id: _builtins.str
     """The request whose answer it is."""
+    user_id: _builtins.str
+    """The end user who asked, so that it can be erased with them; empty: unknown."""
     @_builtins.property
     def answer(self) -> _chat_pb2.Answer:
         """The answer as the provider gave it."""
@@ -156,10 +159,11 @@ class CacheEntry(_message.Message):
         reference_model: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "created_at", b"created_at", "reference_model", b"reference_model", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "created_at", b"created_at", "reference_model", b"reference_model", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -593,10 +597,13 @@ class InvalidateRequest(_message.Message):
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GIVEN_BEFORE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation."""
     request_id: _builtins.str
     """Only the answer of this request; empty: not limited."""
+    user_id: _builtins.str
+    """Only answers to this end user; empty: not limited."""
     @_builtins.property
     def given_before(self) -> _timestamp_pb2.Timestamp:
         """Only answers given before this moment; absent: not limited."""
@@ -607,10 +614,11 @@ class InvalidateRequest(_message.Message):
         organization_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         given_before: _timestamp_pb2.Timestamp | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["given_before", b"given_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["given_before", b"given_before", "organization_id", b"organization_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["given_before", b"given_before", "organization_id", b"organization_id", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -179,6 +179,7 @@ class RoutingPolicy(_message.Message):
     BASELINE_MODEL_FIELD_NUMBER: _builtins.int
     QUALITY_FLOOR_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
+    KEY_ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     baseline_model: _builtins.str
     """The model that savings and "as good as" are measured against; empty: the operator's."""
     quality_floor: _builtins.float
@@ -193,6 +194,10 @@ class RoutingPolicy(_message.Message):
     def allowed_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Provider ids; empty: all providers."""
 
+    @_builtins.property
+    def key_allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Glob patterns of model ids that the key is limited to beside `allowed_models`; empty: to no others."""
+
     def __init__(
         self,
         *,
@@ -201,10 +206,11 @@ class RoutingPolicy(_message.Message):
         baseline_model: _builtins.str = ...,
         quality_floor: _builtins.float | None = ...,
         epsilon: _builtins.float | None = ...,
+        key_allowed_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "epsilon", b"epsilon", "quality_floor", b"quality_floor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "allowed_models", b"allowed_models", "allowed_providers", b"allowed_providers", "baseline_model", b"baseline_model", "epsilon", b"epsilon", "quality_floor", b"quality_floor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "allowed_models", b"allowed_models", "allowed_providers", b"allowed_providers", "baseline_model", b"baseline_model", "epsilon", b"epsilon", "key_allowed_models", b"key_allowed_models", "quality_floor", b"quality_floor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
