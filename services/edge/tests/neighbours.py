@@ -154,6 +154,11 @@ class ScriptedRouter:
         self.closing.set()
         """Cleared: completions close no sooner than it is set."""
 
+    async def decide(self, task: Task) -> Decision:
+        if self.failure is not None:
+            raise self.failure
+        return Decision(model=CHEAP, reference_model=BASELINE, expected_cost_nanos=1000, reason="It is the cheapest.")
+
     @asynccontextmanager
     async def complete(self, task: Task, *, explain: bool, stream: bool) -> AsyncIterator[ScriptedCompletion]:
         completion = ScriptedCompletion(task, explain=explain, stream=stream)

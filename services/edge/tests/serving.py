@@ -22,6 +22,7 @@ from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.ports import Governance, Ledger, Outcomes
+from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.verdicts import Verdicts
 from services.edge.tests.flying import GUARD_S, Rig, flying, until, verdict
 
@@ -87,6 +88,7 @@ async def serving() -> AsyncIterator[Served]:
             cache=rig.cache,
             catalog=others,
             outcomes=cast(Outcomes, nobody),
+            quotes=Quotes(rig.cache, rig.near, rig.router),
             usage=rig.usage,
             health=HealthCheck(others, others, rig.usage),
             clock=rig.clock,

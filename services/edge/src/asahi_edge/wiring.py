@@ -34,6 +34,7 @@ from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.settings import EdgeSettings
@@ -113,6 +114,7 @@ async def edge(
             cache=cache_client,
             catalog=router_client,
             outcomes=router_client,
+            quotes=Quotes(cache_client, near, router_client),
             usage=usage,
             health=HealthCheck(probe, router_client, usage, verdicts.any_in_grace),
             clock=clock,

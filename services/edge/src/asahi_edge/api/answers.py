@@ -1,10 +1,12 @@
 """What every inference answer says about itself: headers, and the parts that bodies of all APIs share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request
 from msgspec import UNSET
 
+from asahi.router.v1.router_pb2 import Candidate
 from asahi.type.v1.chat_pb2 import AnswerOpening, ChatAnswer, FinishReason
 from asahi_core.money import dollars
 from asahi_edge.api.json import Dollars
@@ -58,7 +60,7 @@ def dollars_or_none(nanos: int | None) -> Dollars | None:
     return None if nanos is None else Dollars(nanos)
 
 
-def alternatives(request: InferenceRequest, result: InferenceResult) -> Any:
+def alternatives(request: InferenceRequest, candidates: Sequence[Candidate]) -> Any:
     """The models considered, where the caller asked for an explanation; else UNSET."""
     if not request.explain:
         return UNSET
@@ -72,7 +74,7 @@ def alternatives(request: InferenceRequest, result: InferenceResult) -> Any:
             total_ms=candidate.total_ms,
             excluded_by=candidate.excluded_by or None,
         )
-        for candidate in result.alternatives
+        for candidate in candidates
     ]
 
 

@@ -123,5 +123,5 @@ def _asahi_object(request: InferenceRequest, result: InferenceResult) -> AsahiOb
         routing_mode=mode_name(request.routing.mode),
         routing_reason=result.reason,
         optimization_techniques=result.techniques,
-        alternatives=alternatives(request, result),
+        alternatives=alternatives(request, result.alternatives),
     )

@@ -1,7 +1,8 @@
 """`POST /infer`: Asahi's own API, plain and streamed."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
@@ -47,17 +48,11 @@ async def infer(request: Request) -> Response:
     body = convert(decoded, InferBody)
     inference = infer_question(verdict, body, request.headers)
     limit_time(inference.routing)
-    headers: dict[str, str] = {}
-    unknown = decoded.keys() - _FIELDS
-    if unknown:
-        headers["x-asahi-warning"] = ignored_warning(unknown, _FIELDS)
+    headers = ignored_fields_header(decoded)
     if body.stream:
         return await open_stream(request, _events(request, inference, headers), headers, error_name="error")
-    try:
+    with named_as_asked():
         result = await services.pipeline.infer(inference, HttpCaller(request))
-    except AsahiError as error:
-        _name_our_field(error)
-        raise
     note_in_log(request, result)
     return json_response(_answer(inference, result), headers=headers | inference_headers(result))
 
@@ -91,8 +86,23 @@ async def _events(
         yield error_event(request, error, "error")
 
 
+def ignored_fields_header(decoded: Mapping[str, Any]) -> dict[str, str]:
+    """The warning that names fields which `/infer` does not know; empty: it knows all."""
+    unknown = decoded.keys() - _FIELDS
+    return {"x-asahi-warning": ignored_warning(unknown, _FIELDS)} if unknown else {}
+
+
+@contextmanager
+def named_as_asked() -> Iterator[None]:
+    """Makes an error name the field of `/infer` where the services behind have another name for it."""
+    try:
+        yield
+    except AsahiError as error:
+        _name_our_field(error)
+        raise
+
+
 def _name_our_field(error: AsahiError) -> None:
-    """Makes `error` name the field of `/infer` where the services behind have another name for it."""
     error.param = _OUR_FIELDS.get(error.param or "", error.param)
 
 
@@ -141,6 +151,6 @@ def _answer(request: InferenceRequest, result: InferenceResult) -> InferAnswer:
             AttemptView(model=a.model, provider=a.provider, outcome=a.outcome, duration_ms=round(a.duration_ms, 3))
             for a in result.attempts
         ],
-        alternatives=alternatives(request, result),
+        alternatives=alternatives(request, result.alternatives),
         cache_explanation=cache_explanation(result) if request.explain else UNSET,
     )

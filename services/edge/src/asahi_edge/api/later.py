@@ -21,7 +21,6 @@ class _Later(NamedTuple):
 
 
 LATER = (
-    _Later("POST", "/quote", "Inference", "What a call would cost, without making it"),
     _Later("POST", "/v1/responses", "OpenAI-compatible", "OpenAI's Responses API"),
     _Later("GET", "/v1/responses/{response_id}", "OpenAI-compatible", "A stored response"),
     _Later("DELETE", "/v1/responses/{response_id}", "OpenAI-compatible", "Delete a stored response"),

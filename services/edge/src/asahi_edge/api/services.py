@@ -9,6 +9,7 @@ from asahi_core.clock import Clock
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes
+from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 
@@ -24,6 +25,7 @@ class EdgeServices:
     cache: AnswerCache
     catalog: Catalog
     outcomes: Outcomes
+    quotes: Quotes
     usage: UsageDelivery
     health: HealthCheck
     clock: Clock

@@ -36,6 +36,10 @@ class RouterClient:
         finally:
             await completion.close()
 
+    async def decide(self, task: pb.Task) -> pb.Decision:
+        """What a completion would decide, with every candidate; calls nobody."""
+        return (await self._stub.Decide(pb.DecideRequest(task=task))).decision
+
     async def list_models(self) -> pb.ListModelsResponse:
         """The catalog."""
         return await self._stub.ListModels(pb.ListModelsRequest())

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from structlog.typing import FilteringBoundLogger
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
-from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome, Completed, Decision, Payer, Task
+from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome, Completed, Decision
 from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening, FinishReason
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_core.clock import Clock
@@ -35,9 +35,9 @@ from asahi_edge.domain.flights import Flight, FlightBoard, Landing
 from asahi_edge.domain.inference import InferenceRequest
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
-from asahi_edge.domain.policies import routing_policy
 from asahi_edge.domain.ports import AnswerCache, Completion, ModelRouter
 from asahi_edge.domain.records import call_record, intent_record
+from asahi_edge.domain.task import task_of
 from asahi_edge.domain.usage import UsageDelivery
 
 _CACHEABLE = {FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_TOOL_CALLS}
@@ -207,7 +207,7 @@ class Pilot:
             if flight.deserted:
                 raise Cancelled("The last caller left.")
             async with self._router.complete(
-                _task(request), explain=request.explain, stream=request.stream
+                task_of(request), explain=request.explain, stream=request.stream
             ) as completion:
                 call = _Call(flight, request, flight_id, completion)
                 flight.on_deserted = lambda: self._on_deserted(call)
@@ -375,24 +375,6 @@ class Pilot:
                 task.cancel()
 
         return end
-
-
-def _task(request: InferenceRequest) -> Task:
-    verdict = request.verdict
-    return Task(
-        organization_id=request.organization_id,
-        request_id=request.request_id,
-        prompt=request.prompt,
-        routing=request.routing,
-        policy=routing_policy(verdict),
-        payer=Payer(
-            api_key_id=verdict.api_key_id,
-            user_id=request.user_id,
-            task_id=request.task_id,
-            tags=request.tags,
-            api=request.api,
-        ),
-    )
 
 
 def _opening(call: _Call) -> AnswerOpening:

@@ -10,7 +10,7 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.billing.v1 import billing_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
-from asahi.router.v1.router_pb2 import CompleteResponse, ListModelsResponse, RecordOutcomeRequest, Task
+from asahi.router.v1.router_pb2 import CompleteResponse, Decision, ListModelsResponse, RecordOutcomeRequest, Task
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.errors import AsahiError
 from asahi_core.keys import KeyDigest
@@ -106,6 +106,10 @@ class ModelRouter(Protocol):
 
     def complete(self, task: Task, *, explain: bool, stream: bool) -> AbstractAsyncContextManager[Completion]:
         """Opens a completion."""
+        ...
+
+    async def decide(self, task: Task) -> Decision:
+        """What a completion would decide, with every candidate; calls nobody."""
         ...
 
 

@@ -14,6 +14,8 @@ from asahi_edge.api.schemas import analytics, errors, governance, health, infere
 _STRUCTS = (
     inference.InferBody,
     inference.InferAnswer,
+    inference.CacheExpectation,
+    inference.QuoteAnswer,
     inference.StreamDecision,
     inference.StreamDelta,
     inference.AsahiObject,

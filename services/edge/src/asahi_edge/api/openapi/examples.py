@@ -153,6 +153,26 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "streamed": {"prompt": "Tell a story.", "stream": True},
     },
     "InferAnswer": {"by a model": _MISS, "from the cache": _HIT},
+    "QuoteAnswer": {
+        "of a call": {
+            "request_id": _REQUEST,
+            "model": "gpt-6.1-terra",
+            "provider": "openai",
+            "routing_mode": "autopilot",
+            "routing_reason": _REASON,
+            "task_type": "chat",
+            "baseline_model": "gpt-6.1-sol",
+            "expected_cost": 0.00126,
+            "max_cost": 0.64013,
+            "cache": {
+                "hit": False,
+                "tier": 0,
+                "explanation": (
+                    "No answer to the same request is kept for this organization; a provider would be called."
+                ),
+            },
+        }
+    },
     "ChatBody": {
         "Asahi chooses the model": {
             "model": "asahi",

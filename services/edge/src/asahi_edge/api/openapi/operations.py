@@ -15,7 +15,7 @@ from asahi_edge.api.openapi.components import (
 from asahi_edge.api.openapi.errors import error_name
 from asahi_edge.api.openapi.openai import CHAT_ANSWER
 from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS
-from asahi_edge.api.schemas.inference import InferAnswer, InferBody
+from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
 
 _THINGS = {
@@ -108,6 +108,15 @@ def documented_infer() -> dict[str, Any]:
     arguments["responses"][200]["headers"] = header_references((*ON_INFERENCE, "x-asahi-warning"))
     names = ("x-request-id", "cache-control", "x-asahi-cache", "x-asahi-tags", "idempotency-key")
     arguments["openapi_extra"]["parameters"] = parameters(*names)
+    return arguments
+
+
+def documented_quote() -> dict[str, Any]:
+    """Arguments of the route decorator of `/quote`, whose body is that of `/infer`."""
+    errors = tuple(status for status in _INFERENCE_ERRORS if status not in (502, 504))
+    arguments = documented(summary="Ask for a quote", body=InferBody, answer=QuoteAnswer, errors=errors)
+    arguments["responses"][200]["headers"] = header_references((*ALWAYS, "x-asahi-warning"))
+    arguments["openapi_extra"]["parameters"] = parameters("x-request-id", "cache-control", "x-asahi-cache")
     return arguments
 
 

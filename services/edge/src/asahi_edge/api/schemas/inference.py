@@ -136,6 +136,34 @@ class AlternativeView(Struct):
     excluded_by: Annotated[str | None, described("What excluded it; null: nothing did.")]
 
 
+class CacheExpectation(Struct):
+    """What the cache would do for a question now."""
+
+    hit: Annotated[bool, described("Whether a stored answer would be given.")]
+    tier: Annotated[CacheTier, described("The tier that has it.")]
+    explanation: Annotated[str, described("Why, in one sentence.")]
+
+
+class QuoteAnswer(Struct, kw_only=True):
+    """What a question would cost now. Nothing was asked, and nothing is held for it."""
+
+    request_id: Annotated[str, described("Asahi's id of this request.")]
+    model: Annotated[str, described("The model that would be called, were the cache to have no answer.")]
+    provider: Annotated[str, described("Who would be called.")]
+    routing_mode: Annotated[str, one_of("Who chooses the model.", *_MODES)]
+    routing_reason: Annotated[str, described("One sentence with the figures that decided.")]
+    task_type: Annotated[str, described("The kind of work that was recognised.", examples=["chat", "code"])]
+    baseline_model: Annotated[str, described("The model that savings are measured against.")]
+    expected_cost: Annotated[Dollars, described("Dollars that the call is expected to cost; 0 on a hit.")]
+    max_cost: Annotated[
+        Dollars | None, described("Dollars that a call can cost at most; null: its price is not known.")
+    ]
+    cache: Annotated[CacheExpectation, described("What the cache would do.")]
+    alternatives: Annotated[list[AlternativeView] | UnsetType, described("With `explain`: the models considered.")] = (
+        UNSET
+    )
+
+
 class InferAnswer(Struct, kw_only=True):
     """An answer with what it cost, what it would have cost, and why this model."""
 
