@@ -18,7 +18,8 @@ from tests.documents import ROOT
 
 PAGE = ROOT / "docs" / "API_CONTRACT.md"
 SCOPES = ("infer", "analytics", "admin")
-_PUBLIC = "none"
+OPERATOR = "operator"
+PUBLIC = "none"
 _REQUIRED = "required"
 _MARKED = re.compile(
     r"(?P<begin><!-- generated: (?P<name>\w+) -->\n).*?(?P<end>\n<!-- end of (?P=name) -->)", re.DOTALL
@@ -40,6 +41,8 @@ class Operation:
     schemas: tuple[str, ...]
     """Of its body and its answer, by name."""
     query: tuple[dict[str, Any], ...]
+    keyless: bool
+    """Whether keys do not open it, but the operator's secret."""
 
     @property
     def served(self) -> bool:
@@ -48,11 +51,13 @@ class Operation:
 
     @property
     def scope(self) -> str:
-        """The scope of the keys that open it; `none`: it needs no key."""
+        """The scope of the keys that open it; `none`: it needs no key; `operator`: the operator's secret opens it."""
         if self.path == "/signup" or self.path.startswith("/health"):
-            return _PUBLIC
+            return PUBLIC
         if self.path == "/metrics" or self.path.startswith("/analytics/"):
             return "analytics"
+        if self.keyless:
+            return OPERATOR
         return "admin" if self.path.startswith("/governance/") else "infer"
 
 
@@ -73,6 +78,7 @@ def operations(document: dict[str, Any]) -> list[Operation]:
             statuses=tuple(sorted(operation["responses"])),
             schemas=tuple(_schemas_of(operation)),
             query=tuple(one for one in operation.get("parameters", ()) if one["in"] == "query"),
+            keyless=operation["security"] == [{"x-admin-secret": []}],
         )
         for path, methods in document["paths"].items()
         for method, operation in methods.items()

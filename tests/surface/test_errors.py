@@ -71,7 +71,7 @@ def test_an_error_is_told_as_the_contract_says(
     assert error["request_id"] == answer.headers["x-asahi-request-id"]
     assert answer.headers["x-request-id"] == answer.headers["request-id"] == error["request_id"]
     for header, value in row.headers.items():
-        assert answer.headers[header] == value
+        assert value in {"", answer.headers[header]}
     if not row.begun:
         assert ("retry-after" in answer.headers) == ("retry-after" in row.headers)
         assert ("x-should-retry" in answer.headers) == ("x-should-retry" in row.headers)

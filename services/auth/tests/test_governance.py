@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asahi_auth.domain.authentication import Authentication
-from asahi_auth.domain.governance import Governance, Wanted
+from asahi_auth.domain.governance import Governance, SignupRequest, Wanted
 from asahi_auth.domain.organizations import ActingKey, ActingOperator, Actor, ApiKey, IssuedKey
 from asahi_auth.domain.scopes import Scope
 from asahi_auth.stores.opening import open_store
@@ -39,7 +39,7 @@ class World:
 
     async def organization(self) -> ApiKey:
         """Signs up; the first key."""
-        _, issued = await self.governance.signup("Acme", "ada", "ada@example.com")
+        _, issued = await self.governance.signup(SignupRequest("Acme", "ada", "ada@example.com"))
         return issued.key
 
     async def key(self, actor: Actor, organization_id: str, *scopes: Scope, **fields: object) -> ApiKey:
@@ -47,7 +47,7 @@ class World:
         return (await self.governance.create_key(actor, replace(wanted, **fields))).key  # type: ignore[arg-type]  # fields of Wanted
 
     async def authenticate(self, issued: IssuedKey) -> ApiKey:
-        return await self.authentication.authenticate(digest_of(issued))
+        return (await self.authentication.authenticate(digest_of(issued))).key
 
 
 def digest_of(issued: IssuedKey) -> KeyDigest:
@@ -60,12 +60,12 @@ def digest_of(issued: IssuedKey) -> KeyDigest:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     with contextlib.closing(open_store(tmp_path)) as store:
         clock, told = ManualClock(), list[None]()
-        governance = Governance(store, clock, SystemIds(), signup_open=True, revoked=lambda: told.append(None))
+        governance = Governance(store, clock, SystemIds(), signup="open", revoked=lambda: told.append(None))
         yield World(store, clock, governance, Authentication(store, clock), told)
 
 
 async def test_signing_up_gives_a_key_that_opens_everything(world: World) -> None:
-    organization, issued = await world.governance.signup("Acme", "ada", "")
+    organization, issued = await world.governance.signup(SignupRequest("Acme", "ada", ""))
     key = await world.authenticate(issued)
     assert (key.organization_id, key.user_id, key.scopes) == (organization.id, "ada", (Scope.ALL,))
     assert (key.created_by, key.expires_at, key.allowed_models) == ("signup", None, ())
@@ -78,9 +78,9 @@ async def test_names_are_labels_and_not_unique(world: World) -> None:
 
 async def test_where_signing_up_is_closed_nothing_is_made(tmp_path: Path) -> None:
     with contextlib.closing(open_store(tmp_path)) as store:
-        closed = Governance(store, ManualClock(), SystemIds(), signup_open=False, revoked=lambda: None)
+        closed = Governance(store, ManualClock(), SystemIds(), signup="closed", revoked=lambda: None)
         with pytest.raises(InsufficientScope, match="closed on this installation"):
-            await closed.signup("Acme", "ada", "")
+            await closed.signup(SignupRequest("Acme", "ada", ""))
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ async def test_what_signing_up_does_not_take_is_named(
     world: World, fields: tuple[str, str, str], param: str, words: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=words) as caught:
-        await world.governance.signup(*fields)
+        await world.governance.signup(SignupRequest(*fields))
     assert caught.value.param == param
 
 
 async def test_two_hundred_characters_of_any_script_are_a_name(world: World) -> None:
-    organization, _ = await world.governance.signup("朝日\u3000" + "é" * 197, "ada", "")
+    organization, _ = await world.governance.signup(SignupRequest("朝日\u3000" + "é" * 197, "ada", ""))
     assert len(organization.name) == 200
 
 
@@ -141,9 +141,8 @@ async def test_admin_and_all_are_the_same_and_give_everything(world: World, scop
 async def test_a_key_gives_no_scope_that_it_lacks(world: World, wanted: Scope) -> None:
     first = await world.organization()
     maker = await world.key(ActingKey(first.id), first.organization_id, Scope.INFER)
-    with pytest.raises(InsufficientScope, match="gives no more than it has") as caught:
+    with pytest.raises(InsufficientScope, match="scope 'admin'; the key has 'infer'"):
         await world.key(ActingKey(maker.id), first.organization_id, wanted)
-    assert caught.value.param == "scopes"
 
 
 async def test_a_key_that_does_not_govern_makes_and_revokes_none(world: World) -> None:
@@ -234,7 +233,7 @@ async def test_a_second_revocation_keeps_the_first_time(world: World) -> None:
 
 
 async def test_unknown_revoked_expired_and_forged_keys_are_refused_in_the_same_words(world: World) -> None:
-    _, issued = await world.governance.signup("Acme", "ada", "")
+    _, issued = await world.governance.signup(SignupRequest("Acme", "ada", ""))
     first = issued.key
     wanted = Wanted(first.organization_id, "short", (Scope.INFER,), expires_at=world.clock.now() + timedelta(seconds=9))
     expired = await world.governance.create_key(ActingKey(first.id), wanted)
@@ -282,7 +281,7 @@ async def test_pages_neither_repeat_nor_miss_keys_while_others_are_added(world: 
     token = ""
     while True:
         page = await world.governance.list_keys(first.organization_id, 3, token)
-        seen += [key.name for key in page.keys]
+        seen += [key.name for key in page.items]
         token = page.next_token
         if not token:
             break
@@ -293,7 +292,7 @@ async def test_pages_neither_repeat_nor_miss_keys_while_others_are_added(world: 
 async def test_a_page_that_is_exactly_full_is_the_last(world: World) -> None:
     first = await world.organization()
     page = await world.governance.list_keys(first.organization_id, 1, "")
-    assert [key.id for key in page.keys] == [first.id]
+    assert [key.id for key in page.items] == [first.id]
     assert page.next_token == ""
 
 

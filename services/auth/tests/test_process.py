@@ -82,7 +82,7 @@ def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
     [
         ({"ASAHI_DATA_DIR": "{file}/data"}, "cannot use {file}/data/auth.db: Not a directory; set ASAHI_DATA_DIR"),
         ({"ASAHI_DATA_DIR": "{file}"}, "cannot use {file}/auth.db: File exists; set ASAHI_DATA_DIR"),
-        ({"ASAHI_SIGNUP": "perhaps"}, "ASAHI_SIGNUP: Input should be 'open' or 'closed'"),
+        ({"ASAHI_SIGNUP": "perhaps"}, "ASAHI_SIGNUP: Input should be 'open', 'invite' or 'closed'"),
     ],
 )
 def test_a_setting_that_does_not_work_is_told(tmp_path: Path, settings: dict[str, str], expected: str) -> None:

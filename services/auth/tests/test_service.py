@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from asahi.auth.v1 import auth_pb2 as pb
 from asahi.auth.v1.auth_pb2_grpc import AuthServiceStub
+from asahi_auth.domain.policy import effective
 from asahi_core.clock import SystemClock
 from asahi_core.context import CallContext, current_call
 from asahi_core.errors import (
@@ -50,6 +51,8 @@ async def test_a_new_organization_authenticates_with_its_first_key(auth: Running
         api_key_id=made.api_key.id,
         scopes=[pb.Scope.SCOPE_ALL],
         user_id="ada",
+        policy=effective({}),
+        principal_id=made.api_key.id,
     )
 
 

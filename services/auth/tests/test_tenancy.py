@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asahi_auth.domain.authentication import Authentication
-from asahi_auth.domain.governance import Governance, Wanted
+from asahi_auth.domain.governance import Governance, SignupRequest, Wanted
 from asahi_auth.domain.organizations import ActingKey, ApiKey
 from asahi_auth.domain.scopes import Scope
 from asahi_auth.stores.opening import open_store
@@ -48,7 +48,7 @@ class Installation:
     tenants: list[Tenant] = field(default_factory=list)
 
     async def sign_up(self) -> None:
-        organization, issued = await self.governance.signup("Acme", "ada", "")
+        organization, issued = await self.governance.signup(SignupRequest("Acme", "ada", ""))
         self.tenants.append(Tenant(issued.key, {issued.key.id: issued.secret}))
         assert issued.key.organization_id == organization.id
 
@@ -81,14 +81,14 @@ class Installation:
                 with pytest.raises(InvalidApiKey):
                     await self.authentication.authenticate(digest)
             else:
-                key = await self.authentication.authenticate(digest)
+                key = (await self.authentication.authenticate(digest)).key
                 assert (key.id, key.organization_id) == (key_id, tenant.first.organization_id)
 
     async def list_all(self, tenant: Tenant, token: str) -> list[ApiKey]:
         listed: list[ApiKey] = []
         while True:
             page = await self.governance.list_keys(tenant.first.organization_id, 2, token)
-            listed += page.keys
+            listed += page.items
             token = page.next_token
             if not token:
                 return listed
@@ -114,7 +114,7 @@ def test_organizations_never_meet(steps: list[tuple[str, int, int, int]]) -> Non
 async def _play(steps: list[tuple[str, int, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(open_store(Path(folder))) as store:
         clock = ManualClock()
-        governance = Governance(store, clock, SystemIds(), signup_open=True, revoked=lambda: None)
+        governance = Governance(store, clock, SystemIds(), signup="open", revoked=lambda: None)
         installation = Installation(governance, Authentication(store, clock), clock)
         for _ in range(ORGANIZATIONS):
             await installation.sign_up()

@@ -147,7 +147,7 @@ async def test_no_heart_beats_while_the_store_cannot_be_read_and_nothing_is_miss
         heartbeats.clear()
         await asyncio.sleep(0.5)
         assert heartbeats == []
-        execute(tmp_path, "INSERT INTO hidden VALUES (1, 'key_1')")
+        execute(tmp_path, "INSERT INTO hidden VALUES (1, 'key_1', '')")
         execute(tmp_path, "ALTER TABLE hidden RENAME TO revocations")
         assert await listening == Revocation(1, "key_1")
 

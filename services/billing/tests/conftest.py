@@ -1,6 +1,7 @@
 """A ledger on a database of its own for each test."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from sqlalchemy import URL, Engine
 
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.migrations import upgrade
-from asahi_billing.stores.engine import open_writer
-from asahi_billing.stores.sql import SqlUsageStore
+from asahi_billing.stores.engine import database_url, open_writer
+from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import SystemClock
 from asahi_core.prices import load_price_book
+from services.billing.tests.books import Books, open_books
+from tests.postgresql import PostgreSQL, postgresql
 
 
 @pytest.fixture
@@ -29,8 +32,8 @@ def writer(url: URL) -> Engine:
 
 
 @pytest.fixture
-async def store(url: URL, writer: Engine) -> AsyncIterator[SqlUsageStore]:
-    store = SqlUsageStore(
+async def store(url: URL, writer: Engine) -> AsyncIterator[SqlStore]:
+    store = SqlStore(
         writer,
         url,
         SystemClock(),
@@ -45,5 +48,33 @@ async def store(url: URL, writer: Engine) -> AsyncIterator[SqlUsageStore]:
 
 
 @pytest.fixture
-def ledger(store: SqlUsageStore) -> Ledger:
+def ledger(store: SqlStore) -> Ledger:
     return Ledger(store, load_price_book())
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgreSQL]:
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def names() -> Iterator[str]:
+    return (f"billing_{number}" for number in count())
+
+
+@pytest.fixture
+def postgresql_url(server: PostgreSQL, names: Iterator[str]) -> URL:
+    """A database of the test's own."""
+    return database_url(server.create_database(next(names)))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def books(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Books]:
+    """The same promises on both databases."""
+    if request.param == "sqlite":
+        url = URL.create("sqlite", database=str(tmp_path / "billing.db"))
+    else:
+        url = request.getfixturevalue("postgresql_url")
+    async with open_books(url) as books:
+        yield books

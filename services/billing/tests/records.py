@@ -8,7 +8,7 @@ from uuid import UUID
 from asahi.billing.v1.billing_pb2 import Saving, UsageRecord
 from asahi.type.v1.chat_pb2 import Api
 from asahi.type.v1.routing_pb2 import RoutingMode
-from asahi.type.v1.usage_pb2 import Usage, UsageSource
+from asahi.type.v1.usage_pb2 import Usage, UsageDetails, UsageSource
 from asahi_core.prices import load_price_book
 
 ORGANIZATION = "org_0123456789abcdefghijklmn"
@@ -24,9 +24,9 @@ def request_id(number: int) -> str:
     return str(UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | number))
 
 
-def usage(**tokens: int) -> Usage:
+def usage(details: UsageDetails | None = None, **tokens: int) -> Usage:
     """What a provider reported."""
-    return Usage(**tokens, source=UsageSource.USAGE_SOURCE_PROVIDER)
+    return Usage(**tokens, details=details, source=UsageSource.USAGE_SOURCE_PROVIDER)
 
 
 def at(seconds: float) -> datetime:

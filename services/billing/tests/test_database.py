@@ -17,7 +17,8 @@ from asahi_billing.domain.store import OrphanPosition, Span
 from asahi_billing.migrations import HEAD, UnknownSchema, upgrade
 from asahi_billing.stores import statements
 from asahi_billing.stores.engine import limit_statements, open_reader, open_writer
-from asahi_billing.stores.tables import USAGE_RECORDS, UsageRow
+from asahi_billing.stores.spending_tables import EntryRow
+from asahi_billing.stores.tables import USAGE_RECORDS
 from services.billing.tests.records import ORGANIZATION, OTHER, call, request_id
 
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
@@ -40,7 +41,7 @@ def test_migrations_lead_to_the_schema_that_the_code_uses(url: URL) -> None:
     engine = open_writer(url)
     upgrade(engine)
     with engine.begin() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), UsageRow.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), EntryRow.metadata) == []
     engine.dispose()
 
 
@@ -101,7 +102,7 @@ def test_the_table_can_be_made_on_postgresql() -> None:
 
 
 def test_a_statement_ends_when_its_time_is_over(url: URL) -> None:
-    engine = open_reader(url, 1)
+    engine = open_reader(url, 1, 60)
     endless = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
     with engine.connect() as connection:
         limit_statements(connection, lambda: True)
@@ -119,7 +120,7 @@ def test_what_is_committed_is_on_disk(url: URL) -> None:
 
 
 def _plan(url: URL, statement: Select[Any]) -> list[str]:
-    engine = open_reader(url, 1)
+    engine = open_reader(url, 1, 60)
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
     def _explain(_c: object, _u: object, sql: str, parameters: object, _x: object, _m: bool) -> tuple[str, object]:

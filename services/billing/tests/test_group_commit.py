@@ -19,7 +19,7 @@ class _Disk:
         self.proceed = threading.Event()
         self.groups: list[list[list[int]]] = []
 
-    def commit(self, batches: Sequence[Sequence[int]]) -> list[int]:
+    def commit(self, batches: Sequence[list[int]]) -> list[int]:
         self.reached.set()
         assert self.proceed.wait(30)
         self.groups.append([list(batch) for batch in batches])
@@ -28,19 +28,21 @@ class _Disk:
         return [len(batch) for batch in batches]
 
 
-async def _gathered(disk: _Disk, commits: GroupCommit[int], batches: list[list[int]]) -> list[asyncio.Task[int]]:
+async def _gathered(
+    disk: _Disk, commits: GroupCommit[list[int], int], batches: list[list[int]]
+) -> list[asyncio.Task[int]]:
     """Appends `batches` while a first commit is under way."""
     commits.start()
-    first = asyncio.create_task(commits.append([0]))
+    first = asyncio.create_task(commits.append([0], 1))
     await asyncio.to_thread(disk.reached.wait, 30)
-    tasks = [first, *(asyncio.create_task(commits.append(batch)) for batch in batches)]
+    tasks = [first, *(asyncio.create_task(commits.append(batch, len(batch))) for batch in batches)]
     await asyncio.sleep(0)
     return tasks
 
 
 async def test_what_gathers_during_a_commit_goes_into_the_next() -> None:
     disk = _Disk()
-    commits: GroupCommit[int] = GroupCommit(disk.commit, capacity=100)
+    commits: GroupCommit[list[int], int] = GroupCommit(disk.commit, capacity=100)
     tasks = await _gathered(disk, commits, [[1, 2], [3], [4, 5, 6]])
     disk.proceed.set()
     assert await asyncio.gather(*tasks) == [1, 2, 1, 3]
@@ -50,7 +52,7 @@ async def test_what_gathers_during_a_commit_goes_into_the_next() -> None:
 
 async def test_a_batch_that_cannot_be_committed_fails_alone() -> None:
     disk = _Disk(poison=3)
-    commits: GroupCommit[int] = GroupCommit(disk.commit, capacity=100)
+    commits: GroupCommit[list[int], int] = GroupCommit(disk.commit, capacity=100)
     tasks = await _gathered(disk, commits, [[1, 2], [3], [4]])
     disk.proceed.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -60,26 +62,26 @@ async def test_a_batch_that_cannot_be_committed_fails_alone() -> None:
 
 async def test_more_than_the_queue_holds_is_turned_away_until_there_is_room() -> None:
     disk = _Disk()
-    commits: GroupCommit[int] = GroupCommit(disk.commit, capacity=3)
+    commits: GroupCommit[list[int], int] = GroupCommit(disk.commit, capacity=3)
     tasks = await _gathered(disk, commits, [[1, 2]])
     with pytest.raises(Overloaded) as turned_away:
-        await commits.append([3])
+        await commits.append([3], 1)
     assert turned_away.value.retry_after_s
     disk.proceed.set()
     await asyncio.gather(*tasks)
     assert commits.waiting == 0
-    assert await commits.append([3]) == 1
+    assert await commits.append([3], 1) == 1
     await commits.close()
 
 
 async def test_closing_commits_what_waits_and_refuses_what_comes() -> None:
     disk = _Disk()
-    commits: GroupCommit[int] = GroupCommit(disk.commit, capacity=100)
+    commits: GroupCommit[list[int], int] = GroupCommit(disk.commit, capacity=100)
     tasks = await _gathered(disk, commits, [[1], [2]])
     closing = asyncio.create_task(commits.close())
     await asyncio.sleep(0)
     with pytest.raises(ServiceUnavailable):
-        await commits.append([3])
+        await commits.append([3], 1)
     disk.proceed.set()
     await closing
     assert await asyncio.gather(*tasks) == [1, 1, 1]
@@ -87,7 +89,7 @@ async def test_closing_commits_what_waits_and_refuses_what_comes() -> None:
 
 async def test_a_caller_who_gives_up_stops_nobody() -> None:
     disk = _Disk()
-    commits: GroupCommit[int] = GroupCommit(disk.commit, capacity=100)
+    commits: GroupCommit[list[int], int] = GroupCommit(disk.commit, capacity=100)
     tasks = await _gathered(disk, commits, [[1], [2]])
     tasks[1].cancel()
     disk.proceed.set()

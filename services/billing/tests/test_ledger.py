@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from asahi_billing.domain.ledger import Ledger, Recorded
 from asahi_billing.domain.store import Span
-from asahi_billing.stores.sql import SqlUsageStore
+from asahi_billing.stores.sql import SqlStore
 from asahi_core.errors import InvalidRequest, ServiceUnavailable
 from services.billing.tests.records import ORGANIZATION, OTHER, call, hit, request_id
 
@@ -59,7 +59,7 @@ async def test_concurrent_deliveries_of_the_same_records_count_them_once(ledger:
 
 
 async def test_a_second_answer_of_a_request_is_kept_and_counted_but_is_no_second_request(
-    ledger: Ledger, store: SqlUsageStore
+    ledger: Ledger, store: SqlStore
 ) -> None:
     await ledger.record([call(1, 1), call(1, 2)])
     await ledger.record([call(1, 3), call(2, 1)])

@@ -132,9 +132,9 @@ def test_every_bucket_counts_in_the_recomputed_price() -> None:
         "cache_write_1h_tokens": 4004,
         "output_tokens": 505,
     }
-    check_records([call(usage=usage(**tokens, reasoning_tokens=99))], PRICES)
+    check_records([call(usage=usage(None, **tokens, reasoning_tokens=99))], PRICES)
     for bucket, count in tokens.items():
-        record = call(usage=usage(**tokens))
+        record = call(usage=usage(None, **tokens))
         setattr(record.usage, bucket, 10 * count)
         assert _refusal([record]).param == "records[0].cost_nanos", bucket
 

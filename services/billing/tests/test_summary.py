@@ -17,7 +17,7 @@ from asahi_billing.domain.rules import TOKEN_FIELDS
 from asahi_billing.domain.store import Span
 from asahi_billing.migrations import upgrade
 from asahi_billing.stores.engine import open_writer
-from asahi_billing.stores.sql import SqlUsageStore
+from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import SystemClock
 from asahi_core.errors import InvalidRequest
 from services.billing.tests.generated import histories
@@ -80,7 +80,7 @@ async def test_order_repetition_and_batches_change_no_sum(records: list[UsageRec
         url = URL.create("sqlite", database=str(Path(folder) / "billing.db"))
         writer = open_writer(url)
         upgrade(writer)
-        store = SqlUsageStore(
+        store = SqlStore(
             writer,
             url,
             SystemClock(),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any, cast
 
 import httpx2
@@ -11,22 +12,30 @@ import structlog
 import uvicorn
 from structlog.testing import capture_logs
 
-from asahi.auth.v1.auth_pb2 import Scope, Verdict
+from asahi.auth.v1.auth_pb2 import Scope, SignupRequest, SignupResponse, Verdict
 from asahi.router.v1.router_pb2 import ListModelsResponse
 from asahi_core.clock import SystemClock
+from asahi_core.errors import AsahiError
 from asahi_core.ids import SystemIds
 from asahi_core.keys import KeyDigest, mint_key
 from asahi_core.telemetry import Tracing
 from asahi_edge.api.app import build_app
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
+from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.health import HealthCheck
+from asahi_edge.domain.limit_addresses import AddressLimit
+from asahi_edge.domain.limit_gate import LimitedPipeline
+from asahi_edge.domain.limits import Limiter
 from asahi_edge.domain.ports import Governance, Ledger, Outcomes
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.verdicts import Verdicts
+from asahi_edge.stores.limits_memory import MemoryLimits
 from services.edge.tests.flying import GUARD_S, Rig, flying, until, verdict
 
 MAX_BODY_BYTES = 1024 * 1024
+SIGNUPS, UNKNOWN_KEYS = 3, 3
+"""Most of them a minute from one address."""
 
 
 class _Auth:
@@ -34,9 +43,19 @@ class _Auth:
 
     def __init__(self) -> None:
         self.says = verdict()
+        self.refuses: AsahiError | None = None
 
     async def authenticate(self, key: KeyDigest) -> Verdict:
+        if self.refuses is not None:
+            raise self.refuses
         return self.says
+
+
+class _Signups:
+    """Lets everybody sign up."""
+
+    async def signup(self, request: SignupRequest) -> SignupResponse:
+        return SignupResponse(organization_id="org-new", organization_name=request.organization_name, secret="ask_x")
 
 
 class _Others:
@@ -76,14 +95,20 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
-    """The edge while the block runs."""
+async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
+    """The edge while the block runs; its limits are counted in memory unless a limiter is given."""
     async with flying() as rig:
-        auth, others, nobody = _Auth(), _Others(), object()
+        auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
         services = EdgeServices(
-            pipeline=rig.pipeline,
-            verdicts=Verdicts(auth, SystemClock(), fresh_s=5.0, grace_s=60.0),
-            governance=cast(Governance, nobody),
+            pipeline=LimitedPipeline(rig.pipeline, limiter or MemoryLimits(clock), Concurrency(1000)),
+            verdicts=Verdicts(
+                auth,
+                clock,
+                fresh_s=5.0,
+                grace_s=60.0,
+                unknown_keys=AddressLimit("unknown keys", UNKNOWN_KEYS, clock),
+            ),
+            governance=cast(Governance, _Signups()),
             ledger=cast(Ledger, nobody),
             cache=rig.cache,
             catalog=others,
@@ -92,6 +117,8 @@ async def serving() -> AsyncIterator[Served]:
             usage=rig.usage,
             health=HealthCheck(others, others, rig.usage),
             clock=rig.clock,
+            signups=AddressLimit("signups", SIGNUPS, clock),
+            trusted_proxies=(ip_network("127.0.0.0/8"),),
             admin_secret="",
             max_body_bytes=MAX_BODY_BYTES,
             started=rig.clock.monotonic(),

@@ -104,6 +104,7 @@ async def test_a_key_that_auth_refuses_is_refused_and_what_was_kept_of_it_is_dro
     edge.clock.advance(FRESH_S)
     edge.auth.failure = InvalidApiKey("The key was revoked.")
     assert not await edge.is_let_in()
+    edge.clock.advance(FRESH_S)
     edge.auth.failure = AWAY
     with pytest.raises(ServiceUnavailable):
         await edge.verdicts.verdict(KEY)
@@ -189,6 +190,7 @@ async def test_a_verdict_that_crossed_a_revocation_serves_who_asked_before_and_n
     assert (await soon(before)).organization_id == "org-1"
     assert not await soon(during), "a caller who came after the revocation got the verdict from before it"
     assert not await edge.is_let_in()
+    edge.clock.advance(FRESH_S)
     edge.auth.failure = AWAY
     with pytest.raises(ServiceUnavailable):
         await edge.verdicts.verdict(KEY)

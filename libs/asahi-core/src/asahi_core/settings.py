@@ -5,14 +5,16 @@ names the variable, the value's fault and what is accepted, and exit code 78 (EX
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
+_SERVICE_TOKEN = re.compile(r"(edge|auth|cache|router|billing|operator):[A-Za-z0-9._~+/=-]{32,200}")
 
 
 class ServiceSettings(BaseSettings):
@@ -38,6 +40,32 @@ class ServiceSettings(BaseSettings):
         default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT", description="OpenTelemetry collector (gRPC); empty: no traces."
     )
     trace_ratio: float = Field(default=0.01, ge=0, le=1, description="Share of requests that are traced, 0 to 1.")
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of this service's certificate, for calls between services."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key.")
+    tls_ca: Path | None = Field(default=None, description="PEM file of the authority of all services' certificates.")
+    service_token: SecretStr = Field(
+        default=SecretStr(""), description="What this service proves itself with, `name:secret`, without certificates."
+    )
+    accepted_service_tokens: SecretStr = Field(
+        default=SecretStr(""), description="Tokens of the services that may call this one, separated by commas."
+    )
+
+    @field_validator("service_token", "accepted_service_tokens")
+    @classmethod
+    def _are_tokens(cls, value: SecretStr) -> SecretStr:
+        for token in filter(None, value.get_secret_value().split(",")):
+            if _SERVICE_TOKEN.fullmatch(token) is None:
+                raise ValueError("a token is 'name:secret', the secret 32 to 200 of A-Z a-z 0-9 . _ ~ + / = -")
+        return value
+
+    @field_validator("service_token")
+    @classmethod
+    def _is_one_token(cls, value: SecretStr) -> SecretStr:
+        if "," in value.get_secret_value():
+            raise ValueError("one token, without a comma; those of callers go into ASAHI_ACCEPTED_SERVICE_TOKENS")
+        return value
 
 
 def load_settings(settings: type[SettingsT], service: str) -> SettingsT:

@@ -8,8 +8,13 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from asahi_auth.api.servicer import AuthServicer
+from asahi_auth.clients.issuer import OidcIssuer
+from asahi_auth.domain.administration import Administration
 from asahi_auth.domain.authentication import Authentication
 from asahi_auth.domain.governance import Governance
+from asahi_auth.domain.people import ClaimRules, People
+from asahi_auth.domain.policies import Policies
+from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.watch import VerdictWatch
 from asahi_auth.metrics import AuthCollector
 from asahi_auth.settings import AuthSettings
@@ -17,6 +22,7 @@ from asahi_auth.stores.opening import open_store
 from asahi_auth.stores.sql import SqlStore
 from asahi_core.clock import Clock
 from asahi_core.ids import Ids
+from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
 from asahi_core.telemetry import Tracing
 
@@ -29,6 +35,7 @@ class AuthService:
     collector: AuthCollector
     store: SqlStore
     watch: VerdictWatch
+    issuer: OidcIssuer | None
 
 
 def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLogger) -> AuthService:
@@ -37,18 +44,36 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
     Raises:
         OSError: the database cannot be used.
     """
-    store = open_store(settings.data_dir)
+    store = open_store(settings.data_dir, settings.database_url.get_secret_value())
     watch = VerdictWatch(store, log)
-    governance = Governance(store, clock, ids, signup_open=settings.signup == "open", revoked=watch.hasten)
-    servicer = AuthServicer(Authentication(store, clock), governance, watch)
-    return AuthService(servicer, AuthCollector(watch), store, watch)
+    governance = Governance(store, clock, ids, signup=settings.signup, revoked=watch.hasten)
+    issuer = OidcIssuer(settings.oidc_issuer, settings.oidc_audience, log) if settings.oidc_issuer else None
+    people = People(issuer, store, _claim_rules(settings), clock)
+    servicer = AuthServicer(
+        authentication=Authentication(store, clock),
+        governance=governance,
+        administration=Administration(store, clock, ids, watch.hasten),
+        policies=Policies(store, clock, watch.hasten),
+        watch=watch,
+        people=people,
+    )
+    return AuthService(servicer, AuthCollector(watch), store, watch, issuer)
+
+
+def _claim_rules(settings: AuthSettings) -> ClaimRules:
+    return ClaimRules(
+        organization_claim=settings.oidc_organization_claim,
+        scopes_claim=settings.oidc_scopes_claim,
+        scopes={value: Scope(scope) for value, scope in settings.oidc_scopes.items()},
+        skew_s=settings.oidc_clock_skew_seconds,
+    )
 
 
 async def run(service: AuthService, settings: AuthSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then closes the database.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the address cannot be listened on, or others could and need not prove who they are.
     """
     with closing(service.store), closing(Tracing("auth", settings.otlp_endpoint, settings.trace_ratio)) as tracing:
         await service.watch.start()
@@ -63,7 +88,10 @@ async def run(service: AuthService, settings: AuthSettings, log: FilteringBoundL
                 grace_s=settings.shutdown_grace_seconds,
                 tracing=tracing,
                 log=log,
+                identity=identity_of(settings),
             )
         finally:
             stop.set()
             await watching
+            if service.issuer is not None:
+                await service.issuer.close()

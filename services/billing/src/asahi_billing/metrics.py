@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from asahi_billing.domain.ledger import Ledger
+from asahi_billing.domain.spending import Spending
 
 _BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 
@@ -34,8 +35,9 @@ class StoreFigures(Protocol):
 class BillingCollector(Collector):
     """No labels but the results of a record: `new` and `duplicate`."""
 
-    def __init__(self, ledger: Ledger, store: StoreFigures, commits: Histogram) -> None:
+    def __init__(self, ledger: Ledger, spending: Spending, store: StoreFigures, commits: Histogram) -> None:
         self._ledger = ledger
+        self._spending = spending
         self._store = store
         self._commits = commits
 
@@ -48,6 +50,23 @@ class BillingCollector(Collector):
         yield CounterMetricFamily(
             "asahi_billing_refused_calls", "Calls refused for what a record says.", self._ledger.refused
         )
+        yield CounterMetricFamily(
+            "asahi_billing_rejected_records", "Records rejected one by one.", self._ledger.rejected
+        )
+        yield CounterMetricFamily(
+            "asahi_billing_unusable_plans",
+            "Spending plans that records brought and that cannot be understood.",
+            self._ledger.unusable_plans,
+        )
+        yield CounterMetricFamily(
+            "asahi_billing_expired_holds", "Holds that nobody renewed or ended.", self._spending.expired
+        )
+        if self._spending.breaks is not None:
+            yield GaugeMetricFamily(
+                "asahi_billing_ledger_breaks",
+                "Figures that the last check found not to be what they are made of; anything but 0 is a fault.",
+                self._spending.breaks,
+            )
         yield GaugeMetricFamily("asahi_billing_waiting_records", "Records not written yet.", self._store.waiting)
         yield GaugeMetricFamily(
             "asahi_billing_repeated_answers",

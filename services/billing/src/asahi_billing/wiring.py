@@ -3,18 +3,20 @@
 import asyncio
 from dataclasses import dataclass
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine
 from sqlalchemy.exc import DatabaseError
 from structlog.typing import FilteringBoundLogger
 
 from asahi.billing.v1.billing_pb2_grpc import add_BillingServiceServicer_to_server
+from asahi_billing import upkeep
 from asahi_billing.api.servicer import BillingServicer
 from asahi_billing.domain.ledger import Ledger
+from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.migrations import UnknownSchema, upgrade
 from asahi_billing.settings import BillingSettings
-from asahi_billing.stores.engine import open_writer
-from asahi_billing.stores.sql import SqlUsageStore
+from asahi_billing.stores.engine import database_url, open_writer
+from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
 from asahi_core.prices import load_price_book
 from asahi_core.rpc.server import serve
@@ -27,7 +29,8 @@ class BillingService:
 
     servicer: BillingServicer
     collector: BillingCollector
-    store: SqlUsageStore
+    store: SqlStore
+    spending: Spending
 
 
 def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) -> BillingService:
@@ -36,17 +39,11 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     Raises:
         OSError: the database cannot be used.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    path = settings.data_dir / "billing.db"
-    url = URL.create("sqlite", database=str(path))
+    url, name = _database(settings)
     writer = open_writer(url)
-    try:
-        upgrade(writer)
-    except (DatabaseError, UnknownSchema) as error:
-        reason = error.orig if isinstance(error, DatabaseError) else error
-        raise OSError(f"cannot use the ledger {path}: {reason}; mend it or set another ASAHI_DATA_DIR") from error
+    _bring_up_to_date(writer, name)
     commits = commit_seconds()
-    store = SqlUsageStore(
+    store = SqlStore(
         writer,
         url,
         clock,
@@ -56,7 +53,9 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
         observe_commit_s=commits.observe,
     )
     ledger = Ledger(store, load_price_book())
-    return BillingService(BillingServicer(ledger), BillingCollector(ledger, store, commits), store)
+    spending = Spending(store, clock)
+    collector = BillingCollector(ledger, spending, store, commits)
+    return BillingService(BillingServicer(ledger, spending), collector, store, spending)
 
 
 async def run(
@@ -69,6 +68,10 @@ async def run(
     """
     tracing = Tracing("billing", settings.otlp_endpoint, settings.trace_ratio)
     service.store.open()
+    tasks = [
+        asyncio.create_task(upkeep.sweep(service.spending, settings.billing_sweep_seconds, log)),
+        asyncio.create_task(upkeep.check(service.spending, settings.billing_check_seconds, log)),
+    ]
     try:
         await serve(
             settings.grpc_address,
@@ -79,5 +82,27 @@ async def run(
             log=log,
         )
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await service.store.close()
         tracing.close()
+
+
+def _database(settings: BillingSettings) -> tuple[URL, str]:
+    """Where the ledger is, and its name for a person, without a password."""
+    if settings.database_url:
+        url = database_url(settings.database_url)
+        return url, f"{url.host}/{url.database}"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    path = str(settings.data_dir / "billing.db")
+    return URL.create("sqlite", database=path), path
+
+
+def _bring_up_to_date(writer: Engine, name: str) -> None:
+    try:
+        upgrade(writer)
+    except (DatabaseError, UnknownSchema) as error:
+        reason = str(error.orig if isinstance(error, DatabaseError) else error).replace("\n", " ").strip()
+        message = f"cannot use the ledger {name}: {reason}; mend it, or set another DATABASE_URL or ASAHI_DATA_DIR"
+        raise OSError(message) from error

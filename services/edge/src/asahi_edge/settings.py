@@ -1,8 +1,9 @@
 """What the edge can be told through the environment."""
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from asahi_core.settings import ServiceSettings
 
@@ -52,4 +53,35 @@ class EdgeSettings(ServiceSettings):
     max_header_bytes: int = Field(
         default=64 * 1024, ge=4096, le=512 * 1024, description="Most bytes of a request's headers and URL together."
     )
+    redis_url: SecretStr = Field(
+        default=SecretStr(""),
+        alias="REDIS_URL",
+        description="Redis in which edges share rate limits; empty: each counts by itself.",
+    )
+    max_concurrent: int = Field(
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="Most inference requests under way here; an organization has a share of them.",
+    )
+    trusted_proxies: str = Field(
+        default="", description="Networks (CIDR, separated by commas) of proxies whose X-Forwarded-For counts."
+    )
+    signups_per_minute: int = Field(
+        default=60, ge=1, description="Most signups a minute from one address (IPv6: one /64) at this edge."
+    )
+    unknown_keys_per_minute: int = Field(
+        default=300, ge=1, description="Most unknown keys a minute from one address that auth is asked about."
+    )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024, description="Largest body.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        networks_in(value)
+        return value
+
+
+def networks_in(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The networks in a list separated by commas; raises ValueError."""
+    return tuple(ip_network(one.strip()) for one in value.split(",") if one.strip())

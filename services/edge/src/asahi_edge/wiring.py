@@ -28,16 +28,22 @@ from asahi_edge.api.services import EdgeServices
 from asahi_edge.clients import auth, billing, cache, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
+from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
+from asahi_edge.domain.key_use import KeyUseReport
 from asahi_edge.domain.leads import Leads
+from asahi_edge.domain.limit_addresses import AddressLimit
+from asahi_edge.domain.limit_gate import LimitedPipeline
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
-from asahi_edge.settings import EdgeSettings
+from asahi_edge.settings import EdgeSettings, networks_in
+from asahi_edge.stores.limits_memory import MemoryLimits
+from asahi_edge.stores.limits_shared import SharedLimits, shared_limits
 from asahi_edge.stores.metrics import UsageCollector
 from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
@@ -45,6 +51,7 @@ from asahi_edge.stores.spool import DiskSpool, SpoolOptions
 _GOVERNANCE_TIMEOUT_S = 10.0
 _DRAIN_S = 5.0
 _CONNECT_S = 3.0
+_LAST_REPORT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ async def edge(
         channels = await _open_channels(settings, stack)
         auth_client = auth.AuthClient(channels.auth)
         router_client = router.RouterClient(channels.router)
+        stack.push_async_callback(router_client.close)
         billing_client = billing.BillingClient(channels.billing)
         spool = await stack.enter_async_context(_open_spool(settings, clock, log))
         usage = UsageDelivery(
@@ -101,10 +109,21 @@ async def edge(
         )
         attachment.on_withdrawn, attachment.on_missed = near.withdraw, near.clear
         attachment.on_wanted, attachment.on_unwanted = leads.want, leads.unwant
-        pipeline = Pipeline(
-            cache=cache_client, near=near, board=board, pilot=pilot, usage=usage, prices=prices, clock=clock
+        shared = await _open_shared_limits(settings, stack, clock, log)
+        pipeline = LimitedPipeline(
+            Pipeline(cache=cache_client, near=near, board=board, pilot=pilot, usage=usage, prices=prices, clock=clock),
+            shared or MemoryLimits(clock),
+            Concurrency(settings.max_concurrent),
         )
-        verdicts = Verdicts(auth_client, clock, fresh_s=settings.auth_fresh_seconds, grace_s=settings.auth_grace)
+        key_use = KeyUseReport(auth_client, clock, log)
+        verdicts = Verdicts(
+            auth_client,
+            clock,
+            fresh_s=settings.auth_fresh_seconds,
+            grace_s=settings.auth_grace,
+            unknown_keys=AddressLimit("unknown keys", settings.unknown_keys_per_minute, clock),
+            report=key_use,
+        )
         probe = HealthClient({name: getattr(channels, name) for name in ("auth", "cache", "router", "billing")})
         services = EdgeServices(
             pipeline=pipeline,
@@ -116,8 +135,16 @@ async def edge(
             outcomes=router_client,
             quotes=Quotes(cache_client, near, router_client),
             usage=usage,
-            health=HealthCheck(probe, router_client, usage, verdicts.any_in_grace),
+            health=HealthCheck(
+                probe,
+                router_client,
+                usage,
+                verdicts.any_in_grace,
+                redis=None if shared is None else lambda: shared.reachable,
+            ),
             clock=clock,
+            signups=AddressLimit("signups", settings.signups_per_minute, clock),
+            trusted_proxies=networks_in(settings.trusted_proxies),
             admin_secret=settings.admin_secret.get_secret_value(),
             max_body_bytes=settings.max_body_bytes,
             started=clock.monotonic(),
@@ -133,9 +160,13 @@ async def edge(
         servicer = InferenceServicer(pipeline, verdicts, ids, settings.request_timeout_seconds)
         delivering = asyncio.create_task(usage.run())
         await _connect(channels)
-        async with _running(attachment.run(), auth.watch_verdicts(channels.auth, verdicts, log)):
+        watching = [] if shared is None else [shared.watch()]
+        async with _running(
+            attachment.run(), auth.watch_verdicts(channels.auth, verdicts, log), key_use.run(), *watching
+        ):
             yield Edge(app, lambda server: add_InferenceServiceServicer_to_server(servicer, server))
             await pilot.close(_DRAIN_S)
+        await key_use.close(_LAST_REPORT_S)
         await usage.close(_DRAIN_S)
         await delivering
 
@@ -169,6 +200,13 @@ async def _connect(channels: _Channels) -> None:
     _, late = await asyncio.wait(connecting, timeout=_CONNECT_S)
     for task in late:
         task.cancel()
+
+
+async def _open_shared_limits(
+    settings: EdgeSettings, stack: AsyncExitStack, clock: Clock, log: FilteringBoundLogger
+) -> SharedLimits | None:
+    url = settings.redis_url.get_secret_value()
+    return await stack.enter_async_context(shared_limits(url, clock, log)) if url else None
 
 
 def _open_spool(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
@@ -12,6 +13,7 @@ from asahi_core.clock import Clock
 from asahi_core.money import NANOS_PER_DOLLAR
 from asahi_core.prices import load_price_book
 from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.server import handled as handled_call
 from asahi_core.rpc.server import serve
 from asahi_core.telemetry import Tracing
 from asahi_router.api.servicer import RouterServicer
@@ -48,6 +50,7 @@ from asahi_router.stores.outcomes import SqlOutcomeStore
 
 _BILLING_TIMEOUT_S = 10.0
 _FLUSH_S = 5.0
+_COMPLETE = "/asahi.router.v1.RouterService/Complete"
 
 
 class NoProvider(Exception):
@@ -116,13 +119,15 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         limits=CompletionLimits(retries=RetryRules(per_candidate=settings.retries, budget=settings.retry_budget)),
     )
     listing = Listing(service.scale, service.breakers.available, clock)
-    servicer = RouterServicer(decider, completions, listing, Outcomes(service.store, clock))
+    outcomes = Outcomes(service.store, clock)
     delivering = asyncio.create_task(ledger.run())
     try:
         with (
             closing(service.store),
             closing(Tracing("router", settings.otlp_endpoint, settings.trace_ratio)) as tracing,
         ):
+            handled = partial(handled_call, _COMPLETE, tracing=tracing, log=log)
+            servicer = RouterServicer(decider, completions, listing, outcomes, handled=handled, stop=stop)
             await serve(
                 settings.grpc_address,
                 [lambda server: add_RouterServiceServicer_to_server(servicer, server)],

@@ -7,6 +7,7 @@ for methods that their proto declares idempotent. grpc's own client interceptors
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from google.protobuf.message import Message
 
 from asahi_core.context import current_call
 from asahi_core.errors import DeadlineExceeded, ServiceUnavailable
+from asahi_core.rpc.identity import ANONYMOUS, ServiceIdentity, open_channel, token_metadata
 from asahi_core.rpc.methods import idempotent_methods
 from asahi_core.rpc.server import MAX_MESSAGE_BYTES
 from asahi_core.rpc.status import error_from_rpc
@@ -26,10 +28,19 @@ Decode = Callable[[bytes], Any]
 class ServiceChannel(grpc.aio.Channel):
     """A channel to the service called `name` at `target` (`host:port`, or `dns:///host:port` for many replicas)."""
 
-    def __init__(self, name: str, target: str, descriptor: ServiceDescriptor, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: str,
+        descriptor: ServiceDescriptor,
+        *,
+        timeout_s: float,
+        identity: ServiceIdentity = ANONYMOUS,
+    ) -> None:
         self._name = name
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(target, options=_options(descriptor))
+        self._channel = open_channel(name, target, _options(descriptor), identity)
+        self._token = token_metadata(identity)
 
     def unary_unary(
         self,
@@ -134,9 +145,9 @@ class ServiceChannel(grpc.aio.Channel):
             limit = min(limit, call.deadline - asyncio.get_running_loop().time())
             if limit <= 0:
                 raise DeadlineExceeded("The call's time ran out.")
-        metadata: tuple[tuple[str, str], ...] = ()
+        metadata = self._token
         if call.request_id:
-            metadata = (("x-asahi-request-id", call.request_id),)
+            metadata += (("x-asahi-request-id", call.request_id),)
         if call.traceparent:
             metadata += (("traceparent", call.traceparent),)
         return limit, metadata
@@ -187,6 +198,11 @@ class OpenStream:
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error, self._service) from error
         return None if message is grpc.aio.EOF else message
+
+    async def end_writing(self) -> None:
+        """Says that no message follows; what it ended with is what reading tells."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.done_writing()
 
     def cancel(self) -> None:
         """Ends the call; a second time changes nothing."""

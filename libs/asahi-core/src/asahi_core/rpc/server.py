@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import grpc
@@ -13,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi_core.context import CallContext, current_call
 from asahi_core.errors import AsahiError, InternalError
+from asahi_core.rpc.identity import ANONYMOUS, ServiceIdentity, interceptors, listen
 from asahi_core.rpc.methods import AddServicer, Handler, Method, methods_of
 from asahi_core.rpc.status import to_rpc_status
 from asahi_core.telemetry import RPC_SERVER_SECONDS, Tracing
@@ -41,16 +43,22 @@ async def serve(
     tracing: Tracing,
     log: FilteringBoundLogger,
     max_connection_age_s: float | None = 300,
+    identity: ServiceIdentity = ANONYMOUS,
+    public: bool = False,
 ) -> None:
     """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
 
     Connections are renewed after `max_connection_age_s`, so that callers find new replicas; calls under way then have
     as long as the longest call may take. None: never, for a service whose callers keep a stream open for good.
 
+    Callers prove which service they are as `identity` says, and may call what the table allows them; `public` servers
+    know their callers by keys instead.
+
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the address cannot be listened on, or is not loopback and callers would not have to prove themselves.
     """
-    server = grpc.aio.server(options=[*_OPTIONS, *_renewal(max_connection_age_s)])
+    guards = interceptors(address, identity, public=public, log=log)
+    server = grpc.aio.server(interceptors=guards, options=[*_OPTIONS, *_renewal(max_connection_age_s)])
     methods = [method for add_servicer in servicers for method in methods_of(add_servicer)]
     names = sorted({method.path.split("/")[1] for method in methods})
     server.add_generic_rpc_handlers(tuple(_handlers(name, methods, tracing, log) for name in names))
@@ -58,7 +66,7 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     try:
-        port = server.add_insecure_port(address)
+        port = listen(server, address, identity, public=public, log=log)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}: the port is in use or not permitted") from error
     await server.start()
@@ -108,19 +116,12 @@ def _guard_unary(
     behaviour = cast(Callable[[Any, Context], Awaitable[Message]], method.behaviour)
 
     async def answer(request: Any, context: Context) -> Message:
-        started, code = time.perf_counter(), "OK"
-        call = _call_of(context)
         try:
-            with tracing.span(method.path, call.traceparent) as traceparent:
-                current_call.set(CallContext(call.request_id, traceparent, call.deadline))
+            with handled(method.path, _call_of(context), tracing, log):
                 return await behaviour(request, context)
-        except Exception as error:
-            known = known_error(error, method.path, log)
-            code = known.grpc_status
-            await context.abort_with_status(to_rpc_status(known))
+        except AsahiError as error:
+            await context.abort_with_status(to_rpc_status(error))
             raise AssertionError("abort raises") from error
-        finally:
-            RPC_SERVER_SECONDS.labels(method.path, code).observe(time.perf_counter() - started)
 
     return answer
 
@@ -131,21 +132,36 @@ def _guard_stream(
     behaviour = cast(Callable[[Any, Context], AsyncIterator[Message]], method.behaviour)
 
     async def answer(request: Any, context: Context) -> AsyncIterator[Message]:
-        started, code = time.perf_counter(), "OK"
-        call = _call_of(context)
         try:
-            with tracing.span(method.path, call.traceparent) as traceparent:
-                current_call.set(CallContext(call.request_id, traceparent, call.deadline))
+            with handled(method.path, _call_of(context), tracing, log):
                 async for message in behaviour(request, context):
                     yield message
-        except Exception as error:  # noqa: BLE001 - the last guard: whatever it is becomes a status
-            known = known_error(error, method.path, log)
-            code = known.grpc_status
-            await context.abort_with_status(to_rpc_status(known))
-        finally:
-            RPC_SERVER_SECONDS.labels(method.path, code).observe(time.perf_counter() - started)
+        except AsahiError as error:
+            await context.abort_with_status(to_rpc_status(error))
 
     return answer
+
+
+@contextmanager
+def handled(path: str, call: CallContext, tracing: Tracing, log: FilteringBoundLogger) -> Iterator[None]:
+    """What surrounds the handling of every call, whichever way it came: its context, its span, its time.
+
+    Raises:
+        AsahiError: what the handling raised, as a caller may see it.
+    """
+    started, code = time.perf_counter(), "OK"
+    try:
+        with tracing.span(path, call.traceparent) as traceparent:
+            current_call.set(CallContext(call.request_id, traceparent, call.deadline))
+            yield
+    except Exception as error:
+        known = known_error(error, path, log)
+        code = known.grpc_status
+        if known is error:
+            raise
+        raise known from error
+    finally:
+        RPC_SERVER_SECONDS.labels(path, code).observe(time.perf_counter() - started)
 
 
 def known_error(error: Exception, path: str, log: FilteringBoundLogger) -> AsahiError:

@@ -2,12 +2,27 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from asahi.auth.v1 import auth_pb2 as pb
+from asahi.type.v1.policy_pb2 import RateLimits
 from asahi_auth.domain.governance import Wanted
-from asahi_auth.domain.organizations import ActingKey, ActingOperator, Actor, ApiKey
+from asahi_auth.domain.organizations import (
+    ActingKey,
+    ActingOperator,
+    ActingPerson,
+    Actor,
+    ApiKey,
+    Invite,
+    Organization,
+    PolicyVersion,
+    Principal,
+)
+from asahi_auth.domain.policy import effective, rate_limits
 from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.store import Revocation
 from asahi_auth.domain.watch import News
@@ -22,14 +37,19 @@ _TO_MESSAGE = {
 _FROM_MESSAGE = {message: scope for scope, message in _TO_MESSAGE.items()}
 
 
-def verdict_of(key: ApiKey) -> pb.Verdict:
+def verdict_of(principal: Principal) -> pb.Verdict:
     """The verdict on a valid key."""
+    key, policy = principal.key, principal.policy
     verdict = pb.Verdict(
         organization_id=key.organization_id,
         api_key_id=key.id,
         scopes=[_TO_MESSAGE[scope] for scope in key.scopes],
         user_id=key.user_id,
         allowed_models=key.allowed_models,
+        policy=effective(policy.settings),
+        policy_version=policy.version,
+        rate_limits=rate_limits(key.rate_limits),
+        principal_id=key.principal_id or key.id,
     )
     if key.expires_at is not None:
         verdict.expires_at.FromDatetime(key.expires_at)
@@ -45,19 +65,61 @@ def message_of(key: ApiKey) -> pb.ApiKey:
         user_id=key.user_id,
         scopes=[_TO_MESSAGE[scope] for scope in key.scopes],
         allowed_models=key.allowed_models,
+        rate_limits=rate_limits(key.rate_limits),
+        rotated_from=key.rotated_from,
+        rotated_to=key.rotated_to,
     )
     message.created_at.FromDatetime(key.created_at)
     if key.expires_at is not None:
         message.expires_at.FromDatetime(key.expires_at)
     if key.revoked_at is not None:
         message.revoked_at.FromDatetime(key.revoked_at)
+    if key.last_used_at is not None:
+        message.last_used_at.FromDatetime(key.last_used_at)
     return message
+
+
+def organization_of(organization: Organization) -> pb.Organization:
+    """The organisation."""
+    message = pb.Organization(id=organization.id, name=organization.name, user_id=organization.user_id)
+    message.created_at.FromDatetime(organization.created_at)
+    if organization.suspended_at is not None:
+        message.suspended_at.FromDatetime(organization.suspended_at)
+    if organization.deleted_at is not None:
+        message.deleted_at.FromDatetime(organization.deleted_at)
+    return message
+
+
+def invite_of(invite: Invite) -> pb.Invite:
+    """The invite without its code."""
+    message = pb.Invite(id=invite.id, note=invite.note, organization_id=invite.organization_id)
+    message.created_at.FromDatetime(invite.created_at)
+    message.expires_at.FromDatetime(invite.expires_at)
+    if invite.used_at is not None:
+        message.used_at.FromDatetime(invite.used_at)
+    return message
+
+
+def policy_of(policy: PolicyVersion) -> pb.PolicyVersion:
+    """The policy with every default filled in, and what was set."""
+    message = pb.PolicyVersion(policy=effective(policy.settings), version=policy.version, updated_by=policy.updated_by)
+    message.settings.update(policy.settings)
+    if policy.updated_at is not None:
+        message.updated_at.FromDatetime(policy.updated_at)
+    return message
+
+
+def settings_of(changes: Struct) -> dict[str, Any]:
+    """A merge patch as plain values."""
+    return MessageToDict(changes)
 
 
 def news_of(news: News) -> pb.WatchResponse:
     """A revocation or a heartbeat."""
     if isinstance(news, Revocation):
-        return pb.WatchResponse(api_key_id=news.api_key_id)
+        if news.api_key_id:
+            return pb.WatchResponse(api_key_id=news.api_key_id)
+        return pb.WatchResponse(organization_id=news.organization_id)
     return pb.WatchResponse(heartbeat=pb.Heartbeat())
 
 
@@ -68,6 +130,9 @@ def actor_of(actor: pb.Actor) -> Actor:
             return ActingKey(actor.api_key_id)
         case "operator":
             return ActingOperator()
+        case "person":
+            person = actor.person
+            return ActingPerson(person.subject, person.organization_id, _scopes_of(person.scopes))
         case _:
             raise InvalidRequest("actor is missing: a key or the operator acts.", param="actor")
 
@@ -80,8 +145,24 @@ def wanted_of(request: pb.CreateApiKeyRequest) -> Wanted:
         scopes=_scopes_of(request.scopes),
         user_id=request.user_id,
         allowed_models=tuple(request.allowed_models),
-        expires_at=_moment_of(request.expires_at) if request.HasField("expires_at") else None,
+        expires_at=moment_of(request.expires_at) if request.HasField("expires_at") else None,
+        rate_limits=_limits_of(request.rate_limits) if request.HasField("rate_limits") else {},
     )
+
+
+def _limits_of(limits: RateLimits, path: str = "rate_limits") -> dict[str, Any]:
+    """Limits as the HTTP contract writes them; raises InvalidRequest for one below 1."""
+    found: dict[str, Any] = {}
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        if limits.HasField(name):
+            found[name] = getattr(limits, name)
+            if found[name] < 1:
+                raise InvalidRequest(f"{path}.{name} is {found[name]}; it is at least 1.", param=f"{path}.{name}")
+    if limits.HasField("per_user"):
+        per_user = _limits_of(limits.per_user, f"{path}.per_user")
+        if per_user:
+            found["per_user"] = per_user
+    return found
 
 
 def _scopes_of(scopes: Iterable[pb.Scope.ValueType]) -> tuple[Scope, ...]:
@@ -92,7 +173,8 @@ def _scopes_of(scopes: Iterable[pb.Scope.ValueType]) -> tuple[Scope, ...]:
     return tuple(dict.fromkeys(_FROM_MESSAGE[scope] for scope in scopes))
 
 
-def _moment_of(timestamp: Timestamp) -> datetime:
+def moment_of(timestamp: Timestamp) -> datetime:
+    """The moment; raises InvalidRequest for one that there is not."""
     try:
         return timestamp.ToDatetime(UTC)
     except (OverflowError, ValueError) as error:

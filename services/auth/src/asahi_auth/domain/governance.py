@@ -1,22 +1,16 @@
-"""Making organisations, and making, listing and revoking their keys."""
+"""Signing up, and making, listing, rotating and revoking an organisation's keys."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-from asahi_auth.domain.authentication import REFUSED
+from asahi_auth.domain.acting import Acting, acting, no_organization
+from asahi_auth.domain.limits import limits_given
 from asahi_auth.domain.model_patterns import allows_no_more
-from asahi_auth.domain.organizations import (
-    SIGNUP,
-    ActingKey,
-    Actor,
-    ApiKey,
-    IssuedKey,
-    Organization,
-    key_id,
-    name_of,
-)
-from asahi_auth.domain.pages import Page, position_of, token_after
+from asahi_auth.domain.organizations import SIGNUP, Actor, ApiKey, IssuedKey, Organization, key_id, name_of
+from asahi_auth.domain.pages import Page, page_of, position_of
 from asahi_auth.domain.rules import (
     MAX_EMAIL_LENGTH,
     MAX_NAME_LENGTH,
@@ -27,13 +21,16 @@ from asahi_auth.domain.rules import (
     check_text,
     page_size,
 )
-from asahi_auth.domain.scopes import Scope, check_governs, check_scopes_given
+from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.store import AuthStore, Transaction
 from asahi_core.clock import Clock
-from asahi_core.errors import InsufficientScope, InternalError, InvalidApiKey, NotFound, OrganizationMismatch
+from asahi_core.errors import InsufficientScope, InternalError, InvalidRequest, NotFound
 from asahi_core.ids import Ids
 from asahi_core.keys import HASH_SCHEME, digest_key, mint_key
 
+Signup = Literal["open", "invite", "closed"]
+DEFAULT_OVERLAP = timedelta(hours=24)
+MAX_OVERLAP = timedelta(days=30)
 _ORGANIZATION_ID_LENGTH = 16
 _FIRST_KEY = "first key"
 
@@ -49,40 +46,63 @@ class Wanted:
     allowed_models: tuple[str, ...] = ()
     """Empty: as its maker."""
     expires_at: datetime | None = None
+    """None: as its maker."""
+    rate_limits: Mapping[str, Any] = field(default_factory=dict)
+    """Empty: as its maker."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignupRequest:
+    """Who signs up."""
+
+    name: str
+    user_id: str
+    email: str = ""
+    invite_code: str = ""
 
 
 class Governance:
     """Acts on organisations and keys. What must hold when a change happens is checked in the change's transaction."""
 
     def __init__(
-        self, store: AuthStore, clock: Clock, ids: Ids, *, signup_open: bool, revoked: Callable[[], None]
+        self, store: AuthStore, clock: Clock, ids: Ids, *, signup: Signup, revoked: Callable[[], None]
     ) -> None:
-        """`revoked` is called after each revocation, so that watchers need not wait for the next poll."""
+        """`revoked` is called after each change of a verdict, so that watchers need not wait for the next poll."""
         self._store = store
         self._clock = clock
         self._ids = ids
-        self._signup_open = signup_open
+        self._signup = signup
         self._revoked = revoked
 
-    async def signup(self, name: str, user_id: str, email: str) -> tuple[Organization, IssuedKey]:
+    async def signup(self, request: SignupRequest) -> tuple[Organization, IssuedKey]:
         """A new organisation with its first key.
 
         Raises:
-            InsufficientScope: signing up is closed.
+            InsufficientScope: signing up is closed, or asks for an invite that was not given or is not valid.
             InvalidRequest: a name or the address is not acceptable.
         """
-        if not self._signup_open:
+        if self._signup == "closed":
             raise InsufficientScope("Signing up is closed on this installation; ask its operator for a key.")
-        check_name(name, "organization_name")
-        check_name(user_id, "user_id")
-        check_text(email, "email", MAX_EMAIL_LENGTH)
-        organization_id = f"org_{self._ids.token(_ORGANIZATION_ID_LENGTH)}"
-        organization = Organization(organization_id, name, user_id, email, self._clock.now())
-        first = Wanted(organization_id, _FIRST_KEY, (Scope.ALL,), user_id)
+        check_name(request.name, "organization_name")
+        check_name(request.user_id, "user_id")
+        check_text(request.email, "email", MAX_EMAIL_LENGTH)
+        now = self._clock.now()
+        organization = Organization(
+            new_organization_id(self._ids), request.name, request.user_id, request.email, created_at=now
+        )
+        first = Wanted(organization.id, _FIRST_KEY, (Scope.ALL,), request.user_id)
 
         def sign_up(transaction: Transaction) -> IssuedKey:
+            invite = None
+            if self._signup == "invite":
+                invite = transaction.invite_of(invite_digest(request.invite_code))
+                if invite is None or invite.used_at is not None or invite.expires_at <= now:
+                    message = "Signing up needs an invite that is not used or expired; ask the operator for one."
+                    raise InsufficientScope(message, param="invite_code")
             transaction.add_organization(organization)
-            return self._issue(transaction, first, first.allowed_models, SIGNUP)
+            if invite is not None:
+                transaction.use_invite(invite.id, now, organization.id)
+            return self._issue(transaction, first, SIGNUP)
 
         return organization, await self._store.change(sign_up)
 
@@ -103,17 +123,12 @@ class Governance:
             check_expiry(wanted.expires_at, self._clock.now())
 
         def create(transaction: Transaction) -> IssuedKey:
-            models = wanted.allowed_models
-            maker = self._acting_key(transaction, actor, wanted.organization_id)
-            if maker is not None:
-                check_scopes_given(maker.scopes, wanted.scopes)
-                models = _models_given(maker.allowed_models, models)
-                check_governs(maker.scopes)
-            return self._issue(transaction, wanted, models, name_of(actor))
+            maker = acting(transaction, actor, wanted.organization_id, self._clock.now())
+            return self._issue(transaction, _given(maker, wanted), name_of(actor))
 
         return await self._store.change(create)
 
-    async def list_keys(self, organization_id: str, asked_size: int, page_token: str) -> Page:
+    async def list_keys(self, organization_id: str, asked_size: int, page_token: str) -> Page[ApiKey]:
         """A page of the organisation's keys, newest first; `asked_size` 0: 100.
 
         Raises:
@@ -122,11 +137,47 @@ class Governance:
         """
         most = page_size(asked_size)
         position = position_of(page_token)
-        if not await self._store.has_organization(organization_id):
-            raise _no_organization()
-        keys = await self._store.keys_after(organization_id, position, most + 1)
-        page = tuple(keys[:most])
-        return Page(page, token_after(page[-1]) if len(keys) > most else "")
+        organization = await self._store.find_organization(organization_id)
+        if organization is None or organization.deleted_at is not None:
+            raise no_organization()
+        return page_of(await self._store.keys_after(organization_id, position, most + 1), most)
+
+    async def rotate_key(
+        self, actor: Actor, organization_id: str, api_key_id: str, overlap: timedelta
+    ) -> tuple[IssuedKey, ApiKey]:
+        """A new key that may do what another may, which goes on for `overlap` at most; and that other.
+
+        Raises:
+            InvalidRequest: the overlap is not acceptable, or the key is not valid any more.
+            InvalidApiKey: the acting key is not valid (any more).
+            InsufficientScope: the acting key has less than the key, or may not govern.
+            OrganizationMismatch: there is no such organisation, or it is not the actor's.
+            NotFound: the organisation has no such key.
+        """
+        if not timedelta() <= overlap <= MAX_OVERLAP:
+            message = f"overlap is {overlap.total_seconds():g} s; it is 0 to {MAX_OVERLAP.total_seconds():g} s."
+            raise InvalidRequest(message, param="overlap")
+
+        def rotate(transaction: Transaction) -> tuple[IssuedKey, ApiKey]:
+            now = self._clock.now()
+            maker = acting(transaction, actor, organization_id, now)
+            old = _key_of(transaction, organization_id, api_key_id)
+            if not old.is_valid(now) or old.rotated_to:
+                message = "The key was revoked, has expired, or was rotated before; make a new one."
+                raise InvalidRequest(message, param="api_key_id")
+            wanted = Wanted(
+                organization_id, old.name, old.scopes, old.user_id, old.allowed_models, old.expires_at, old.rate_limits
+            )
+            if maker.key is None or maker.key.id != old.id:
+                _given(maker, wanted)
+            issued = self._issue(transaction, wanted, name_of(actor), rotated=old)
+            ends = now + overlap if old.expires_at is None else min(now + overlap, old.expires_at)
+            transaction.replace_key(old.id, issued.key.id, ends)
+            return issued, _key_of(transaction, organization_id, api_key_id)
+
+        rotated = await self._store.change(rotate)
+        self._revoked()
+        return rotated
 
     async def revoke_key(self, actor: Actor, organization_id: str, api_key_id: str) -> ApiKey:
         """The key, revoked for good; who repeats it gets it as it was revoked first.
@@ -139,9 +190,7 @@ class Governance:
         """
 
         def revoke(transaction: Transaction) -> ApiKey:
-            acting = self._acting_key(transaction, actor, organization_id)
-            if acting is not None:
-                check_governs(acting.scopes)
+            acting(transaction, actor, organization_id, self._clock.now())
             key = _key_of(transaction, organization_id, api_key_id)
             if key.revoked_at is not None:
                 return key
@@ -152,28 +201,36 @@ class Governance:
         self._revoked()
         return key
 
-    def _acting_key(self, transaction: Transaction, actor: Actor, organization_id: str) -> ApiKey | None:
-        """The key that acts for the organisation; None: the operator does."""
-        if not isinstance(actor, ActingKey):
-            if not transaction.has_organization(organization_id):
-                raise _no_organization()
-            return None
-        key = transaction.key(actor.api_key_id)
-        if key is None or not key.is_valid(self._clock.now()):
-            raise InvalidApiKey(REFUSED)
-        if key.organization_id != organization_id:
-            raise _no_organization()
-        return key
+    async def record_key_use(self, uses: Mapping[str, datetime]) -> None:
+        """Keeps when keys were used, by id; unknown keys are left aside."""
+        await self._store.record_key_use(uses)
+
+    async def erase_user(self, actor: Actor, organization_id: str, user_id: str) -> dict[str, int]:
+        """Drops an end user's name from keys and organisation; how many rows had it.
+
+        Raises:
+            InvalidRequest: no user is named.
+            InvalidApiKey, InsufficientScope, OrganizationMismatch: as `create_key`.
+        """
+        check_name(user_id, "user_id")
+
+        def erase(transaction: Transaction) -> dict[str, int]:
+            acting(transaction, actor, organization_id, self._clock.now())
+            return transaction.erase_user(organization_id, user_id)
+
+        erased = await self._store.change(erase)
+        self._revoked()
+        return erased
 
     def _issue(
-        self, transaction: Transaction, wanted: Wanted, allowed_models: tuple[str, ...], created_by: str
+        self, transaction: Transaction, wanted: Wanted, created_by: str, *, rotated: ApiKey | None = None
     ) -> IssuedKey:
         secret = mint_key(self._ids)
         digest = digest_key(secret)
         if digest is None:
             raise InternalError("A key was minted that is none.")
         if transaction.key(key_id(digest.prefix)) is not None:
-            return self._issue(transaction, wanted, allowed_models, created_by)
+            return self._issue(transaction, wanted, created_by, rotated=rotated)
         key = ApiKey(
             id=key_id(digest.prefix),
             sha256=digest.sha256,
@@ -182,13 +239,47 @@ class Governance:
             name=wanted.name,
             user_id=wanted.user_id,
             scopes=wanted.scopes,
-            allowed_models=allowed_models,
+            allowed_models=wanted.allowed_models,
             created_at=self._clock.now(),
             created_by=created_by,
             expires_at=wanted.expires_at,
+            rate_limits=wanted.rate_limits,
+            rotated_from=rotated.id if rotated is not None else "",
+            principal_id=(rotated.principal_id or rotated.id) if rotated is not None else "",
         )
         transaction.add_key(key)
         return IssuedKey(key, secret)
+
+
+def new_organization_id(ids: Ids) -> str:
+    """A new organisation's id."""
+    return f"org_{ids.token(_ORGANIZATION_ID_LENGTH)}"
+
+
+def invite_digest(code: str) -> bytes:
+    """What is kept of an invite's code."""
+    return hashlib.sha256(code.encode()).digest()
+
+
+def _given(maker: Acting, wanted: Wanted) -> Wanted:
+    """What the new key shall be, with what its maker has where nothing is said.
+
+    Raises:
+        InsufficientScope: it would have more than its maker.
+    """
+    key = maker.key
+    if key is None:
+        return wanted
+    if key.expires_at is not None and wanted.expires_at is not None and wanted.expires_at > key.expires_at:
+        raise InsufficientScope(
+            f"A key gives no more than it has: it expires at {key.expires_at.isoformat()}.", param="expires_at"
+        )
+    return replace(
+        wanted,
+        allowed_models=_models_given(key.allowed_models, wanted.allowed_models),
+        expires_at=wanted.expires_at or key.expires_at,
+        rate_limits=limits_given(key.rate_limits, wanted.rate_limits),
+    )
 
 
 def _models_given(maker: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -210,10 +301,3 @@ def _key_of(transaction: Transaction, organization_id: str, api_key_id: str) -> 
     if key is None or key.organization_id != organization_id:
         raise NotFound("The organization has no API key with this id; list its keys for their ids.", param="api_key_id")
     return key
-
-
-def _no_organization() -> OrganizationMismatch:
-    return OrganizationMismatch(
-        "There is no organization with the id in 'organization_id' that the caller may act for.",
-        param="organization_id",
-    )

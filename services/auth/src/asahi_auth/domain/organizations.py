@@ -1,7 +1,9 @@
 """Organisations, their keys, and who acts on them: the values that everything here is about."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from asahi_auth.domain.scopes import Scope
 
@@ -18,6 +20,11 @@ class Organization:
     email: str
     """Where to reach them; empty: unknown."""
     created_at: datetime
+    policy_version: int = 0
+    """Of its present policy; 0: it was never changed."""
+    suspended_at: datetime | None = None
+    """Since when its keys open nothing."""
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,15 @@ class ApiKey:
     revoked_at: datetime | None = None
     revoked_by: str = ""
     """As `created_by`; empty: not revoked."""
+    rate_limits: Mapping[str, Any] = field(default_factory=dict)
+    """Its own limits, as the HTTP contract writes them; empty: none."""
+    last_used_at: datetime | None = None
+    rotated_from: str = ""
+    """The key that it replaced; empty: none."""
+    rotated_to: str = ""
+    """The key that replaced it; empty: none did."""
+    principal_id: str = ""
+    """The first key of its line of rotations; empty: itself."""
 
     def is_valid(self, now: datetime) -> bool:
         """Whether it opens anything at `now`."""
@@ -59,6 +75,41 @@ class IssuedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Invite:
+    """Lets one organisation sign up."""
+
+    id: str
+    code_sha256: bytes = field(repr=False)
+    note: str
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+    organization_id: str = ""
+    """The organisation that used it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """A policy in one version."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What was set (`domain.policy`)."""
+    version: int = 0
+    """0: it was never changed."""
+    updated_at: datetime | None = None
+    updated_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A key, with what its organisation says to it."""
+
+    key: ApiKey
+    organization: Organization
+    policy: PolicyVersion
+
+
+@dataclass(frozen=True, slots=True)
 class ActingKey:
     """A key acts."""
 
@@ -70,7 +121,16 @@ class ActingOperator:
     """The operator of the installation acts."""
 
 
-Actor = ActingKey | ActingOperator
+@dataclass(frozen=True, slots=True)
+class ActingPerson:
+    """A person of the OIDC issuer acts, whose token was verified."""
+
+    subject: str
+    organization_id: str
+    scopes: tuple[Scope, ...]
+
+
+Actor = ActingKey | ActingOperator | ActingPerson
 
 SIGNUP = "signup"
 """Made by signing up, where nobody acts yet."""
@@ -78,7 +138,13 @@ SIGNUP = "signup"
 
 def name_of(actor: Actor) -> str:
     """`actor` as it is kept beside what it did."""
-    return actor.api_key_id if isinstance(actor, ActingKey) else "operator"
+    match actor:
+        case ActingKey():
+            return actor.api_key_id
+        case ActingPerson():
+            return f"person:{actor.subject}"
+        case ActingOperator():
+            return "operator"
 
 
 def key_id(prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""What keys open, and who may give what to a new key."""
+"""What keys open."""
 
 from collections.abc import Collection
 from enum import StrEnum
@@ -19,29 +19,13 @@ class Scope(StrEnum):
     """The same as admin."""
 
 
-_EVERYTHING = frozenset(Scope)
-
-
-def opened_by(scopes: Collection[Scope]) -> frozenset[Scope]:
-    """All that `scopes` open: each itself, admin and all everything."""
-    if Scope.ADMIN in scopes or Scope.ALL in scopes:
-        return _EVERYTHING
-    return frozenset(scopes)
-
-
-def check_scopes_given(maker: Collection[Scope], wanted: Collection[Scope]) -> None:
-    """Raises InsufficientScope if `wanted` open more than the maker's own."""
-    beyond = opened_by(wanted) - opened_by(maker)
-    if beyond:
-        raise InsufficientScope(
-            f"A key gives no more than it has: '{_names(wanted)}' is asked for, the maker has '{_names(maker)}'.",
-            param="scopes",
-        )
+_GOVERN = {Scope.ADMIN, Scope.ALL}
+"""They open everything, so who governs may give any scope."""
 
 
 def check_governs(scopes: Collection[Scope]) -> None:
     """Raises InsufficientScope unless `scopes` open governance."""
-    if Scope.ADMIN not in opened_by(scopes):
+    if _GOVERN.isdisjoint(scopes):
         raise InsufficientScope(f"Keys are governed with the scope 'admin'; the key has '{_names(scopes)}'.")
 
 

@@ -4,7 +4,7 @@ import logging
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. Known here so that a database that has it costs no import of alembic."""
 _LOCK_ID = 0x41736168
 """Names the advisory lock that replicas take on PostgreSQL."""
@@ -26,6 +26,8 @@ def migrate(engine: Engine) -> None:
             return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":  # SQLite's write lock is taken already
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _LOCK_ID})
         if _revision(connection) != HEAD:
             _upgrade(connection)

@@ -1,6 +1,7 @@
 """The tables. Made and changed by the migrations alone; a test holds both together."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, MetaData
 from sqlalchemy.orm import registry
@@ -10,6 +11,7 @@ _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
 }
 
 
@@ -21,12 +23,16 @@ class OrganizationRow(AuthTable, table=True):
     """An organisation."""
 
     __tablename__ = "organizations"
+    __table_args__ = (Index(None, "created_at", "id"),)
 
     id: str = Field(primary_key=True)
     name: str
     user_id: str
     email: str
     created_at: datetime
+    policy_version: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    suspended_at: datetime | None
+    deleted_at: datetime | None
 
 
 class ApiKeyRow(AuthTable, table=True):
@@ -48,15 +54,48 @@ class ApiKeyRow(AuthTable, table=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     revoked_by: str
+    rate_limits: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False, server_default="{}"))
+    last_used_at: datetime | None
+    rotated_from: str = Field(sa_column_kwargs={"server_default": ""})
+    rotated_to: str = Field(sa_column_kwargs={"server_default": ""})
+    principal_id: str = Field(sa_column_kwargs={"server_default": ""})
+
+
+class PolicyRow(AuthTable, table=True):
+    """A policy in one version."""
+
+    __tablename__ = "policies"
+
+    organization_id: str = Field(sa_column=Column(ForeignKey("organizations.id"), primary_key=True))
+    version: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    updated_at: datetime
+    updated_by: str
+
+
+class InviteRow(AuthTable, table=True):
+    """An invite, without its code."""
+
+    __tablename__ = "invites"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: str = Field(primary_key=True)
+    code_sha256: bytes = Field(sa_column_kwargs={"unique": True})
+    note: str
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None
+    organization_id: str
 
 
 class RevocationRow(AuthTable, table=True):
-    """A key whose verdicts hold no longer, for the watches of all replicas."""
+    """A key, or with an empty id an organisation, whose verdicts hold no longer, for the watches of all replicas."""
 
     __tablename__ = "revocations"
 
     sequence: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     api_key_id: str
+    organization_id: str = Field(sa_column_kwargs={"server_default": ""})
 
 
 class RevocationHeadRow(AuthTable, table=True):
@@ -73,6 +112,8 @@ class RevocationHeadRow(AuthTable, table=True):
 
 
 ORGANIZATIONS = AuthTable.metadata.tables["organizations"]
+POLICIES = AuthTable.metadata.tables["policies"]
+INVITES = AuthTable.metadata.tables["invites"]
 API_KEYS = AuthTable.metadata.tables["api_keys"]
 REVOCATIONS = AuthTable.metadata.tables["revocations"]
 REVOCATION_HEAD = AuthTable.metadata.tables["revocation_head"]

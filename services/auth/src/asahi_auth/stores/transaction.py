@@ -1,12 +1,17 @@
-"""Changes to organisations and keys in one transaction of an SQL database."""
+"""Changes in one transaction of an SQL database.
+
+Rows are locked in one order, so that changes never wait for each other in a circle: invite, organisation, key, and last
+the head of the revocations, which stays locked until the commit.
+"""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, Executable, RowMapping, delete, insert, select, update
 
-from asahi_auth.domain.organizations import ApiKey, Organization
-from asahi_auth.domain.scopes import Scope
-from asahi_auth.stores.tables import API_KEYS, ORGANIZATIONS, REVOCATION_HEAD, REVOCATIONS
+from asahi_auth.domain.organizations import ApiKey, Invite, Organization, PolicyVersion
+from asahi_auth.stores import rows
+from asahi_auth.stores.tables import API_KEYS, INVITES, ORGANIZATIONS, POLICIES, REVOCATION_HEAD, REVOCATIONS
 
 
 class SqlTransaction:
@@ -15,16 +20,33 @@ class SqlTransaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def has_organization(self, organization_id: str) -> bool:
-        """Whether there is such an organisation."""
-        query = select(ORGANIZATIONS.c.id).where(ORGANIZATIONS.c.id == organization_id)
-        return self._connection.execute(query).first() is not None
+    def organization(self, organization_id: str) -> Organization | None:
+        """The organisation, which nobody else changes until the transaction ends."""
+        row = self._first(select(ORGANIZATIONS).where(ORGANIZATIONS.c.id == organization_id).with_for_update())
+        return rows.organization(row) if row is not None else None
 
     def key(self, key_id: str) -> ApiKey | None:
         """The key, which nobody else changes until the transaction ends."""
-        query = select(API_KEYS).where(API_KEYS.c.id == key_id).with_for_update()
-        row = self._connection.execute(query).mappings().first()
-        return api_key(row) if row is not None else None
+        row = self._first(select(API_KEYS).where(API_KEYS.c.id == key_id).with_for_update())
+        return rows.api_key(row) if row is not None else None
+
+    def invite_of(self, code_sha256: bytes) -> Invite | None:
+        """The invite with this code, which nobody else uses until the transaction ends."""
+        row = self._first(select(INVITES).where(INVITES.c.code_sha256 == code_sha256).with_for_update())
+        return rows.invite(row) if row is not None else None
+
+    def invite(self, invite_id: str) -> Invite | None:
+        """The invite, which nobody else uses until the transaction ends."""
+        row = self._first(select(INVITES).where(INVITES.c.id == invite_id).with_for_update())
+        return rows.invite(row) if row is not None else None
+
+    def policy(self, organization: Organization) -> PolicyVersion:
+        """The present policy of an organisation of this transaction."""
+        query = select(POLICIES).where(
+            POLICIES.c.organization_id == organization.id, POLICIES.c.version == organization.policy_version
+        )
+        row = self._first(query)
+        return rows.policy_version(row) if row is not None else PolicyVersion()
 
     def add_organization(self, organization: Organization) -> None:
         """Adds an organisation with a new id."""
@@ -38,49 +60,94 @@ class SqlTransaction:
             )
         )
 
+    def suspend(self, organization_id: str, at: datetime | None) -> None:
+        """Suspends an organisation, or ends that; its verdicts hold no longer."""
+        self._change_organization(organization_id, suspended_at=at)
+
+    def delete_organization(self, organization_id: str, at: datetime) -> dict[str, int]:
+        """Empties an organisation; how many rows went, by table. Its verdicts hold no longer."""
+        erased = {
+            "keys": self._connection.execute(delete(API_KEYS).where(API_KEYS.c.organization_id == organization_id)),
+            "policies": self._connection.execute(delete(POLICIES).where(POLICIES.c.organization_id == organization_id)),
+        }
+        self._change_organization(organization_id, name="", user_id="", email="", policy_version=0, deleted_at=at)
+        return {name: result.rowcount for name, result in erased.items()}
+
     def add_key(self, key: ApiKey) -> None:
         """Adds a key with a new id."""
-        self._connection.execute(
-            insert(API_KEYS).values(
-                id=key.id,
-                sha256=key.sha256,
-                hash_scheme=key.hash_scheme,
-                organization_id=key.organization_id,
-                name=key.name,
-                user_id=key.user_id,
-                scopes=list(key.scopes),
-                allowed_models=list(key.allowed_models),
-                created_at=key.created_at,
-                created_by=key.created_by,
-                expires_at=key.expires_at,
-                revoked_at=key.revoked_at,
-                revoked_by=key.revoked_by,
-            )
-        )
+        self._connection.execute(insert(API_KEYS).values(**rows.key_values(key)))
 
     def revoke_key(self, key_id: str, at: datetime, by: str) -> None:
         """Marks a key as revoked, and makes that a `Revocation`."""
-        self._connection.execute(update(API_KEYS).where(API_KEYS.c.id == key_id).values(revoked_at=at, revoked_by=by))
-        # The head's row stays locked until the commit: sequences become visible in their order.
+        self._change_key(key_id, revoked_at=at, revoked_by=by)
+
+    def replace_key(self, key_id: str, by: str, expires_at: datetime) -> None:
+        """Says which key replaced it, and when it ends; a `Revocation`, for verdicts say otherwise."""
+        self._change_key(key_id, rotated_to=by, expires_at=expires_at)
+
+    def add_policy(self, organization_id: str, policy: PolicyVersion) -> None:
+        """Makes a policy the present one of an organisation that this transaction has read."""
+        self._connection.execute(
+            insert(POLICIES).values(
+                organization_id=organization_id,
+                version=policy.version,
+                settings=dict(policy.settings),
+                updated_at=policy.updated_at,
+                updated_by=policy.updated_by,
+            )
+        )
+        self._change_organization(organization_id, policy_version=policy.version)
+
+    def add_invite(self, invite: Invite) -> None:
+        """Adds an invite with a new id."""
+        self._connection.execute(
+            insert(INVITES).values(
+                id=invite.id,
+                code_sha256=invite.code_sha256,
+                note=invite.note,
+                created_at=invite.created_at,
+                expires_at=invite.expires_at,
+                used_at=None,
+                organization_id="",
+            )
+        )
+
+    def use_invite(self, invite_id: str, at: datetime, organization_id: str) -> None:
+        """Says who used an invite."""
+        used = update(INVITES).where(INVITES.c.id == invite_id)
+        self._connection.execute(used.values(used_at=at, organization_id=organization_id))
+
+    def delete_invite(self, invite_id: str) -> None:
+        """Drops an invite."""
+        self._connection.execute(delete(INVITES).where(INVITES.c.id == invite_id))
+
+    def erase_user(self, organization_id: str, user_id: str) -> dict[str, int]:
+        """Drops an end user's name wherever it stands in an organisation; how many rows had it, by table."""
+        of_keys = update(API_KEYS).where(API_KEYS.c.organization_id == organization_id, API_KEYS.c.user_id == user_id)
+        of_organization = update(ORGANIZATIONS).where(
+            ORGANIZATIONS.c.id == organization_id, ORGANIZATIONS.c.user_id == user_id
+        )
+        erased = {
+            "organizations": self._connection.execute(of_organization.values(user_id="", email="")).rowcount,
+            "keys": self._connection.execute(of_keys.values(user_id="")).rowcount,
+        }
+        self._tell(organization_id=organization_id)
+        return erased
+
+    def _change_organization(self, organization_id: str, **values: Any) -> None:
+        self._connection.execute(update(ORGANIZATIONS).where(ORGANIZATIONS.c.id == organization_id).values(**values))
+        self._tell(organization_id=organization_id)
+
+    def _change_key(self, key_id: str, **values: Any) -> None:
+        self._connection.execute(update(API_KEYS).where(API_KEYS.c.id == key_id).values(**values))
+        self._tell(api_key_id=key_id)
+
+    def _tell(self, *, api_key_id: str = "", organization_id: str = "") -> None:
+        """Makes a `Revocation`. The head's row stays locked until the commit: sequences become visible in order."""
         next_sequence = update(REVOCATION_HEAD).values(sequence=REVOCATION_HEAD.c.sequence + 1)
         sequence = self._connection.execute(next_sequence.returning(REVOCATION_HEAD.c.sequence)).scalar_one()
-        self._connection.execute(insert(REVOCATIONS).values(sequence=sequence, api_key_id=key_id))
+        told = insert(REVOCATIONS).values(sequence=sequence, api_key_id=api_key_id, organization_id=organization_id)
+        self._connection.execute(told)
 
-
-def api_key(row: RowMapping) -> ApiKey:
-    """The key in a row of the table of keys."""
-    return ApiKey(
-        id=row["id"],
-        sha256=row["sha256"],
-        hash_scheme=row["hash_scheme"],
-        organization_id=row["organization_id"],
-        name=row["name"],
-        user_id=row["user_id"],
-        scopes=tuple(map(Scope, row["scopes"])),
-        allowed_models=tuple(row["allowed_models"]),
-        created_at=row["created_at"],
-        created_by=row["created_by"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-        revoked_by=row["revoked_by"],
-    )
+    def _first(self, query: Executable) -> RowMapping | None:
+        return self._connection.execute(query).mappings().first()

@@ -9,6 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from asahi.billing.v1 import billing_pb2 as pb
 from asahi.billing.v1 import billing_pb2_grpc
 from asahi_billing.domain.ledger import Ledger
+from asahi_billing.domain.plans import Call
+from asahi_billing.domain.spending import DEFAULT_LEASE_NS, Spending
 from asahi_billing.domain.store import Span
 from asahi_core.errors import InvalidRequest
 
@@ -17,14 +19,15 @@ _MAX_INT64 = 2**63 - 1
 
 
 class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
-    """Serves a `Ledger`."""
+    """Serves a `Ledger` and its `Spending`."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, spending: Spending) -> None:
         self._ledger = ledger
+        self._spending = spending
 
     async def RecordUsage(self, request: pb.RecordUsageRequest, context: _Context) -> pb.RecordUsageResponse:
-        recorded = await self._ledger.record(request.records)
-        return pb.RecordUsageResponse(recorded=recorded.new, duplicates=recorded.duplicates)
+        recorded = await self._ledger.record(request.records, request.plans, singly=request.reject_singly)
+        return pb.RecordUsageResponse(recorded=recorded.new, duplicates=recorded.duplicates, rejected=recorded.rejected)
 
     async def GetCostSummary(self, request: pb.GetCostSummaryRequest, context: _Context) -> pb.GetCostSummaryResponse:
         span = Span(_time(request, "start_time"), _time(request, "end_time"))
@@ -42,6 +45,42 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
     async def ListOrphans(self, request: pb.ListOrphansRequest, context: _Context) -> pb.ListOrphansResponse:
         page, token = await self._ledger.orphans(request.organization_id, request.page_size, request.page_token)
         return pb.ListOrphansResponse(records=page, next_page_token=token)
+
+    async def Reserve(self, request: pb.ReserveRequest, context: _Context) -> pb.ReserveResponse:
+        answer = pb.ReserveResponse()
+        answer.held_until.FromNanoseconds(await self._spending.reserve(request, _lease(request)))
+        return answer
+
+    async def RenewHolds(self, request: pb.RenewHoldsRequest, context: _Context) -> pb.RenewHoldsResponse:
+        until, ended = await self._spending.renew([_call(key) for key in request.calls], _lease(request))
+        answer = pb.RenewHoldsResponse(ended=[_key(call) for call in ended])
+        answer.held_until.FromNanoseconds(until)
+        return answer
+
+    async def ReleaseHold(self, request: pb.ReleaseHoldRequest, context: _Context) -> pb.ReleaseHoldResponse:
+        return pb.ReleaseHoldResponse(released=await self._spending.release(_call(request.call)))
+
+    async def GetBudgets(self, request: pb.GetBudgetsRequest, context: _Context) -> pb.GetBudgetsResponse:
+        states = await self._spending.budgets(request.organization_id, request.api_key_id, request.user_id)
+        return pb.GetBudgetsResponse(budgets=states)
+
+    async def CheckLedger(self, request: pb.CheckLedgerRequest, context: _Context) -> pb.CheckLedgerResponse:
+        return await self._spending.check(request.organization_id)
+
+
+def _call(key: pb.CallKey) -> Call:
+    return Call(key.organization_id, key.request_id, key.attempt)
+
+
+def _key(call: Call) -> pb.CallKey:
+    return pb.CallKey(organization_id=call.organization_id, request_id=call.request_id, attempt=call.attempt)
+
+
+def _lease(request: pb.ReserveRequest | pb.RenewHoldsRequest) -> int:
+    """Nanoseconds."""
+    if not request.HasField("lease"):
+        return DEFAULT_LEASE_NS
+    return request.lease.seconds * 1_000_000_000 + request.lease.nanos
 
 
 def _time(request: Message, field: str) -> int:

@@ -4,11 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, Inference, UsageRecord
+from asahi.billing.v1.billing_pb2 import (
+    GetCostSummaryResponse,
+    Inference,
+    RejectedRecord,
+    SpendingPlan,
+    UsageRecord,
+)
 from asahi_billing.domain import paging, reports
-from asahi_billing.domain.rules import check_records
+from asahi_billing.domain.plans import check_plan
+from asahi_billing.domain.rules import check_records, refusals
 from asahi_billing.domain.store import Span, UsageStore
-from asahi_core.errors import InvalidRequest, NotFound
+from asahi_core.errors import AsahiError, InternalError, InvalidRequest, NotFound
 from asahi_core.prices import PriceBook
 
 _CHECKED_ON_THE_LOOP = 50
@@ -21,6 +28,7 @@ class Recorded:
 
     new: int
     duplicates: int
+    rejected: Sequence[RejectedRecord] = ()
 
 
 class Ledger:
@@ -35,28 +43,75 @@ class Ledger:
         """Records that were known already."""
         self.refused = 0
         """Calls refused because of what they said."""
+        self.rejected = 0
+        """Records rejected one by one."""
+        self.unusable_plans = 0
+        """Plans left aside because they cannot be understood; their budgets count nothing."""
 
-    async def record(self, records: Sequence[UsageRecord]) -> Recorded:
+    async def record(
+        self, records: Sequence[UsageRecord], plans: Sequence[SpendingPlan] = (), *, singly: bool = False
+    ) -> Recorded:
         """Adds records durably; those known by (organisation, request, attempt) change nothing.
+
+        They count in the budgets of `plans` and of those told before. With `singly`, a record that will never be
+        taken is named and leaves the others alone.
 
         Raises:
             InvalidRequest: a record contradicts the contract, itself or the price book; none is added.
             Overloaded: too many records wait already.
             ServiceUnavailable: the store cannot be reached; the records may or may not have been added.
         """
+        if len(records) > _CHECKED_ON_THE_LOOP:
+            refused = await asyncio.to_thread(self._refusals, records, singly)
+        else:
+            refused = self._refusals(records, singly)
+        usable = [plan for plan in plans if self._usable(plan)]
+        good = {index: record for index, record in enumerate(records) if index not in refused}
+        new, failed = await self._append(good, usable, singly)
+        duplicates = len(good) - len(failed) - new
+        self.recorded += new
+        self.duplicates += duplicates
+        rejected = tuple(_rejected(index, records[index], error) for index, error in sorted((refused | failed).items()))
+        self.rejected += len(rejected)
+        return Recorded(new, duplicates, rejected)
+
+    async def _append(
+        self, records: dict[int, UsageRecord], plans: Sequence[SpendingPlan], singly: bool
+    ) -> tuple[int, dict[int, AsahiError]]:
+        """How many of `records` were new, and, with `singly`, those that the store fails on."""
+        if not records:
+            return 0, {}
         try:
-            if len(records) > _CHECKED_ON_THE_LOOP:
-                await asyncio.to_thread(check_records, records, self._prices)
-            else:
-                check_records(records, self._prices)
+            return await self._store.append(list(records.values()), plans), {}
+        except InternalError:
+            if not singly:
+                raise
+        new, failed = 0, dict[int, AsahiError]()
+        for index, record in records.items():
+            try:
+                new += await self._store.append([record], plans)
+            except InternalError as error:
+                failed[index] = error
+        return new, failed
+
+    def _refusals(self, records: Sequence[UsageRecord], singly: bool) -> dict[int, AsahiError]:
+        """The records that will never be taken; raises the first one's fault unless `singly`."""
+        try:
+            if singly:
+                return dict(refusals(records, self._prices))
+            check_records(records, self._prices)
+            return {}
         except InvalidRequest:
             self.refused += 1
             raise
-        new = await self._store.append(records)
-        duplicates = len(records) - new
-        self.recorded += new
-        self.duplicates += duplicates
-        return Recorded(new, duplicates)
+
+    def _usable(self, plan: SpendingPlan) -> bool:
+        try:
+            check_plan(plan, "plan")
+        except InvalidRequest:
+            self.unusable_plans += 1
+            return False
+        return True
 
     async def cost_summary(self, organization_id: str, span: Span) -> GetCostSummaryResponse:
         """The organisation's exact sums over `span`.
@@ -114,3 +169,15 @@ class Ledger:
 def _check_organization(organization_id: str) -> None:
     if not organization_id:
         raise InvalidRequest("organization_id is missing: figures are of one organisation.", param="organization_id")
+
+
+def _rejected(index: int, record: UsageRecord, error: AsahiError) -> RejectedRecord:
+    return RejectedRecord(
+        index=index,
+        organization_id=record.organization_id,
+        request_id=record.request_id,
+        attempt=record.attempt,
+        code=error.code,
+        reason=error.message,
+        param=error.param or "",
+    )

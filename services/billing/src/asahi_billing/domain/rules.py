@@ -25,13 +25,24 @@ Fault = tuple[str, str]
 
 def check_records(records: Sequence[UsageRecord], prices: PriceBook) -> None:
     """Raises InvalidRequest for the first record that contradicts the contract, itself, or the price book."""
+    for _, refusal in refusals(records, prices):
+        raise refusal
+
+
+def refusals(records: Sequence[UsageRecord], prices: PriceBook) -> Iterator[tuple[int, InvalidRequest]]:
+    """The records that contradict the contract, themselves, or the price book: index, and the first thing wrong.
+
+    Raises:
+        InvalidRequest: there are none, or too many.
+    """
     if not 1 <= len(records) <= MAX_RECORDS:
         message = f"records has {len(records)} entries; it takes 1 to {MAX_RECORDS}."
         raise InvalidRequest(message, param="records")
     for index, record in enumerate(records):
         for field, problem in _faults(record, prices):
             place = f"records[{index}].{field}"
-            raise InvalidRequest(f"{place} {problem}.", param=place)
+            yield index, InvalidRequest(f"{place} {problem}.", param=place)
+            break
 
 
 def _faults(record: UsageRecord, prices: PriceBook) -> Iterator[Fault]:
@@ -46,14 +57,19 @@ def _faults(record: UsageRecord, prices: PriceBook) -> Iterator[Fault]:
     yield from _price_faults(record, prices)
 
 
-def _identity_faults(record: UsageRecord) -> Iterator[Fault]:
-    for field, value in (("organization_id", record.organization_id), ("request_id", record.request_id)):
+def id_faults(organization_id: str, request_id: str) -> Iterator[Fault]:
+    """What is wrong with the names of an organisation and of a request."""
+    for field, value in (("organization_id", organization_id), ("request_id", request_id)):
         if not value:
             yield field, "is missing"
         if len(value) > MAX_ID_CHARACTERS:
             yield field, f"has {len(value)} characters; an id has at most {MAX_ID_CHARACTERS}"
         if "\0" in value:
             yield field, "contains a zero character"
+
+
+def _identity_faults(record: UsageRecord) -> Iterator[Fault]:
+    yield from id_faults(record.organization_id, record.request_id)
     if record.attempt < 0:
         yield "attempt", f"is {record.attempt}; provider calls are numbered from 1, and 0 says that there was none"
     occurred_at = record.occurred_at

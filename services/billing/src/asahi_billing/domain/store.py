@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from asahi.billing.v1.billing_pb2 import UsageRecord
+from asahi.billing.v1.billing_pb2 import SpendingPlan, UsageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,11 @@ class Totals:
 class UsageStore(Protocol):
     """Keeps usage records: they are added, never changed. Raises ServiceUnavailable when it cannot be reached."""
 
-    async def append(self, records: Sequence[UsageRecord]) -> int:
+    async def append(self, records: Sequence[UsageRecord], plans: Sequence[SpendingPlan] = ()) -> int:
         """Adds what is not known yet by (organisation, request, attempt), durably; says how many that were.
 
-        All of `records` are added or none. Records have passed `check_records`.
+        All of `records` are added or none, with what they change in budgets, as `plans` and those told before say.
+        Records have passed `refusals`, plans `check_plan`.
 
         Raises:
             Overloaded: too many records wait already.

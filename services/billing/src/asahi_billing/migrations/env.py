@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from asahi_billing.stores.tables import UsageRow
+from asahi_billing.stores.spending_tables import EntryRow
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=UsageRow.metadata)
+context.configure(connection=context.config.attributes["connection"], target_metadata=EntryRow.metadata)
 with context.begin_transaction():
     context.run_migrations()

@@ -3,25 +3,55 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 
 _BUSY_MS = 5_000
+_CONNECT_S = 3
 _READ_CACHE_KIB = 16_384
 _STEPS_BETWEEN_LOOKS = 100_000
+
+
+def database_url(url: str) -> URL:
+    """What `DATABASE_URL` says, with the driver that is installed.
+
+    Raises:
+        ValueError: it is no URL of PostgreSQL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError("DATABASE_URL is no URL; it takes postgresql://user:password@host/database") from error
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise ValueError("DATABASE_URL is of no database that can be used; it takes postgresql://…")
+    return parsed.set(drivername="postgresql+psycopg")
 
 
 def open_writer(url: URL) -> Engine:
     """An engine whose transactions are durable once committed, and exclude other writers from their beginning on."""
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=1, max_overflow=1)
+        return create_engine(url, pool_size=1, max_overflow=0, connect_args={"connect_timeout": _CONNECT_S})
     pragmas = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}")
     return _open_sqlite(url, pragmas, begin="BEGIN IMMEDIATE", connections=1)
 
 
-def open_reader(url: URL, connections: int) -> Engine:
-    """An engine whose transactions see one state of the database and never wait for the writer."""
+def open_reader(url: URL, connections: int, limit_s: float) -> Engine:
+    """An engine whose transactions see one state of the database and never wait for the writer.
+
+    PostgreSQL ends their statements after `limit_s`; for SQLite see `limit_statements`.
+    """
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=connections, max_overflow=0, isolation_level="REPEATABLE READ")
+        return create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            isolation_level="REPEATABLE READ",
+            connect_args={
+                "connect_timeout": _CONNECT_S,
+                "options": f"-c statement_timeout={round(limit_s * 1000)} -c default_transaction_read_only=on",
+            },
+        )
     pragmas = ("query_only=ON", f"busy_timeout={_BUSY_MS}", f"cache_size=-{_READ_CACHE_KIB}")
     return _open_sqlite(url, pragmas, begin="BEGIN", connections=connections)
 

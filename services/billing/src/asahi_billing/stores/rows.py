@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from google.protobuf.message import Message
 from sqlalchemy import Row
 
 from asahi.billing.v1.billing_pb2 import Saving, UsageRecord
@@ -34,8 +35,7 @@ _PLAIN = (
     "orphan",
     "coalesced",
 )
-_TOKENS = tuple(field.name for field in Usage.DESCRIPTOR.fields if field.name != "source")
-_USAGE = tuple(field.name for field in Usage.DESCRIPTOR.fields)
+_TOKENS = tuple(field.name for field in Usage.DESCRIPTOR.fields if field.name.endswith("_tokens"))
 
 
 def to_row(record: UsageRecord) -> dict[str, Any]:
@@ -50,6 +50,7 @@ def to_row(record: UsageRecord) -> dict[str, Any]:
     for name in _TOKENS:
         row[name] = getattr(usage, name)
     row["usage_source"] = usage.source
+    row["usage_details"] = _compact(usage.details) if usage.HasField("details") else None
     row["occurred_at_ns"] = record.occurred_at.seconds * 1_000_000_000 + record.occurred_at.nanos
     row["cost_original_nanos"] = record.cost_original_nanos if record.HasField("cost_original_nanos") else None
     row["savings"] = {_text(saving.technique): saving.nanos for saving in record.savings}
@@ -68,7 +69,11 @@ def from_row(row: Row[Any]) -> UsageRecord:
         cost_original_nanos=columns["cost_original_nanos"],
     )
     record.occurred_at.FromNanoseconds(columns["occurred_at_ns"])
-    usage = Usage(**{name: columns[name] for name in _TOKENS}, source=columns["usage_source"])
+    usage = Usage(
+        source=columns["usage_source"],
+        details=columns["usage_details"],
+        **{name: columns[name] for name in _TOKENS},
+    )
     if usage.ByteSize():
         record.usage.CopyFrom(usage)
     if columns["reused_usage"] is not None:
@@ -76,8 +81,9 @@ def from_row(row: Row[Any]) -> UsageRecord:
     return record
 
 
-def _compact(usage: Usage) -> dict[str, int]:
-    return {name: value for name in _USAGE if (value := getattr(usage, name))}
+def _compact(usage: Message) -> dict[str, Any]:
+    """What it says, as `Usage(**…)` takes it."""
+    return {field.name: _compact(value) if isinstance(value, Message) else value for field, value in usage.ListFields()}
 
 
 def _text(text: str) -> str:

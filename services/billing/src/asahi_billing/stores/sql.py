@@ -7,26 +7,32 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from structlog.typing import FilteringBoundLogger
 
-from asahi.billing.v1.billing_pb2 import UsageRecord
+from asahi.billing.v1.billing_pb2 import SpendingPlan, UsageRecord
+from asahi_billing.domain.book import Balance, Book
+from asahi_billing.domain.operations import Operation, Record
+from asahi_billing.domain.plans import AccountKey, Call
+from asahi_billing.domain.spending_store import Audit
 from asahi_billing.domain.store import OrphanPosition, Span, Totals
-from asahi_billing.stores import statements
+from asahi_billing.domain.windows import Calendar
+from asahi_billing.stores import audit, postings, statements
 from asahi_billing.stores.engine import limit_statements, open_reader
 from asahi_billing.stores.group_commit import GroupCommit
 from asahi_billing.stores.rows import from_row, to_row
 from asahi_core.clock import Clock
-from asahi_core.errors import DeadlineExceeded, Overloaded, ServiceUnavailable
+from asahi_core.errors import DeadlineExceeded, InternalError, Overloaded, ServiceUnavailable
 
 Result = TypeVar("Result")
+_COUNTED = {"preserve_rowcount": True}
 _READERS = 2
 _MOST_READS_WAITING = 100
 _RETRY_AFTER_S = 1.0
 
 
-class SqlUsageStore:
-    """A `UsageStore` on a migrated database. Serves from `open` to `close`."""
+class SqlStore:
+    """A `UsageStore` and `SpendingStore` on a migrated database. Serves from `open` to `close`."""
 
     def __init__(
         self,
@@ -40,14 +46,15 @@ class SqlUsageStore:
         observe_commit_s: Callable[[float], None],
     ) -> None:
         self._writer = writer
-        self._reader = open_reader(url, _READERS)
+        self._reader = open_reader(url, _READERS, read_limit_s)
         self._clock = clock
         self._log = log
         self._read_limit_s = read_limit_s
         self._observe_commit_s = observe_commit_s
         self._append = statements.append(writer.dialect.name)
         self._count_repeated_answers = statements.count_repeated_answers()
-        self._commits: GroupCommit[UsageRecord] = GroupCommit(self._commit, capacity=queue_records)
+        self._calendar = Calendar()
+        self._commits: GroupCommit[Operation, Any] = GroupCommit(self._commit, capacity=queue_records)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
         self._reads = 0
         self.repeated_answers = 0
@@ -71,9 +78,37 @@ class SqlUsageStore:
         self._reader.dispose()
         self._writer.dispose()
 
-    async def append(self, records: Sequence[UsageRecord]) -> int:
+    async def append(self, records: Sequence[UsageRecord], plans: Sequence[SpendingPlan] = ()) -> int:
         """Adds what is not known yet, durably; says how many that were."""
-        return await self._commits.append(records)
+        new: int = await self.run(Record(records, plans))
+        return new
+
+    async def run(self, operation: Operation) -> Any:
+        """What `operation` answers, once it is durable."""
+        return await self._commits.append(operation, max(1, len(operation.records)))
+
+    async def overdue(self, now_ns: int, limit: int) -> list[Call]:
+        """Calls with an open hold whose lease is over, longest first."""
+
+        def read(connection: Connection) -> list[Call]:
+            return [audit.call(row) for row in connection.execute(audit.overdue(now_ns, limit))]
+
+        return await self._read(read)
+
+    async def standing(
+        self, organization_id: str, now_ns: int, limit: int
+    ) -> tuple[list[SpendingPlan], dict[AccountKey, Balance]]:
+        """The organisation's plans, and its accounts whose window holds an instant."""
+
+        def read(connection: Connection) -> tuple[list[SpendingPlan], dict[AccountKey, Balance]]:
+            plans = [SpendingPlan.FromString(row.plan) for row in connection.execute(audit.plans(organization_id))]
+            return plans, audit.standing(connection.execute(audit.present(organization_id, now_ns, limit)))
+
+        return await self._read(read)
+
+    async def check(self, organization_id: str, limit: int) -> Audit:
+        """Adds all entries up again."""
+        return await self._read(lambda connection: audit.audit(connection, organization_id, limit))
 
     async def totals(self, organization_id: str, span: Span) -> Totals:
         """The organisation's sums over `span`, of one state of the ledger."""
@@ -117,20 +152,41 @@ class SqlUsageStore:
 
         return await self._read(read)
 
-    def _commit(self, batches: Sequence[Sequence[UsageRecord]]) -> list[int]:
-        rows = [[_parameters(record) for record in batch] for batch in batches]
+    def _commit(self, operations: Sequence[Operation]) -> list[Any]:
         started = self._clock.monotonic()
         try:
-            with self._writer.begin() as connection:
-                new = [connection.execute(self._append, batch).rowcount for batch in rows]
-                repeated = connection.execute(self._count_repeated_answers).scalar_one()
-        except OperationalError as error:
+            try:
+                outcomes, repeated = self._transact(operations)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # Whether it had committed before it died or not: every operation may be done twice.
+                outcomes, repeated = self._transact(operations)
+        except (OperationalError, InterfaceError) as error:
             self._log.error("ledger_not_written", error=str(error.orig))
             message = "The ledger cannot be written at the moment; try again shortly."
             raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
+        except Exception as error:
+            if len(operations) == 1:
+                self._log.error("operation_failed", exc_info=error)
+                raise InternalError("The ledger fails on this; its log says why.") from error
+            raise
         self._observe_commit_s(self._clock.monotonic() - started)
         self.repeated_answers = repeated
-        return new
+        return outcomes
+
+    def _transact(self, operations: Sequence[Operation]) -> tuple[list[Any], int]:
+        with self._writer.begin() as connection:
+            postings.lock(connection, operations)
+            book = Book(self._calendar, int(self._clock.now().timestamp() * 1_000_000_000))
+            postings.load(connection, operations, book)
+            outcomes = [operation.apply(book) for operation in operations]
+            postings.save(connection, book)
+            for index, operation in enumerate(operations):
+                if operation.records:
+                    rows = [_parameters(record) for record in operation.records]
+                    outcomes[index] = connection.execute(self._append, rows, execution_options=_COUNTED).rowcount
+            return outcomes, connection.execute(self._count_repeated_answers).scalar_one()
 
     async def _read(self, query: Callable[[Connection], Result]) -> Result:
         if self._reads >= _MOST_READS_WAITING:

@@ -1,9 +1,11 @@
 """The ledger's table. Rows are added, never changed."""
 
+from typing import Any
+
 from sqlalchemy import JSON, BigInteger, Index, Integer, Table, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-_ID = BigInteger().with_variant(Integer, "sqlite")
+ID = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself in a column of exactly this type."""
 
 
@@ -40,7 +42,7 @@ class UsageRow(SQLModel, table=True):
         ),
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_ID)
+    id: int | None = Field(default=None, primary_key=True, sa_type=ID)
     organization_id: str = Field(sa_type=Text)
     request_id: str = Field(sa_type=Text)
     attempt: int
@@ -79,8 +81,10 @@ class UsageRow(SQLModel, table=True):
     price_version: str = Field(sa_type=Text)
     error_code: str = Field(sa_type=Text)
     routing_reason: str = Field(sa_type=Text)
-    reused_usage: dict[str, int] | None = Field(sa_type=JSON(none_as_null=True))
-    """Tokens by field of `Usage`, zeros left out; null where the record has none."""
+    reused_usage: dict[str, Any] | None = Field(sa_type=JSON(none_as_null=True))
+    """Fields of `Usage`, zeros left out; null where the record has none."""
+    usage_details: dict[str, int] | None = Field(sa_type=JSON(none_as_null=True))
+    """Fields of `UsageDetails`, zeros left out; null where the usage has none."""
 
 
 USAGE_RECORDS: Table = UsageRow.metadata.tables["usage_records"]

@@ -13,7 +13,6 @@ from asahi_edge.api import (
     analytics,
     chat_completions,
     feedback,
-    governance,
     health,
     infer,
     later,
@@ -22,6 +21,7 @@ from asahi_edge.api import (
     quote,
 )
 from asahi_edge.api.errors import answer_asahi_error, answer_http_exception, answer_unknown_error
+from asahi_edge.api.governance import routes as governance
 from asahi_edge.api.openapi.document import openapi_document
 from asahi_edge.api.services import EdgeServices
 

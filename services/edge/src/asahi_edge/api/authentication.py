@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from fastapi import Request
 
 from asahi.auth.v1.auth_pb2 import Actor, Operator, Scope, Verdict
-from asahi_core.errors import InvalidApiKey, InvalidRequest
+from asahi_core.errors import InsufficientScope, InvalidApiKey, InvalidRequest
+from asahi_edge.api.limits import address_of
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.access import require_organization, require_scope
 from asahi_edge.domain.verdicts import REFUSED
+
+_HEADER = "x-admin-secret"
+_REFUSED_IN_QUERIES = {_HEADER, "admin-secret", "asahi-admin-secret"}
 
 
 async def authorize(request: Request, scope: Scope.ValueType) -> Verdict:
@@ -19,7 +23,7 @@ async def authorize(request: Request, scope: Scope.ValueType) -> Verdict:
         InvalidApiKey: none was sent, or it is not valid.
         InsufficientScope: it does not open this path.
     """
-    verdict = await services_of(request).verdicts.verdict(key_in(request.headers))
+    verdict = await services_of(request).verdicts.verdict(key_in(request.headers), address_of(request))
     require_scope(verdict, scope)
     return verdict
 
@@ -28,22 +32,38 @@ async def authorize_governance(
     request: Request, organization_id: str | None, *, param: str = "organization_id"
 ) -> tuple[Actor, str]:
     """Who acts, and for which organisation: the operator names it in `param`, a key has its own."""
-    secrets = request.headers.getlist("x-admin-secret")
-    if secrets:
-        return _operator(request, secrets, organization_id, param)
+    if is_operator(request):
+        if not organization_id:
+            raise InvalidRequest(f"The operator names the organization: '{param}' is missing.", param=param)
+        return _operator(request), organization_id
     verdict = await authorize(request, Scope.SCOPE_ADMIN)
-    require_organization(verdict, organization_id)
-    return Actor(api_key_id=verdict.api_key_id), verdict.organization_id
+    require_organization(verdict, organization_id, param)
+    return Actor(api_key_id=verdict.api_key_id, address=address_of(request)), verdict.organization_id
 
 
-def _operator(request: Request, secrets: list[str], organization_id: str | None, param: str) -> tuple[Actor, str]:
+async def authorize_operator(request: Request) -> Actor:
+    """Who acts, where only the operator may; raises InsufficientScope for keys of any scope."""
+    if is_operator(request):
+        return _operator(request)
+    await authorize(request, Scope.SCOPE_ADMIN)
+    raise InsufficientScope("Only the operator may do this; send the header x-admin-secret in place of a key.")
+
+
+def is_operator(request: Request) -> bool:
+    """Whether the operator calls; raises InvalidApiKey if the secret is wrong, sent twice or in the query."""
+    if any(name.lower().replace("_", "-") in _REFUSED_IN_QUERIES for name in request.query_params):
+        raise InvalidApiKey("The admin secret goes into the header x-admin-secret; a query ends up in logs.")
+    secrets = request.headers.getlist(_HEADER)
+    if not secrets:
+        return False
     expected = services_of(request).admin_secret
-    sent = secrets[0]
-    if len(secrets) != 1 or not expected or not hmac.compare_digest(sent.encode(), expected.encode()):
+    if len(secrets) != 1 or not expected or not hmac.compare_digest(secrets[0].encode(), expected.encode()):
         raise InvalidApiKey("The header x-admin-secret is not this installation's admin secret.")
-    if organization_id is None:
-        raise InvalidRequest(f"The operator names the organization: '{param}' is missing.", param=param)
-    return Actor(operator=Operator()), organization_id
+    return True
+
+
+def _operator(request: Request) -> Actor:
+    return Actor(operator=Operator(), address=address_of(request))
 
 
 def key_in(headers: Mapping[str, str]) -> str:

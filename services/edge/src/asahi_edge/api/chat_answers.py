@@ -13,6 +13,7 @@ from asahi_core.errors import AsahiError
 from asahi_edge.api.answers import alternatives, dollars_or_none, inference_headers, note_in_log, opening_headers
 from asahi_edge.api.events import error_event, event
 from asahi_edge.api.json import Dollars, encode
+from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.routing import mode_name
 from asahi_edge.api.schemas.inference import AsahiObject
 from asahi_edge.api.services import services_of
@@ -45,7 +46,7 @@ async def chat_events(
     begun = False
     last: bytes | None = None
     try:
-        async with aclosing(services_of(request).pipeline.stream(inference)) as pieces:
+        async with aclosing(services_of(request).pipeline.stream(inference, told_in_headers(request))) as pieces:
             async for piece in pieces:
                 if isinstance(piece, InferenceResult):
                     note_in_log(request, piece)

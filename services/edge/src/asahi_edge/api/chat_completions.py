@@ -11,6 +11,7 @@ from asahi_edge.api.chat_answers import chat_completion, chat_events
 from asahi_edge.api.directives import refuse_idempotency_key
 from asahi_edge.api.events import open_stream
 from asahi_edge.api.json import convert, decode_object, read_body
+from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.openapi.operations import documented_openai_chat
 from asahi_edge.api.questions import limit_time, native_question
 from asahi_edge.api.schemas.openai import ChatBody
@@ -36,7 +37,7 @@ async def chat_completions(request: Request) -> Response:
         headers: dict[str, str] = {}
         wants_usage = asked.stream_options is not None and asked.stream_options.include_usage is True
         return await open_stream(request, chat_events(request, inference, headers, wants_usage=wants_usage), headers)
-    result = await services.pipeline.infer(inference, HttpCaller(request))
+    result = await services.pipeline.infer(inference, HttpCaller(request), told_in_headers(request))
     note_in_log(request, result)
     return Response(
         chat_completion(inference, result), headers=inference_headers(result), media_type="application/json"

@@ -15,6 +15,8 @@ from asahi_edge.api.json import encode
 _SILENCE_S = 15.0
 """After so long without an event a comment is sent, so that nothing in between takes the connection for dead."""
 _KEEP_ALIVE = b": keep-alive\n\n"
+_MOST_WAITING_BYTES = 64 * 1024
+"""Events that wait for a slow client before no more are taken from the flight."""
 
 
 def event(data: bytes, name: str = "") -> bytes:
@@ -71,42 +73,78 @@ class EventStream(Response):
         self._first = first
         self._events = events
         self._error_event_of = error_event_of
-        self._sent_at = 0.0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._moved: asyncio.Future[bool] | None = None
+        self._room: asyncio.Future[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        sending = asyncio.ensure_future(self._send_events(send))
-        keeping_alive = asyncio.ensure_future(self._keep_alive(send))
+        gathering = asyncio.ensure_future(self._gather())
+        gathering.add_done_callback(lambda _: self._wake())
+        sending = asyncio.ensure_future(self._send(send, gathering))
         leaving = asyncio.ensure_future(self._caller.left())
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, keeping_alive, leaving):
+            for task in (gathering, sending, leaving):
                 task.cancel()
-            await asyncio.wait({sending, keeping_alive, leaving})
+            await asyncio.wait({gathering, sending, leaving})
             await self._events.aclose()
         if not sending.cancelled():
             sending.result()
 
-    async def _send_events(self, send: Send) -> None:
+    async def _gather(self) -> None:
+        """Takes the events as they come; waits while the client takes fewer."""
         try:
-            await self._send(send, await self._first)
+            self._add(await self._first)
             async for data in self._events:
-                await self._send(send, data)
+                self._add(data)
+                while self._waiting_bytes >= _MOST_WAITING_BYTES:
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
         except AsahiError as error:
-            await self._send(send, self._error_event_of(error))
+            self._add(self._error_event_of(error))
+
+    def _add(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._wake()
+
+    async def _send(self, send: Send, gathering: "asyncio.Task[None]") -> None:
+        """Sends what is there: events that came together go together."""
+        while True:
+            if self._waiting:
+                data = self._take()
+            elif gathering.done():
+                gathering.result()
+                break
+            elif await self._moves_within(_SILENCE_S):
+                continue
+            else:
+                data = _KEEP_ALIVE
+            await send({"type": "http.response.body", "body": data, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _send(self, send: Send, data: bytes) -> None:
-        self._sent_at = asyncio.get_running_loop().time()
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+    def _take(self) -> bytes:
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        return data
 
-    async def _keep_alive(self, send: Send) -> None:
+    async def _moves_within(self, seconds: float) -> bool:
+        """Whether an event comes, or the end, in that time."""
         loop = asyncio.get_running_loop()
-        while True:
-            silent_s = loop.time() - self._sent_at
-            if silent_s >= _SILENCE_S:
-                await self._send(send, _KEEP_ALIVE)
-            else:
-                await asyncio.sleep(_SILENCE_S - silent_s)
+        self._moved = loop.create_future()
+        timer = loop.call_later(seconds, self._wake, False)
+        try:
+            return await self._moved
+        finally:
+            timer.cancel()
+
+    def _wake(self, moved: bool = True) -> None:
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_result(moved)

@@ -26,6 +26,7 @@ from asahi_edge.api.directives import refuse_idempotency_key
 from asahi_edge.api.events import error_event, event, open_stream
 from asahi_edge.api.fields import ignored_warning
 from asahi_edge.api.json import Dollars, convert, decode_object, encode, field_names, json_response, read_body
+from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.openapi.operations import documented_infer
 from asahi_edge.api.questions import infer_question, limit_time
 from asahi_edge.api.routing import mode_name
@@ -52,7 +53,7 @@ async def infer(request: Request) -> Response:
     if body.stream:
         return await open_stream(request, _events(request, inference, headers), headers, error_name="error")
     with named_as_asked():
-        result = await services.pipeline.infer(inference, HttpCaller(request))
+        result = await services.pipeline.infer(inference, HttpCaller(request), told_in_headers(request))
     note_in_log(request, result)
     return json_response(_answer(inference, result), headers=headers | inference_headers(result))
 
@@ -63,7 +64,7 @@ async def _events(
     """`decision`, `delta`s, `done`; after the first of them an error is an event too. Fills `headers` before it."""
     begun = False
     try:
-        async with aclosing(services_of(request).pipeline.stream(inference)) as pieces:
+        async with aclosing(services_of(request).pipeline.stream(inference, told_in_headers(request))) as pieces:
             async for piece in pieces:
                 if isinstance(piece, InferenceResult):
                     note_in_log(request, piece)

@@ -24,7 +24,8 @@ from asahi_edge.api.routing import mode_name, routing_of
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
-from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.limit_addresses import peer_address
+from asahi_edge.domain.limit_gate import LimitedPipeline
 from asahi_edge.domain.verdicts import Verdicts
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,7 +45,7 @@ class NeverLeaves:
 class InferenceServicer(InferenceServiceServicer):
     """Translates, calls the pipeline, translates back."""
 
-    pipeline: Pipeline
+    pipeline: LimitedPipeline
     verdicts: Verdicts
     ids: Ids
     timeout_s: float
@@ -132,7 +133,7 @@ class InferenceServicer(InferenceServiceServicer):
         deadline = limit if call.deadline is None else min(limit, call.deadline)
         current_call.set(CallContext(self.ids.request_id(), call.traceparent, deadline))
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        verdict = await self.verdicts.verdict(key_in(metadata))
+        verdict = await self.verdicts.verdict(key_in(metadata), peer_address(context.peer()))
         require_scope(verdict, Scope.SCOPE_INFER)
         refuse_idempotency_key(metadata)
         return verdict, metadata

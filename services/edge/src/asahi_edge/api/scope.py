@@ -17,6 +17,7 @@ from asahi_core.errors import HeadersTooLarge
 from asahi_core.ids import Ids
 from asahi_core.telemetry import Tracing
 from asahi_edge.api.errors import answer_asahi_error
+from asahi_edge.api.limits import with_limit_headers
 
 _SAFE_LABEL = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -66,7 +67,7 @@ class RequestScope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [
-                    *message["headers"],
+                    *with_limit_headers(scope, message["headers"]),
                     (b"x-request-id", label),
                     (b"request-id", label),
                     (b"x-asahi-request-id", request_id.encode("ascii")),

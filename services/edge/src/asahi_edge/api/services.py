@@ -7,7 +7,8 @@ from fastapi import Request
 
 from asahi_core.clock import Clock
 from asahi_edge.domain.health import HealthCheck
-from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.limit_addresses import AddressLimit, Network
+from asahi_edge.domain.limit_gate import LimitedPipeline
 from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery
@@ -18,7 +19,7 @@ from asahi_edge.domain.verdicts import Verdicts
 class EdgeServices:
     """The domain, wired; one for the whole application."""
 
-    pipeline: Pipeline
+    pipeline: LimitedPipeline
     verdicts: Verdicts
     governance: Governance
     ledger: Ledger
@@ -29,6 +30,9 @@ class EdgeServices:
     usage: UsageDelivery
     health: HealthCheck
     clock: Clock
+    signups: AddressLimit
+    trusted_proxies: tuple[Network, ...]
+    """Whose X-Forwarded-For counts."""
     admin_secret: str
     max_body_bytes: int
     started: float

@@ -1,6 +1,7 @@
 """The auth service: verdicts for the request path, organisations and keys for governance."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -46,6 +47,80 @@ class AuthClient:
     async def revoke_api_key(self, request: pb.RevokeApiKeyRequest) -> pb.RevokeApiKeyResponse:
         """The revoked key."""
         return await self._stub.RevokeApiKey(request)
+
+    async def rotate_api_key(self, request: pb.RotateApiKeyRequest) -> pb.RotateApiKeyResponse:
+        """A key that replaces another, which goes on for an overlap."""
+        return await self._stub.RotateApiKey(request)
+
+    async def create_organization(self, request: pb.CreateOrganizationRequest) -> pb.CreateOrganizationResponse:
+        """A new organisation without keys."""
+        return await self._stub.CreateOrganization(request)
+
+    async def list_organizations(self, request: pb.ListOrganizationsRequest) -> pb.ListOrganizationsResponse:
+        """A page of organisations."""
+        return await self._stub.ListOrganizations(request)
+
+    async def set_organization_suspended(
+        self, request: pb.SetOrganizationSuspendedRequest
+    ) -> pb.SetOrganizationSuspendedResponse:
+        """The organisation, suspended or not any longer."""
+        return await self._stub.SetOrganizationSuspended(request)
+
+    async def delete_organization(self, request: pb.DeleteOrganizationRequest) -> pb.DeleteOrganizationResponse:
+        """What was deleted of an organisation."""
+        return await self._stub.DeleteOrganization(request)
+
+    async def create_invite(self, request: pb.CreateInviteRequest) -> pb.CreateInviteResponse:
+        """A new invite."""
+        return await self._stub.CreateInvite(request)
+
+    async def list_invites(self, request: pb.ListInvitesRequest) -> pb.ListInvitesResponse:
+        """A page of invites."""
+        return await self._stub.ListInvites(request)
+
+    async def delete_invite(self, request: pb.DeleteInviteRequest) -> pb.DeleteInviteResponse:
+        """The invite that is withdrawn."""
+        return await self._stub.DeleteInvite(request)
+
+    async def get_policy(self, request: pb.GetPolicyRequest) -> pb.GetPolicyResponse:
+        """A policy in its present version."""
+        return await self._stub.GetPolicy(request)
+
+    async def update_policy(self, request: pb.UpdatePolicyRequest) -> pb.UpdatePolicyResponse:
+        """The changed policy; raises VersionConflict."""
+        return await self._stub.UpdatePolicy(request)
+
+    async def list_policy_versions(self, request: pb.ListPolicyVersionsRequest) -> pb.ListPolicyVersionsResponse:
+        """A page of a policy's versions."""
+        return await self._stub.ListPolicyVersions(request)
+
+    async def begin_act(self, request: pb.BeginActRequest) -> pb.BeginActResponse:
+        """Writes to the audit chain that an act on other services begins."""
+        return await self._stub.BeginAct(request)
+
+    async def end_act(self, request: pb.EndActRequest) -> pb.EndActResponse:
+        """Writes to the audit chain how an act ended."""
+        return await self._stub.EndAct(request)
+
+    async def list_audit(self, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
+        """A page of an audit chain."""
+        return await self._stub.ListAudit(request)
+
+    async def verify_audit(self, request: pb.VerifyAuditRequest) -> pb.VerifyAuditResponse:
+        """What a recomputation of an audit chain found."""
+        return await self._stub.VerifyAudit(request)
+
+    async def erase_user(self, request: pb.EraseUserRequest) -> pb.EraseUserResponse:
+        """What was erased of an end user."""
+        return await self._stub.EraseUser(request)
+
+    async def record_key_use(self, uses: Sequence[pb.KeyUse]) -> None:
+        """Keeps when keys were used last."""
+        await self._stub.RecordKeyUse(pb.RecordKeyUseRequest(uses=uses))
+
+    async def record_refusals(self, refusals: Sequence[pb.RefusedLogins]) -> None:
+        """Counts refused logins."""
+        await self._stub.RecordRefusals(pb.RecordRefusalsRequest(refusals=refusals))
 
 
 async def watch_verdicts(channel: ServiceChannel, verdicts: Verdicts, log: FilteringBoundLogger) -> None:

@@ -24,13 +24,13 @@ def require_scope(verdict: Verdict, scope: Scope.ValueType) -> None:
         raise InsufficientScope(f"This path needs the scope '{scope_name(scope)}'; the key has: {held}.")
 
 
-def require_organization(verdict: Verdict, organization_id: str | None) -> None:
-    """Raises OrganizationMismatch if the request names an organisation that the key does not act for."""
+def require_organization(verdict: Verdict, organization_id: str | None, param: str = "organization_id") -> None:
+    """Raises OrganizationMismatch if the request names, in `param`, an organisation that the key does not act for."""
     if organization_id is not None and organization_id != verdict.organization_id:
         raise OrganizationMismatch(
-            "The key does not act for the organization named in 'organization_id'; leave the field out or send the "
+            f"The key does not act for the organization named in '{param}'; leave the field out or send the "
             "organization of the key.",
-            param="organization_id",
+            param=param,
         )
 
 

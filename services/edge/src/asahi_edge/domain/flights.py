@@ -51,7 +51,7 @@ class Flight:
     foreign: bool = False
     """Whether another edge leads it, and this one only follows."""
     _end: "asyncio.Future[Landing]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    _moved: "asyncio.Future[None] | None" = None
+    _followers: "list[asyncio.Future[None]]" = field(default_factory=list)
     _was_boarded: bool = False
 
     @property
@@ -114,14 +114,21 @@ class Flight:
                 index += 1
             if self._end.done():
                 return
-            if self._moved is None:
-                self._moved = asyncio.get_running_loop().create_future()
-            await wait_until(deadline, self._moved)
+            loop = asyncio.get_running_loop()
+            moved: asyncio.Future[None] = loop.create_future()
+            timer = None if deadline is None else loop.call_at(deadline, _expire, moved)
+            self._followers.append(moved)
+            try:
+                await moved
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _wake(self) -> None:
-        if self._moved is not None:
-            self._moved.set_result(None)
-            self._moved = None
+        for moved in self._followers:
+            if not moved.done():
+                moved.set_result(None)
+        self._followers.clear()
 
 
 async def wait_until(deadline: float | None, *futures: "asyncio.Future[Any]") -> None:
@@ -133,7 +140,16 @@ async def wait_until(deadline: float | None, *futures: "asyncio.Future[Any]") ->
     timeout_s = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
     done, _ = await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     if not done:
-        raise DeadlineExceeded("The answer did not come within the call's time; allow more or ask for less.")
+        raise _too_late()
+
+
+def _expire(moved: "asyncio.Future[None]") -> None:
+    if not moved.done():
+        moved.set_exception(_too_late())
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("The answer did not come within the call's time; allow more or ask for less.")
 
 
 class FlightBoard:

@@ -41,13 +41,23 @@ class HealthCheck:
     """Asks every service, the router's catalog, and the edge's own spool; all at once, within a second or so."""
 
     def __init__(
-        self, probe: Probe, catalog: Catalog, usage: UsageDelivery, keys_in_grace: Callable[[], bool] = _nobody
+        self,
+        probe: Probe,
+        catalog: Catalog,
+        usage: UsageDelivery,
+        keys_in_grace: Callable[[], bool] = _nobody,
+        redis: Callable[[], bool] | None = None,
     ) -> None:
-        """`keys_in_grace`: whether any key would be let in without the auth service."""
+        """Needs to be told what it cannot ask.
+
+        `keys_in_grace`: whether any key would be let in without the auth service. `redis`: whether it is asked for
+        limits; None: none is configured.
+        """
         self._probe = probe
         self._catalog = catalog
         self._usage = usage
         self._keys_in_grace = keys_in_grace
+        self._redis = redis
 
     async def check(self) -> Health:
         """The state of every component now."""
@@ -62,6 +72,8 @@ class HealthCheck:
             "billing": self._billing(serves=serves["billing"]),
             "providers": _providers(models),
         }
+        if self._redis is not None:
+            components["redis"] = _shared_limits(reachable=self._redis())
         states = {component.status for component in components.values()}
         worst = next((s for s in ("unhealthy", "degraded") if s in states), "healthy")
         return Health(worst, components)
@@ -95,6 +107,12 @@ class HealthCheck:
         if not self._usage.reachable:
             return Component("degraded", f"takes no usage at the moment: {waiting} records wait at the edge")
         return Component("healthy", "serves")
+
+
+def _shared_limits(*, reachable: bool) -> Component:
+    if reachable:
+        return Component("healthy", "shares rate limits among edges")
+    return Component("degraded", "does not answer: each edge counts rate limits by itself")
 
 
 def _needed(*, serves: bool) -> Component:

@@ -25,7 +25,7 @@ class Authenticator(Protocol):
 
 
 class Governance(Protocol):
-    """The auth service's organisations and keys."""
+    """The auth service's organisations, keys, policies and audit chains."""
 
     async def signup(self, request: auth_pb2.SignupRequest) -> auth_pb2.SignupResponse:
         """A new organisation with its first key."""
@@ -41,6 +41,80 @@ class Governance(Protocol):
 
     async def revoke_api_key(self, request: auth_pb2.RevokeApiKeyRequest) -> auth_pb2.RevokeApiKeyResponse:
         """The revoked key."""
+        ...
+
+    async def rotate_api_key(self, request: auth_pb2.RotateApiKeyRequest) -> auth_pb2.RotateApiKeyResponse:
+        """A key that replaces another, which goes on for an overlap."""
+        ...
+
+    async def create_organization(
+        self, request: auth_pb2.CreateOrganizationRequest
+    ) -> auth_pb2.CreateOrganizationResponse:
+        """A new organisation without keys."""
+        ...
+
+    async def list_organizations(
+        self, request: auth_pb2.ListOrganizationsRequest
+    ) -> auth_pb2.ListOrganizationsResponse:
+        """A page of organisations."""
+        ...
+
+    async def set_organization_suspended(
+        self, request: auth_pb2.SetOrganizationSuspendedRequest
+    ) -> auth_pb2.SetOrganizationSuspendedResponse:
+        """The organisation, suspended or not any longer."""
+        ...
+
+    async def delete_organization(
+        self, request: auth_pb2.DeleteOrganizationRequest
+    ) -> auth_pb2.DeleteOrganizationResponse:
+        """What was deleted of an organisation."""
+        ...
+
+    async def create_invite(self, request: auth_pb2.CreateInviteRequest) -> auth_pb2.CreateInviteResponse:
+        """A new invite."""
+        ...
+
+    async def list_invites(self, request: auth_pb2.ListInvitesRequest) -> auth_pb2.ListInvitesResponse:
+        """A page of invites."""
+        ...
+
+    async def delete_invite(self, request: auth_pb2.DeleteInviteRequest) -> auth_pb2.DeleteInviteResponse:
+        """The invite that is withdrawn."""
+        ...
+
+    async def get_policy(self, request: auth_pb2.GetPolicyRequest) -> auth_pb2.GetPolicyResponse:
+        """A policy in its present version."""
+        ...
+
+    async def update_policy(self, request: auth_pb2.UpdatePolicyRequest) -> auth_pb2.UpdatePolicyResponse:
+        """The changed policy; raises VersionConflict."""
+        ...
+
+    async def list_policy_versions(
+        self, request: auth_pb2.ListPolicyVersionsRequest
+    ) -> auth_pb2.ListPolicyVersionsResponse:
+        """A page of a policy's versions."""
+        ...
+
+    async def begin_act(self, request: auth_pb2.BeginActRequest) -> auth_pb2.BeginActResponse:
+        """Writes to the audit chain that an act on other services begins."""
+        ...
+
+    async def end_act(self, request: auth_pb2.EndActRequest) -> auth_pb2.EndActResponse:
+        """Writes to the audit chain how an act ended."""
+        ...
+
+    async def list_audit(self, request: auth_pb2.ListAuditRequest) -> auth_pb2.ListAuditResponse:
+        """A page of an audit chain."""
+        ...
+
+    async def verify_audit(self, request: auth_pb2.VerifyAuditRequest) -> auth_pb2.VerifyAuditResponse:
+        """What a recomputation of an audit chain found."""
+        ...
+
+    async def erase_user(self, request: auth_pb2.EraseUserRequest) -> auth_pb2.EraseUserResponse:
+        """What was erased of an end user."""
         ...
 
 

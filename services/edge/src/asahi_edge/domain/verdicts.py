@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi_core.clock import Clock
-from asahi_core.errors import DeadlineExceeded, InvalidApiKey, ServiceUnavailable
+from asahi_core.errors import DeadlineExceeded, InvalidApiKey, RateLimitExceeded, ServiceUnavailable
 from asahi_core.keys import KeyDigest, digest_key
+from asahi_edge.domain.key_use import KeyUseReport
+from asahi_edge.domain.limit_addresses import AddressLimit
 from asahi_edge.domain.ports import Authenticator
 
 _ASK_AGAIN_S = 1.0
@@ -23,28 +25,56 @@ class _Kept:
 
 
 class Verdicts:
-    """Keeps verdicts for `fresh_s`; stretches them to `grace_s` only while the auth service cannot be reached."""
+    """Keeps verdicts for `fresh_s`; stretches them to `grace_s` only while the auth service cannot be reached.
+
+    Refusals are kept for `fresh_s` as well, and one address may ask for so many unknown keys only: forged ones take
+    nothing away from those that are known.
+    """
 
     def __init__(
-        self, authenticator: Authenticator, clock: Clock, *, fresh_s: float, grace_s: float, capacity: int = 10_000
+        self,
+        authenticator: Authenticator,
+        clock: Clock,
+        *,
+        fresh_s: float,
+        grace_s: float,
+        capacity: int = 10_000,
+        unknown_keys: AddressLimit | None = None,
+        report: KeyUseReport | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._clock = clock
         self._fresh_s = fresh_s
         self._grace_s = grace_s
         self._capacity = capacity
+        self._unknown_keys = unknown_keys
+        self._report = report
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
+        """Until when a key that auth refused is refused without asking."""
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._asking: dict[tuple[bytes, int], asyncio.Task[Verdict]] = {}
         self._epoch = 0
         self._unreachable_until = 0.0
 
-    async def verdict(self, key: str) -> Verdict:
-        """The verdict on `key`.
+    async def verdict(self, key: str, address: str = "") -> Verdict:
+        """The verdict on `key`, sent from `address` (empty: unknown).
 
         Raises:
             InvalidApiKey: it is malformed, mistyped, unknown, revoked or expired.
+            RateLimitExceeded: it is not known here, and too many of those came from `address`.
             ServiceUnavailable: the auth service does not answer and no verdict within the grace time is kept.
         """
+        try:
+            verdict = await self._verdict(key, address)
+        except (InvalidApiKey, RateLimitExceeded):
+            if self._report is not None:
+                self._report.refused(address)
+            raise
+        if self._report is not None:
+            self._report.used(verdict.api_key_id)
+        return verdict
+
+    async def _verdict(self, key: str, address: str) -> Verdict:
         digest = digest_key(key)
         if digest is None:
             raise InvalidApiKey(REFUSED)
@@ -52,7 +82,7 @@ class Verdicts:
         if kept is not None and kept.fresh and self._clock.monotonic() - kept.fetched_at < self._fresh_s:
             verdict = kept.verdict
         else:
-            verdict = await self._ask_or_stretch(digest, kept)
+            verdict = await self._ask_or_stretch(digest, kept, address)
         if (
             verdict.HasField("expires_at")
             and verdict.expires_at.ToMilliseconds() <= self._clock.now().timestamp() * 1000
@@ -69,6 +99,7 @@ class Verdicts:
     def forget_organization(self, organization_id: str) -> None:
         """Drops what is kept of an organisation's keys."""
         self._epoch += 1
+        self._refused.clear()
         for sha256 in [s for s, kept in self._kept.items() if kept.verdict.organization_id == organization_id]:
             del self._kept[sha256]
 
@@ -78,12 +109,14 @@ class Verdicts:
         kept_s = max(self._fresh_s, self._grace_s)
         return newest is not None and self._clock.monotonic() - newest.fetched_at < kept_s
 
-    async def _ask_or_stretch(self, digest: KeyDigest, kept: _Kept | None) -> Verdict:
+    async def _ask_or_stretch(self, digest: KeyDigest, kept: _Kept | None, address: str) -> Verdict:
         now = self._clock.monotonic()
         in_grace = kept is not None and kept.fresh and now - kept.fetched_at < self._grace_s
         if kept is not None and in_grace and now < self._unreachable_until:
             return kept.verdict
         try:
+            if kept is None:
+                return await self._ask_of_unknown(digest, address)
             return await self._ask(digest)
         except (ServiceUnavailable, DeadlineExceeded) as error:
             self._unreachable_until = self._clock.monotonic() + _ASK_AGAIN_S
@@ -93,7 +126,27 @@ class Verdicts:
             raise ServiceUnavailable(message, retry_after_s=1.0) from error
         except InvalidApiKey:
             self._kept.pop(digest.sha256, None)
+            self._refused[digest.sha256] = self._clock.monotonic() + self._fresh_s
+            if len(self._refused) > self._capacity:
+                self._refused.popitem(last=False)
             raise
+
+    async def _ask_of_unknown(self, digest: KeyDigest, address: str) -> Verdict:
+        """Asks for a key that nothing is kept of; only refusals count against the address."""
+        if self._refused.get(digest.sha256, 0.0) > self._clock.monotonic():
+            raise InvalidApiKey(REFUSED)
+        if self._unknown_keys is None or not address:
+            return await self._ask(digest)
+        self._unknown_keys.take(address)
+        try:
+            verdict = await self._ask(digest)
+        except InvalidApiKey:
+            raise
+        except BaseException:
+            self._unknown_keys.give_back(address)
+            raise
+        self._unknown_keys.give_back(address)
+        return verdict
 
     async def _ask(self, digest: KeyDigest) -> Verdict:
         """Asks once for all who wait for the same key, but for who came after a revocation."""

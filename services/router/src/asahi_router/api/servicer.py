@@ -1,14 +1,16 @@
 """`asahi.router.v1.RouterService`: from messages to the domain and back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
 from asahi.router.v1 import router_pb2 as pb
 from asahi.router.v1 import router_pb2_grpc
 from asahi_core.errors import InvalidRequest
+from asahi_router.api.attached import Attachment, Handled
 from asahi_router.domain.completion import Completions
 from asahi_router.domain.decision import Decider
 from asahi_router.domain.listing import Listing
@@ -20,11 +22,23 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     """Serves decisions, completions, the catalog and outcomes."""
 
-    def __init__(self, decider: Decider, completions: Completions, listing: Listing, outcomes: Outcomes) -> None:
+    def __init__(
+        self,
+        decider: Decider,
+        completions: Completions,
+        listing: Listing,
+        outcomes: Outcomes,
+        *,
+        handled: Handled,
+        stop: asyncio.Event,
+    ) -> None:
+        """`handled` surrounds each completion of a standing connection; `stop` is set when the service is to stop."""
         self._decider = decider
         self._completions = completions
         self._listing = listing
         self._outcomes = outcomes
+        self._handled = handled
+        self._stop = stop
 
     async def Decide(self, request: pb.DecideRequest, context: _Context) -> pb.DecideResponse:
         return pb.DecideResponse(decision=self._decider.decide(request.task, explain=True).decision)
@@ -38,6 +52,14 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         async with aclosing(self._completions.run(first.start, requests)) as events:
             async for event in events:
                 yield event
+
+    async def Attach(
+        self, requests: AsyncIterator[pb.AttachRequest], context: _Context
+    ) -> AsyncIterator[pb.AttachResponse]:
+        attachment = Attachment(self._completions, self._handled)
+        context.add_done_callback(cast(Any, lambda _context: attachment.end()))  # its type is nominal
+        async for response in attachment.responses(requests, self._stop):
+            yield response
 
     async def ListModels(self, request: pb.ListModelsRequest, context: _Context) -> pb.ListModelsResponse:
         return self._listing.models()

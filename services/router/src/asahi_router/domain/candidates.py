@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from asahi.type.v1.chat_pb2 import Api
 from asahi.type.v1.routing_pb2 import LatencyPreference, Routing, RoutingPolicy
 from asahi_core.globs import matches_any
-from asahi_core.prices.book import Rates
+from asahi_core.prices.rates import Rates
 from asahi_router.domain.features import FORCED_TOOL_CHOICE, Features
 from asahi_router.domain.goal import Goal
 from asahi_router.domain.models import PROTOCOLS, Catalog, CatalogModel, ServedModel

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime
 
 from asahi_core.prices import PriceBook
-from asahi_core.prices.book import Rates
+from asahi_core.prices.rates import Rates
 
 _Tiers = tuple[tuple[int, Rates], ...]
 

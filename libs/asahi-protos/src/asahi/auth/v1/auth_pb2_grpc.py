@@ -41,6 +41,11 @@ class AuthServiceStub:
                 request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticateRequest.SerializeToString,
                 response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticateResponse.FromString,
                 _registered_method=True)
+        self.AuthenticatePerson = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/AuthenticatePerson',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticatePersonRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticatePersonResponse.FromString,
+                _registered_method=True)
         self.Signup = channel.unary_unary(
                 '/asahi.auth.v1.AuthService/Signup',
                 request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.SignupRequest.SerializeToString,
@@ -60,6 +65,96 @@ class AuthServiceStub:
                 '/asahi.auth.v1.AuthService/RevokeApiKey',
                 request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.FromString,
+                _registered_method=True)
+        self.RotateApiKey = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/RotateApiKey',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RotateApiKeyRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RotateApiKeyResponse.FromString,
+                _registered_method=True)
+        self.RecordKeyUse = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/RecordKeyUse',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordKeyUseRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordKeyUseResponse.FromString,
+                _registered_method=True)
+        self.CreateOrganization = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/CreateOrganization',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateOrganizationRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateOrganizationResponse.FromString,
+                _registered_method=True)
+        self.ListOrganizations = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/ListOrganizations',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListOrganizationsRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListOrganizationsResponse.FromString,
+                _registered_method=True)
+        self.SetOrganizationSuspended = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/SetOrganizationSuspended',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.SetOrganizationSuspendedRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.SetOrganizationSuspendedResponse.FromString,
+                _registered_method=True)
+        self.DeleteOrganization = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/DeleteOrganization',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteOrganizationRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteOrganizationResponse.FromString,
+                _registered_method=True)
+        self.CreateInvite = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/CreateInvite',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateInviteRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateInviteResponse.FromString,
+                _registered_method=True)
+        self.ListInvites = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/ListInvites',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListInvitesRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListInvitesResponse.FromString,
+                _registered_method=True)
+        self.DeleteInvite = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/DeleteInvite',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteInviteRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteInviteResponse.FromString,
+                _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/GetPolicy',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.UpdatePolicy = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/UpdatePolicy',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.UpdatePolicyRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.UpdatePolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicyVersions = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/ListPolicyVersions',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListPolicyVersionsRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListPolicyVersionsResponse.FromString,
+                _registered_method=True)
+        self.BeginAct = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/BeginAct',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.BeginActRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.BeginActResponse.FromString,
+                _registered_method=True)
+        self.EndAct = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/EndAct',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EndActRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EndActResponse.FromString,
+                _registered_method=True)
+        self.RecordRefusals = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/RecordRefusals',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordRefusalsRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordRefusalsResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/ListAudit',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/VerifyAudit',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/asahi.auth.v1.AuthService/EraseUser',
+                request_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EraseUserResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/asahi.auth.v1.AuthService/Watch',
@@ -81,8 +176,18 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AuthenticatePerson(self, request, context):
+        """Says who a bearer token of the configured OIDC issuer is of, and what they may do. UNAUTHENTICATED
+        (`invalid_api_key`) when it is not valid or no issuer is configured. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Signup(self, request, context):
-        """Makes an organisation with its first key, scope `all`. Not idempotent: names are labels, not unique.
+        """Makes an organisation with its first key, scope `all`. PERMISSION_DENIED (`insufficient_scope`) when signing up is
+        closed or asks for an invite that was not given, is unknown, used or expired. Not idempotent: names are labels, not
+        unique.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +214,135 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateApiKey(self, request, context):
+        """Makes a key that may do the same as another, which goes on for an overlap. Not idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordKeyUse(self, request, context):
+        """Tells when keys were used; the latest time counts. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateOrganization(self, request, context):
+        """Makes an organisation without keys. The operator alone. Not idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrganizations(self, request, context):
+        """Lists organisations, newest first. The operator alone. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetOrganizationSuspended(self, request, context):
+        """Suspends an organisation, or ends that: while it is suspended its keys open nothing. The operator alone.
+        Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOrganization(self, request, context):
+        """Deletes what this service keeps of an organisation but its audit chain; its keys open nothing from then on. The
+        operator alone. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateInvite(self, request, context):
+        """Makes an invite, for one signup. The operator alone. Not idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvites(self, request, context):
+        """Lists invites, newest first, used and expired ones included. The operator alone. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteInvite(self, request, context):
+        """Withdraws an invite that is not used. The operator alone. NOT_FOUND for an unknown one. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicy(self, request, context):
+        """The policy of an organisation in its present version. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePolicy(self, request, context):
+        """Changes a policy. ABORTED (`version_conflict`) when it is not at the version that the caller expected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicyVersions(self, request, context):
+        """Lists the versions of a policy, newest first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginAct(self, request, context):
+        """Writes to the audit chain that an act on other services begins; `EndAct` writes how it ended. An act that never
+        ends stays visible as one without an outcome.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndAct(self, request, context):
+        """Writes to the audit chain how an act ended. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordRefusals(self, request, context):
+        """Counts logins that were refused, by minute and address. Not idempotent: a repeated report counts twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """Lists an organisation's audit entries, newest first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAudit(self, request, context):
+        """Recomputes an organisation's audit chain against its checkpoints. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Erases what this service keeps of an end user: the pseudonym's key, `user_id` on keys. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Tells of verdicts that hold no longer, as they fall, with a heartbeat at least every 250 ms in between. Nothing is
         repeated: who connects anew drops what it keeps.
@@ -124,6 +358,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.Authenticate,
                     request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticateRequest.FromString,
                     response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticateResponse.SerializeToString,
+            ),
+            'AuthenticatePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuthenticatePerson,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticatePersonRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticatePersonResponse.SerializeToString,
             ),
             'Signup': grpc.unary_unary_rpc_method_handler(
                     servicer.Signup,
@@ -144,6 +383,96 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.RevokeApiKey,
                     request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.SerializeToString,
+            ),
+            'RotateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateApiKey,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RotateApiKeyRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RotateApiKeyResponse.SerializeToString,
+            ),
+            'RecordKeyUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordKeyUse,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordKeyUseRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordKeyUseResponse.SerializeToString,
+            ),
+            'CreateOrganization': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOrganization,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateOrganizationRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateOrganizationResponse.SerializeToString,
+            ),
+            'ListOrganizations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrganizations,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListOrganizationsRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListOrganizationsResponse.SerializeToString,
+            ),
+            'SetOrganizationSuspended': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOrganizationSuspended,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.SetOrganizationSuspendedRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.SetOrganizationSuspendedResponse.SerializeToString,
+            ),
+            'DeleteOrganization': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOrganization,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteOrganizationRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteOrganizationResponse.SerializeToString,
+            ),
+            'CreateInvite': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateInvite,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateInviteRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.CreateInviteResponse.SerializeToString,
+            ),
+            'ListInvites': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvites,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListInvitesRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListInvitesResponse.SerializeToString,
+            ),
+            'DeleteInvite': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteInvite,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteInviteRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteInviteResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.GetPolicyRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'UpdatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePolicy,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.UpdatePolicyRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.UpdatePolicyResponse.SerializeToString,
+            ),
+            'ListPolicyVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicyVersions,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListPolicyVersionsRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListPolicyVersionsResponse.SerializeToString,
+            ),
+            'BeginAct': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginAct,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.BeginActRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.BeginActResponse.SerializeToString,
+            ),
+            'EndAct': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndAct,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EndActRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EndActResponse.SerializeToString,
+            ),
+            'RecordRefusals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordRefusals,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordRefusalsRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.RecordRefusalsResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListAuditRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.ListAuditResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.VerifyAuditResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EraseUserRequest.FromString,
+                    response_serializer=asahi_dot_auth_dot_v1_dot_auth__pb2.EraseUserResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -180,6 +509,33 @@ class AuthService:
             '/asahi.auth.v1.AuthService/Authenticate',
             asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticateRequest.SerializeToString,
             asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthenticatePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/AuthenticatePerson',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticatePersonRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.AuthenticatePersonResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -288,6 +644,492 @@ class AuthService:
             '/asahi.auth.v1.AuthService/RevokeApiKey',
             asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyRequest.SerializeToString,
             asahi_dot_auth_dot_v1_dot_auth__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/RotateApiKey',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.RotateApiKeyRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.RotateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordKeyUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/RecordKeyUse',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.RecordKeyUseRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.RecordKeyUseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOrganization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/CreateOrganization',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.CreateOrganizationRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.CreateOrganizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrganizations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/ListOrganizations',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListOrganizationsRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListOrganizationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOrganizationSuspended(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/SetOrganizationSuspended',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.SetOrganizationSuspendedRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.SetOrganizationSuspendedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOrganization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/DeleteOrganization',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteOrganizationRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteOrganizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateInvite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/CreateInvite',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.CreateInviteRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.CreateInviteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/ListInvites',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListInvitesRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListInvitesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteInvite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/DeleteInvite',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteInviteRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.DeleteInviteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/GetPolicy',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.GetPolicyRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/UpdatePolicy',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.UpdatePolicyRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.UpdatePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicyVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/ListPolicyVersions',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListPolicyVersionsRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListPolicyVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginAct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/BeginAct',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.BeginActRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.BeginActResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndAct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/EndAct',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.EndActRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.EndActResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordRefusals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/RecordRefusals',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.RecordRefusalsRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.RecordRefusalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/ListAudit',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListAuditRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.ListAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/VerifyAudit',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.VerifyAuditRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.VerifyAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.auth.v1.AuthService/EraseUser',
+            asahi_dot_auth_dot_v1_dot_auth__pb2.EraseUserRequest.SerializeToString,
+            asahi_dot_auth_dot_v1_dot_auth__pb2.EraseUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,14 +22,63 @@ class AuthServiceStub:
     """Says whose key it is and what it may do. UNAUTHENTICATED (`invalid_api_key`) when it is unknown, revoked or
     expired, in the same words for each. Idempotent.
     """
+    AuthenticatePerson: _aio.UnaryUnaryMultiCallable[_auth_pb2.AuthenticatePersonRequest, _auth_pb2.AuthenticatePersonResponse]
+    """Says who a bearer token of the configured OIDC issuer is of, and what they may do. UNAUTHENTICATED
+    (`invalid_api_key`) when it is not valid or no issuer is configured. Idempotent.
+    """
     Signup: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignupRequest, _auth_pb2.SignupResponse]
-    """Makes an organisation with its first key, scope `all`. Not idempotent: names are labels, not unique."""
+    """Makes an organisation with its first key, scope `all`. PERMISSION_DENIED (`insufficient_scope`) when signing up is
+    closed or asks for an invite that was not given, is unknown, used or expired. Not idempotent: names are labels, not
+    unique.
+    """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateApiKeyRequest, _auth_pb2.CreateApiKeyResponse]
     """Makes a key, never with more scopes than its maker has (PERMISSION_DENIED). Not idempotent."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListApiKeysRequest, _auth_pb2.ListApiKeysResponse]
     """Lists an organisation's keys, newest first, revoked ones included. Idempotent."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeApiKeyRequest, _auth_pb2.RevokeApiKeyResponse]
     """Revokes a key for good. NOT_FOUND in the same words for an unknown and a foreign key. Idempotent."""
+    RotateApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RotateApiKeyRequest, _auth_pb2.RotateApiKeyResponse]
+    """Makes a key that may do the same as another, which goes on for an overlap. Not idempotent."""
+    RecordKeyUse: _aio.UnaryUnaryMultiCallable[_auth_pb2.RecordKeyUseRequest, _auth_pb2.RecordKeyUseResponse]
+    """Tells when keys were used; the latest time counts. Idempotent."""
+    CreateOrganization: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateOrganizationRequest, _auth_pb2.CreateOrganizationResponse]
+    """Makes an organisation without keys. The operator alone. Not idempotent."""
+    ListOrganizations: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListOrganizationsRequest, _auth_pb2.ListOrganizationsResponse]
+    """Lists organisations, newest first. The operator alone. Idempotent."""
+    SetOrganizationSuspended: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetOrganizationSuspendedRequest, _auth_pb2.SetOrganizationSuspendedResponse]
+    """Suspends an organisation, or ends that: while it is suspended its keys open nothing. The operator alone.
+    Idempotent.
+    """
+    DeleteOrganization: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteOrganizationRequest, _auth_pb2.DeleteOrganizationResponse]
+    """Deletes what this service keeps of an organisation but its audit chain; its keys open nothing from then on. The
+    operator alone. Idempotent.
+    """
+    CreateInvite: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateInviteRequest, _auth_pb2.CreateInviteResponse]
+    """Makes an invite, for one signup. The operator alone. Not idempotent."""
+    ListInvites: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListInvitesRequest, _auth_pb2.ListInvitesResponse]
+    """Lists invites, newest first, used and expired ones included. The operator alone. Idempotent."""
+    DeleteInvite: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteInviteRequest, _auth_pb2.DeleteInviteResponse]
+    """Withdraws an invite that is not used. The operator alone. NOT_FOUND for an unknown one. Idempotent."""
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetPolicyRequest, _auth_pb2.GetPolicyResponse]
+    """The policy of an organisation in its present version. Idempotent."""
+    UpdatePolicy: _aio.UnaryUnaryMultiCallable[_auth_pb2.UpdatePolicyRequest, _auth_pb2.UpdatePolicyResponse]
+    """Changes a policy. ABORTED (`version_conflict`) when it is not at the version that the caller expected."""
+    ListPolicyVersions: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListPolicyVersionsRequest, _auth_pb2.ListPolicyVersionsResponse]
+    """Lists the versions of a policy, newest first. Idempotent."""
+    BeginAct: _aio.UnaryUnaryMultiCallable[_auth_pb2.BeginActRequest, _auth_pb2.BeginActResponse]
+    """Writes to the audit chain that an act on other services begins; `EndAct` writes how it ended. An act that never
+    ends stays visible as one without an outcome.
+    """
+    EndAct: _aio.UnaryUnaryMultiCallable[_auth_pb2.EndActRequest, _auth_pb2.EndActResponse]
+    """Writes to the audit chain how an act ended. Idempotent."""
+    RecordRefusals: _aio.UnaryUnaryMultiCallable[_auth_pb2.RecordRefusalsRequest, _auth_pb2.RecordRefusalsResponse]
+    """Counts logins that were refused, by minute and address. Not idempotent: a repeated report counts twice."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListAuditRequest, _auth_pb2.ListAuditResponse]
+    """Lists an organisation's audit entries, newest first. Idempotent."""
+    VerifyAudit: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyAuditRequest, _auth_pb2.VerifyAuditResponse]
+    """Recomputes an organisation's audit chain against its checkpoints. Idempotent."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.EraseUserRequest, _auth_pb2.EraseUserResponse]
+    """Erases what this service keeps of an end user: the pseudonym's key, `user_id` on keys. Idempotent."""
     Watch: _aio.UnaryStreamMultiCallable[_auth_pb2.WatchRequest, _auth_pb2.WatchResponse]
     """Tells of verdicts that hold no longer, as they fall, with a heartbeat at least every 250 ms in between. Nothing is
     repeated: who connects anew drops what it keeps.
@@ -51,12 +100,25 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def AuthenticatePerson(
+        self,
+        request: _auth_pb2.AuthenticatePersonRequest,
+        context: _aio.ServicerContext[_auth_pb2.AuthenticatePersonRequest, _abc.Awaitable[_auth_pb2.AuthenticatePersonResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.AuthenticatePersonResponse]:
+        """Says who a bearer token of the configured OIDC issuer is of, and what they may do. UNAUTHENTICATED
+        (`invalid_api_key`) when it is not valid or no issuer is configured. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
     def Signup(
         self,
         request: _auth_pb2.SignupRequest,
         context: _aio.ServicerContext[_auth_pb2.SignupRequest, _abc.Awaitable[_auth_pb2.SignupResponse]],
     ) -> _abc.Awaitable[_auth_pb2.SignupResponse]:
-        """Makes an organisation with its first key, scope `all`. Not idempotent: names are labels, not unique."""
+        """Makes an organisation with its first key, scope `all`. PERMISSION_DENIED (`insufficient_scope`) when signing up is
+        closed or asks for an invite that was not given, is unknown, used or expired. Not idempotent: names are labels, not
+        unique.
+        """
 
     @_abc_1.abstractmethod
     def CreateApiKey(
@@ -81,6 +143,156 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_auth_pb2.RevokeApiKeyRequest, _abc.Awaitable[_auth_pb2.RevokeApiKeyResponse]],
     ) -> _abc.Awaitable[_auth_pb2.RevokeApiKeyResponse]:
         """Revokes a key for good. NOT_FOUND in the same words for an unknown and a foreign key. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def RotateApiKey(
+        self,
+        request: _auth_pb2.RotateApiKeyRequest,
+        context: _aio.ServicerContext[_auth_pb2.RotateApiKeyRequest, _abc.Awaitable[_auth_pb2.RotateApiKeyResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.RotateApiKeyResponse]:
+        """Makes a key that may do the same as another, which goes on for an overlap. Not idempotent."""
+
+    @_abc_1.abstractmethod
+    def RecordKeyUse(
+        self,
+        request: _auth_pb2.RecordKeyUseRequest,
+        context: _aio.ServicerContext[_auth_pb2.RecordKeyUseRequest, _abc.Awaitable[_auth_pb2.RecordKeyUseResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.RecordKeyUseResponse]:
+        """Tells when keys were used; the latest time counts. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def CreateOrganization(
+        self,
+        request: _auth_pb2.CreateOrganizationRequest,
+        context: _aio.ServicerContext[_auth_pb2.CreateOrganizationRequest, _abc.Awaitable[_auth_pb2.CreateOrganizationResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.CreateOrganizationResponse]:
+        """Makes an organisation without keys. The operator alone. Not idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListOrganizations(
+        self,
+        request: _auth_pb2.ListOrganizationsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListOrganizationsRequest, _abc.Awaitable[_auth_pb2.ListOrganizationsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListOrganizationsResponse]:
+        """Lists organisations, newest first. The operator alone. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def SetOrganizationSuspended(
+        self,
+        request: _auth_pb2.SetOrganizationSuspendedRequest,
+        context: _aio.ServicerContext[_auth_pb2.SetOrganizationSuspendedRequest, _abc.Awaitable[_auth_pb2.SetOrganizationSuspendedResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.SetOrganizationSuspendedResponse]:
+        """Suspends an organisation, or ends that: while it is suspended its keys open nothing. The operator alone.
+        Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteOrganization(
+        self,
+        request: _auth_pb2.DeleteOrganizationRequest,
+        context: _aio.ServicerContext[_auth_pb2.DeleteOrganizationRequest, _abc.Awaitable[_auth_pb2.DeleteOrganizationResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.DeleteOrganizationResponse]:
+        """Deletes what this service keeps of an organisation but its audit chain; its keys open nothing from then on. The
+        operator alone. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateInvite(
+        self,
+        request: _auth_pb2.CreateInviteRequest,
+        context: _aio.ServicerContext[_auth_pb2.CreateInviteRequest, _abc.Awaitable[_auth_pb2.CreateInviteResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.CreateInviteResponse]:
+        """Makes an invite, for one signup. The operator alone. Not idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListInvites(
+        self,
+        request: _auth_pb2.ListInvitesRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListInvitesRequest, _abc.Awaitable[_auth_pb2.ListInvitesResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListInvitesResponse]:
+        """Lists invites, newest first, used and expired ones included. The operator alone. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def DeleteInvite(
+        self,
+        request: _auth_pb2.DeleteInviteRequest,
+        context: _aio.ServicerContext[_auth_pb2.DeleteInviteRequest, _abc.Awaitable[_auth_pb2.DeleteInviteResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.DeleteInviteResponse]:
+        """Withdraws an invite that is not used. The operator alone. NOT_FOUND for an unknown one. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _auth_pb2.GetPolicyRequest,
+        context: _aio.ServicerContext[_auth_pb2.GetPolicyRequest, _abc.Awaitable[_auth_pb2.GetPolicyResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.GetPolicyResponse]:
+        """The policy of an organisation in its present version. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def UpdatePolicy(
+        self,
+        request: _auth_pb2.UpdatePolicyRequest,
+        context: _aio.ServicerContext[_auth_pb2.UpdatePolicyRequest, _abc.Awaitable[_auth_pb2.UpdatePolicyResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.UpdatePolicyResponse]:
+        """Changes a policy. ABORTED (`version_conflict`) when it is not at the version that the caller expected."""
+
+    @_abc_1.abstractmethod
+    def ListPolicyVersions(
+        self,
+        request: _auth_pb2.ListPolicyVersionsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListPolicyVersionsRequest, _abc.Awaitable[_auth_pb2.ListPolicyVersionsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListPolicyVersionsResponse]:
+        """Lists the versions of a policy, newest first. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def BeginAct(
+        self,
+        request: _auth_pb2.BeginActRequest,
+        context: _aio.ServicerContext[_auth_pb2.BeginActRequest, _abc.Awaitable[_auth_pb2.BeginActResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.BeginActResponse]:
+        """Writes to the audit chain that an act on other services begins; `EndAct` writes how it ended. An act that never
+        ends stays visible as one without an outcome.
+        """
+
+    @_abc_1.abstractmethod
+    def EndAct(
+        self,
+        request: _auth_pb2.EndActRequest,
+        context: _aio.ServicerContext[_auth_pb2.EndActRequest, _abc.Awaitable[_auth_pb2.EndActResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.EndActResponse]:
+        """Writes to the audit chain how an act ended. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def RecordRefusals(
+        self,
+        request: _auth_pb2.RecordRefusalsRequest,
+        context: _aio.ServicerContext[_auth_pb2.RecordRefusalsRequest, _abc.Awaitable[_auth_pb2.RecordRefusalsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.RecordRefusalsResponse]:
+        """Counts logins that were refused, by minute and address. Not idempotent: a repeated report counts twice."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _auth_pb2.ListAuditRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListAuditRequest, _abc.Awaitable[_auth_pb2.ListAuditResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListAuditResponse]:
+        """Lists an organisation's audit entries, newest first. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def VerifyAudit(
+        self,
+        request: _auth_pb2.VerifyAuditRequest,
+        context: _aio.ServicerContext[_auth_pb2.VerifyAuditRequest, _abc.Awaitable[_auth_pb2.VerifyAuditResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.VerifyAuditResponse]:
+        """Recomputes an organisation's audit chain against its checkpoints. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _auth_pb2.EraseUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.EraseUserRequest, _abc.Awaitable[_auth_pb2.EraseUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.EraseUserResponse]:
+        """Erases what this service keeps of an end user: the pseudonym's key, `user_id` on keys. Idempotent."""
 
     @_abc_1.abstractmethod
     def Watch(

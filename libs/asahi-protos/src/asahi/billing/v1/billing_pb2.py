@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from asahi.type.v1 import chat_pb2 as asahi_dot_type_dot_v1_dot_chat__pb2
+from asahi.type.v1 import policy_pb2 as asahi_dot_type_dot_v1_dot_policy__pb2
 from asahi.type.v1 import routing_pb2 as asahi_dot_type_dot_v1_dot_routing__pb2
 from asahi.type.v1 import usage_pb2 as asahi_dot_type_dot_v1_dot_usage__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61sahi/billing/v1/billing.proto\x12\x10\x61sahi.billing.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1b\x61sahi/type/v1/routing.proto\x1a\x19\x61sahi/type/v1/usage.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x06\n\x0bUsageRecord\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\napi_key_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x0f\n\x07task_id\x18\x07 \x01(\t\x12\x35\n\x04tags\x18\x08 \x03(\x0b\x32\'.asahi.billing.v1.UsageRecord.TagsEntry\x12\x1f\n\x03\x61pi\x18\t \x01(\x0e\x32\x12.asahi.type.v1.Api\x12\x30\n\x0crouting_mode\x18\n \x01(\x0e\x32\x1a.asahi.type.v1.RoutingMode\x12\x16\n\x0erouting_reason\x18\x0b \x01(\t\x12\r\n\x05model\x18\x0c \x01(\t\x12\x10\n\x08provider\x18\r \x01(\t\x12#\n\x05usage\x18\x0e \x01(\x0b\x32\x14.asahi.type.v1.Usage\x12\x12\n\ncost_nanos\x18\x0f \x01(\x03\x12\x1b\n\x13\x63ost_overhead_nanos\x18\x10 \x01(\x03\x12 \n\x13\x63ost_original_nanos\x18\x11 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x12 \x01(\t\x12\x15\n\rprice_unknown\x18\x13 \x01(\x08\x12\x12\n\ncache_tier\x18\x14 \x01(\x05\x12)\n\x07savings\x18\x15 \x03(\x0b\x32\x18.asahi.billing.v1.Saving\x12\x12\n\nlatency_ms\x18\x16 \x01(\x01\x12\x13\n\x0boverhead_ms\x18\x17 \x01(\x01\x12\x10\n\x08\x61nswered\x18\x18 \x01(\x08\x12\x12\n\nerror_code\x18\x19 \x01(\t\x12\x0e\n\x06orphan\x18\x1a \x01(\x08\x12\x11\n\ttask_type\x18\x1b \x01(\t\x12\x11\n\tcoalesced\x18\x1c \x01(\x08\x12*\n\x0creused_usage\x18\x1d \x01(\x0b\x32\x14.asahi.type.v1.Usage\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x16\n\x14_cost_original_nanos\"*\n\x06Saving\x12\x11\n\ttechnique\x18\x01 \x01(\t\x12\r\n\x05nanos\x18\x02 \x01(\x03\"D\n\x12RecordUsageRequest\x12.\n\x07records\x18\x01 \x03(\x0b\x32\x1d.asahi.billing.v1.UsageRecord\";\n\x13RecordUsageResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x01(\x05\"\x8e\x01\n\x15GetCostSummaryRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x03\n\x16GetCostSummaryResponse\x12\x18\n\x10total_cost_nanos\x18\x01 \x01(\x03\x12\x1b\n\x13\x63ost_original_nanos\x18\x02 \x01(\x03\x12\x1b\n\x13\x63ompared_cost_nanos\x18\x03 \x01(\x03\x12\x16\n\x0etotal_requests\x18\x04 \x01(\x03\x12\x12\n\ncache_hits\x18\x05 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_saved_nanos\x18\x06 \x01(\x03\x12)\n\x07savings\x18\x07 \x03(\x0b\x32\x18.asahi.billing.v1.Saving\x12\x1b\n\x13price_unknown_calls\x18\x08 \x01(\x03\x12#\n\x05usage\x18\t \x01(\x0b\x32\x14.asahi.type.v1.Usage\x12,\n\x05tiers\x18\n \x03(\x0b\x32\x1d.asahi.billing.v1.TierSummary\x12\x1a\n\x12\x63oalesced_requests\x18\x0b \x01(\x03\x12\x17\n\x0fmean_latency_ms\x18\x0c \x01(\x01\x12\x1b\n\x13overhead_cost_nanos\x18\r \x01(\x03\x12\x19\n\x11orphan_cost_nanos\x18\x0e \x01(\x03\">\n\x0bTierSummary\x12\x0c\n\x04tier\x18\x01 \x01(\x05\x12\x0c\n\x04hits\x18\x02 \x01(\x03\x12\x13\n\x0bsaved_nanos\x18\x03 \x01(\x03\"c\n\tInference\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.asahi.billing.v1.UsageRecord\x12\x18\n\x10total_cost_nanos\x18\x02 \x01(\x03\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x05\"W\n\x15ListInferencesRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x16ListInferencesResponse\x12/\n\ninferences\x18\x01 \x03(\x0b\x32\x1b.asahi.billing.v1.Inference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x13GetInferenceRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x14GetInferenceResponse\x12.\n\tinference\x18\x01 \x01(\x0b\x32\x1b.asahi.billing.v1.Inference\"T\n\x12ListOrphansRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x13ListOrphansResponse\x12.\n\x07records\x18\x01 \x03(\x0b\x32\x1d.asahi.billing.v1.UsageRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8a\x04\n\x0e\x42illingService\x12_\n\x0bRecordUsage\x12$.asahi.billing.v1.RecordUsageRequest\x1a%.asahi.billing.v1.RecordUsageResponse\"\x03\x90\x02\x02\x12h\n\x0eGetCostSummary\x12\'.asahi.billing.v1.GetCostSummaryRequest\x1a(.asahi.billing.v1.GetCostSummaryResponse\"\x03\x90\x02\x01\x12h\n\x0eListInferences\x12\'.asahi.billing.v1.ListInferencesRequest\x1a(.asahi.billing.v1.ListInferencesResponse\"\x03\x90\x02\x01\x12\x62\n\x0cGetInference\x12%.asahi.billing.v1.GetInferenceRequest\x1a&.asahi.billing.v1.GetInferenceResponse\"\x03\x90\x02\x01\x12_\n\x0bListOrphans\x12$.asahi.billing.v1.ListOrphansRequest\x1a%.asahi.billing.v1.ListOrphansResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61sahi/billing/v1/billing.proto\x12\x10\x61sahi.billing.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1a\x61sahi/type/v1/policy.proto\x1a\x1b\x61sahi/type/v1/routing.proto\x1a\x19\x61sahi/type/v1/usage.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x06\n\x0bUsageRecord\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\napi_key_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x0f\n\x07task_id\x18\x07 \x01(\t\x12\x35\n\x04tags\x18\x08 \x03(\x0b\x32\'.asahi.billing.v1.UsageRecord.TagsEntry\x12\x1f\n\x03\x61pi\x18\t \x01(\x0e\x32\x12.asahi.type.v1.Api\x12\x30\n\x0crouting_mode\x18\n \x01(\x0e\x32\x1a.asahi.type.v1.RoutingMode\x12\x16\n\x0erouting_reason\x18\x0b \x01(\t\x12\r\n\x05model\x18\x0c \x01(\t\x12\x10\n\x08provider\x18\r \x01(\t\x12#\n\x05usage\x18\x0e \x01(\x0b\x32\x14.asahi.type.v1.Usage\x12\x12\n\ncost_nanos\x18\x0f \x01(\x03\x12\x1b\n\x13\x63ost_overhead_nanos\x18\x10 \x01(\x03\x12 \n\x13\x63ost_original_nanos\x18\x11 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x12 \x01(\t\x12\x15\n\rprice_unknown\x18\x13 \x01(\x08\x12\x12\n\ncache_tier\x18\x14 \x01(\x05\x12)\n\x07savings\x18\x15 \x03(\x0b\x32\x18.asahi.billing.v1.Saving\x12\x12\n\nlatency_ms\x18\x16 \x01(\x01\x12\x13\n\x0boverhead_ms\x18\x17 \x01(\x01\x12\x10\n\x08\x61nswered\x18\x18 \x01(\x08\x12\x12\n\nerror_code\x18\x19 \x01(\t\x12\x0e\n\x06orphan\x18\x1a \x01(\x08\x12\x11\n\ttask_type\x18\x1b \x01(\t\x12\x11\n\tcoalesced\x18\x1c \x01(\x08\x12*\n\x0creused_usage\x18\x1d \x01(\x0b\x32\x14.asahi.type.v1.Usage\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x16\n\x14_cost_original_nanos\"*\n\x06Saving\x12\x11\n\ttechnique\x18\x01 \x01(\t\x12\r\n\x05nanos\x18\x02 \x01(\x03\"\x8a\x01\n\x12RecordUsageRequest\x12.\n\x07records\x18\x01 \x03(\x0b\x32\x1d.asahi.billing.v1.UsageRecord\x12-\n\x05plans\x18\x02 \x03(\x0b\x32\x1e.asahi.billing.v1.SpendingPlan\x12\x15\n\rreject_singly\x18\x03 \x01(\x08\"o\n\x13RecordUsageResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x01(\x05\x12\x32\n\x08rejected\x18\x03 \x03(\x0b\x32 .asahi.billing.v1.RejectedRecord\"\x8a\x01\n\x0eRejectedRecord\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05param\x18\x07 \x01(\t\"\xa2\x01\n\x0cSpendingPlan\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12\x16\n\x0epolicy_version\x18\x03 \x01(\x03\x12&\n\x07\x62udgets\x18\x04 \x03(\x0b\x32\x15.asahi.type.v1.Budget\x12\x13\n\x0bwebhook_url\x18\x05 \x01(\t\x12\x10\n\x08timezone\x18\x06 \x01(\t\"\xce\x02\n\x0eReserveRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x19\n\x11upper_bound_nanos\x18\x04 \x01(\x03\x12\x12\n\napi_key_id\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x38\n\x04tags\x18\x07 \x03(\x0b\x32*.asahi.billing.v1.ReserveRequest.TagsEntry\x12-\n\x05plans\x18\x08 \x03(\x0b\x32\x1e.asahi.billing.v1.SpendingPlan\x12(\n\x05lease\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x0fReserveResponse\x12.\n\nheld_until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x07\x43\x61llKey\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"g\n\x11RenewHoldsRequest\x12(\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x19.asahi.billing.v1.CallKey\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"n\n\x12RenewHoldsResponse\x12.\n\nheld_until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x19.asahi.billing.v1.CallKey\"=\n\x12ReleaseHoldRequest\x12\'\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x19.asahi.billing.v1.CallKey\"\'\n\x13ReleaseHoldResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"Q\n\x11GetBudgetsRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\"D\n\x12GetBudgetsResponse\x12.\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x1d.asahi.billing.v1.BudgetState\"\xfc\x01\n\x0b\x42udgetState\x12%\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x15.asahi.type.v1.Budget\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x30\n\x0cwindow_start\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nwindow_end\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bspent_nanos\x18\x06 \x01(\x03\x12\x16\n\x0ereserved_nanos\x18\x07 \x01(\x03\x12\x12\n\nleft_nanos\x18\x08 \x01(\x03\"-\n\x12\x43heckLedgerRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\"{\n\x13\x43heckLedgerResponse\x12\x10\n\x08\x61\x63\x63ounts\x18\x01 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\x12\n\nopen_holds\x18\x03 \x01(\x03\x12-\n\x06\x62reaks\x18\x04 \x03(\x0b\x32\x1d.asahi.billing.v1.LedgerBreak\"r\n\x0bLedgerBreak\x12\x0e\n\x06\x66igure\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\r\n\x05place\x18\x03 \x01(\t\x12\x16\n\x0e\x65xpected_nanos\x18\x04 \x01(\x03\x12\x13\n\x0b\x66ound_nanos\x18\x05 \x01(\x03\"\x8e\x01\n\x15GetCostSummaryRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x03\n\x16GetCostSummaryResponse\x12\x18\n\x10total_cost_nanos\x18\x01 \x01(\x03\x12\x1b\n\x13\x63ost_original_nanos\x18\x02 \x01(\x03\x12\x1b\n\x13\x63ompared_cost_nanos\x18\x03 \x01(\x03\x12\x16\n\x0etotal_requests\x18\x04 \x01(\x03\x12\x12\n\ncache_hits\x18\x05 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_saved_nanos\x18\x06 \x01(\x03\x12)\n\x07savings\x18\x07 \x03(\x0b\x32\x18.asahi.billing.v1.Saving\x12\x1b\n\x13price_unknown_calls\x18\x08 \x01(\x03\x12#\n\x05usage\x18\t \x01(\x0b\x32\x14.asahi.type.v1.Usage\x12,\n\x05tiers\x18\n \x03(\x0b\x32\x1d.asahi.billing.v1.TierSummary\x12\x1a\n\x12\x63oalesced_requests\x18\x0b \x01(\x03\x12\x17\n\x0fmean_latency_ms\x18\x0c \x01(\x01\x12\x1b\n\x13overhead_cost_nanos\x18\r \x01(\x03\x12\x19\n\x11orphan_cost_nanos\x18\x0e \x01(\x03\">\n\x0bTierSummary\x12\x0c\n\x04tier\x18\x01 \x01(\x05\x12\x0c\n\x04hits\x18\x02 \x01(\x03\x12\x13\n\x0bsaved_nanos\x18\x03 \x01(\x03\"c\n\tInference\x12-\n\x06record\x18\x01 \x01(\x0b\x32\x1d.asahi.billing.v1.UsageRecord\x12\x18\n\x10total_cost_nanos\x18\x02 \x01(\x03\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x05\"W\n\x15ListInferencesRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x16ListInferencesResponse\x12/\n\ninferences\x18\x01 \x03(\x0b\x32\x1b.asahi.billing.v1.Inference\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x13GetInferenceRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"F\n\x14GetInferenceResponse\x12.\n\tinference\x18\x01 \x01(\x0b\x32\x1b.asahi.billing.v1.Inference\"T\n\x12ListOrphansRequest\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x13ListOrphansResponse\x12.\n\x07records\x18\x01 \x03(\x0b\x32\x1d.asahi.billing.v1.UsageRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdd\x07\n\x0e\x42illingService\x12_\n\x0bRecordUsage\x12$.asahi.billing.v1.RecordUsageRequest\x1a%.asahi.billing.v1.RecordUsageResponse\"\x03\x90\x02\x02\x12h\n\x0eGetCostSummary\x12\'.asahi.billing.v1.GetCostSummaryRequest\x1a(.asahi.billing.v1.GetCostSummaryResponse\"\x03\x90\x02\x01\x12h\n\x0eListInferences\x12\'.asahi.billing.v1.ListInferencesRequest\x1a(.asahi.billing.v1.ListInferencesResponse\"\x03\x90\x02\x01\x12\x62\n\x0cGetInference\x12%.asahi.billing.v1.GetInferenceRequest\x1a&.asahi.billing.v1.GetInferenceResponse\"\x03\x90\x02\x01\x12_\n\x0bListOrphans\x12$.asahi.billing.v1.ListOrphansRequest\x1a%.asahi.billing.v1.ListOrphansResponse\"\x03\x90\x02\x01\x12S\n\x07Reserve\x12 .asahi.billing.v1.ReserveRequest\x1a!.asahi.billing.v1.ReserveResponse\"\x03\x90\x02\x02\x12\\\n\nRenewHolds\x12#.asahi.billing.v1.RenewHoldsRequest\x1a$.asahi.billing.v1.RenewHoldsResponse\"\x03\x90\x02\x02\x12_\n\x0bReleaseHold\x12$.asahi.billing.v1.ReleaseHoldRequest\x1a%.asahi.billing.v1.ReleaseHoldResponse\"\x03\x90\x02\x02\x12\\\n\nGetBudgets\x12#.asahi.billing.v1.GetBudgetsRequest\x1a$.asahi.billing.v1.GetBudgetsResponse\"\x03\x90\x02\x01\x12_\n\x0b\x43heckLedger\x12$.asahi.billing.v1.CheckLedgerRequest\x1a%.asahi.billing.v1.CheckLedgerResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USAGERECORD_TAGSENTRY']._loaded_options = None
   _globals['_USAGERECORD_TAGSENTRY']._serialized_options = b'8\001'
+  _globals['_RESERVEREQUEST_TAGSENTRY']._loaded_options = None
+  _globals['_RESERVEREQUEST_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_BILLINGSERVICE'].methods_by_name['RecordUsage']._loaded_options = None
   _globals['_BILLINGSERVICE'].methods_by_name['RecordUsage']._serialized_options = b'\220\002\002'
   _globals['_BILLINGSERVICE'].methods_by_name['GetCostSummary']._loaded_options = None
@@ -47,36 +51,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BILLINGSERVICE'].methods_by_name['GetInference']._serialized_options = b'\220\002\001'
   _globals['_BILLINGSERVICE'].methods_by_name['ListOrphans']._loaded_options = None
   _globals['_BILLINGSERVICE'].methods_by_name['ListOrphans']._serialized_options = b'\220\002\001'
-  _globals['_USAGERECORD']._serialized_start=168
-  _globals['_USAGERECORD']._serialized_end=1016
-  _globals['_USAGERECORD_TAGSENTRY']._serialized_start=949
-  _globals['_USAGERECORD_TAGSENTRY']._serialized_end=992
-  _globals['_SAVING']._serialized_start=1018
-  _globals['_SAVING']._serialized_end=1060
-  _globals['_RECORDUSAGEREQUEST']._serialized_start=1062
-  _globals['_RECORDUSAGEREQUEST']._serialized_end=1130
-  _globals['_RECORDUSAGERESPONSE']._serialized_start=1132
-  _globals['_RECORDUSAGERESPONSE']._serialized_end=1191
-  _globals['_GETCOSTSUMMARYREQUEST']._serialized_start=1194
-  _globals['_GETCOSTSUMMARYREQUEST']._serialized_end=1336
-  _globals['_GETCOSTSUMMARYRESPONSE']._serialized_start=1339
-  _globals['_GETCOSTSUMMARYRESPONSE']._serialized_end=1782
-  _globals['_TIERSUMMARY']._serialized_start=1784
-  _globals['_TIERSUMMARY']._serialized_end=1846
-  _globals['_INFERENCE']._serialized_start=1848
-  _globals['_INFERENCE']._serialized_end=1947
-  _globals['_LISTINFERENCESREQUEST']._serialized_start=1949
-  _globals['_LISTINFERENCESREQUEST']._serialized_end=2036
-  _globals['_LISTINFERENCESRESPONSE']._serialized_start=2038
-  _globals['_LISTINFERENCESRESPONSE']._serialized_end=2136
-  _globals['_GETINFERENCEREQUEST']._serialized_start=2138
-  _globals['_GETINFERENCEREQUEST']._serialized_end=2204
-  _globals['_GETINFERENCERESPONSE']._serialized_start=2206
-  _globals['_GETINFERENCERESPONSE']._serialized_end=2276
-  _globals['_LISTORPHANSREQUEST']._serialized_start=2278
-  _globals['_LISTORPHANSREQUEST']._serialized_end=2362
-  _globals['_LISTORPHANSRESPONSE']._serialized_start=2364
-  _globals['_LISTORPHANSRESPONSE']._serialized_end=2458
-  _globals['_BILLINGSERVICE']._serialized_start=2461
-  _globals['_BILLINGSERVICE']._serialized_end=2983
+  _globals['_BILLINGSERVICE'].methods_by_name['Reserve']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['Reserve']._serialized_options = b'\220\002\002'
+  _globals['_BILLINGSERVICE'].methods_by_name['RenewHolds']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['RenewHolds']._serialized_options = b'\220\002\002'
+  _globals['_BILLINGSERVICE'].methods_by_name['ReleaseHold']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['ReleaseHold']._serialized_options = b'\220\002\002'
+  _globals['_BILLINGSERVICE'].methods_by_name['GetBudgets']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['GetBudgets']._serialized_options = b'\220\002\001'
+  _globals['_BILLINGSERVICE'].methods_by_name['CheckLedger']._loaded_options = None
+  _globals['_BILLINGSERVICE'].methods_by_name['CheckLedger']._serialized_options = b'\220\002\001'
+  _globals['_USAGERECORD']._serialized_start=228
+  _globals['_USAGERECORD']._serialized_end=1076
+  _globals['_USAGERECORD_TAGSENTRY']._serialized_start=1009
+  _globals['_USAGERECORD_TAGSENTRY']._serialized_end=1052
+  _globals['_SAVING']._serialized_start=1078
+  _globals['_SAVING']._serialized_end=1120
+  _globals['_RECORDUSAGEREQUEST']._serialized_start=1123
+  _globals['_RECORDUSAGEREQUEST']._serialized_end=1261
+  _globals['_RECORDUSAGERESPONSE']._serialized_start=1263
+  _globals['_RECORDUSAGERESPONSE']._serialized_end=1374
+  _globals['_REJECTEDRECORD']._serialized_start=1377
+  _globals['_REJECTEDRECORD']._serialized_end=1515
+  _globals['_SPENDINGPLAN']._serialized_start=1518
+  _globals['_SPENDINGPLAN']._serialized_end=1680
+  _globals['_RESERVEREQUEST']._serialized_start=1683
+  _globals['_RESERVEREQUEST']._serialized_end=2017
+  _globals['_RESERVEREQUEST_TAGSENTRY']._serialized_start=1009
+  _globals['_RESERVEREQUEST_TAGSENTRY']._serialized_end=1052
+  _globals['_RESERVERESPONSE']._serialized_start=2019
+  _globals['_RESERVERESPONSE']._serialized_end=2084
+  _globals['_CALLKEY']._serialized_start=2086
+  _globals['_CALLKEY']._serialized_end=2157
+  _globals['_RENEWHOLDSREQUEST']._serialized_start=2159
+  _globals['_RENEWHOLDSREQUEST']._serialized_end=2262
+  _globals['_RENEWHOLDSRESPONSE']._serialized_start=2264
+  _globals['_RENEWHOLDSRESPONSE']._serialized_end=2374
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=2376
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=2437
+  _globals['_RELEASEHOLDRESPONSE']._serialized_start=2439
+  _globals['_RELEASEHOLDRESPONSE']._serialized_end=2478
+  _globals['_GETBUDGETSREQUEST']._serialized_start=2480
+  _globals['_GETBUDGETSREQUEST']._serialized_end=2561
+  _globals['_GETBUDGETSRESPONSE']._serialized_start=2563
+  _globals['_GETBUDGETSRESPONSE']._serialized_end=2631
+  _globals['_BUDGETSTATE']._serialized_start=2634
+  _globals['_BUDGETSTATE']._serialized_end=2886
+  _globals['_CHECKLEDGERREQUEST']._serialized_start=2888
+  _globals['_CHECKLEDGERREQUEST']._serialized_end=2933
+  _globals['_CHECKLEDGERRESPONSE']._serialized_start=2935
+  _globals['_CHECKLEDGERRESPONSE']._serialized_end=3058
+  _globals['_LEDGERBREAK']._serialized_start=3060
+  _globals['_LEDGERBREAK']._serialized_end=3174
+  _globals['_GETCOSTSUMMARYREQUEST']._serialized_start=3177
+  _globals['_GETCOSTSUMMARYREQUEST']._serialized_end=3319
+  _globals['_GETCOSTSUMMARYRESPONSE']._serialized_start=3322
+  _globals['_GETCOSTSUMMARYRESPONSE']._serialized_end=3765
+  _globals['_TIERSUMMARY']._serialized_start=3767
+  _globals['_TIERSUMMARY']._serialized_end=3829
+  _globals['_INFERENCE']._serialized_start=3831
+  _globals['_INFERENCE']._serialized_end=3930
+  _globals['_LISTINFERENCESREQUEST']._serialized_start=3932
+  _globals['_LISTINFERENCESREQUEST']._serialized_end=4019
+  _globals['_LISTINFERENCESRESPONSE']._serialized_start=4021
+  _globals['_LISTINFERENCESRESPONSE']._serialized_end=4119
+  _globals['_GETINFERENCEREQUEST']._serialized_start=4121
+  _globals['_GETINFERENCEREQUEST']._serialized_end=4187
+  _globals['_GETINFERENCERESPONSE']._serialized_start=4189
+  _globals['_GETINFERENCERESPONSE']._serialized_end=4259
+  _globals['_LISTORPHANSREQUEST']._serialized_start=4261
+  _globals['_LISTORPHANSREQUEST']._serialized_end=4345
+  _globals['_LISTORPHANSRESPONSE']._serialized_start=4347
+  _globals['_LISTORPHANSRESPONSE']._serialized_end=4441
+  _globals['_BILLINGSERVICE']._serialized_start=4444
+  _globals['_BILLINGSERVICE']._serialized_end=5433
 # @@protoc_insertion_point(module_scope)

@@ -4,10 +4,12 @@ isort:skip_file
 """
 
 from asahi.type.v1 import chat_pb2 as _chat_pb2
+from asahi.type.v1 import policy_pb2 as _policy_pb2
 from asahi.type.v1 import routing_pb2 as _routing_pb2
 from asahi.type.v1 import usage_pb2 as _usage_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -223,18 +225,33 @@ class RecordUsageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORDS_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    REJECT_SINGLY_FIELD_NUMBER: _builtins.int
+    reject_singly: _builtins.bool
+    """Whether a record that is refused leaves the others alone: it is then named in `rejected`. False: it refuses the
+    whole call with `invalid_request`, and nothing is recorded.
+    """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRecord]:
         """The records, 1 to 1000."""
+
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendingPlan]:
+        """The budgets that the records count in, one entry for each organisation and each key that has any. Where billing
+        knows a newer version it goes by that; an organisation that is left out keeps the one that billing knows. One that
+        cannot be understood is left aside: records are never refused for it.
+        """
 
     def __init__(
         self,
         *,
         records: _abc.Iterable[Global___UsageRecord] | None = ...,
+        plans: _abc.Iterable[Global___SpendingPlan] | None = ...,
+        reject_singly: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plans", b"plans", "records", b"records", "reject_singly", b"reject_singly"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,23 +265,573 @@ class RecordUsageResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
     recorded: _builtins.int
     """How many were new."""
     duplicates: _builtins.int
     """How many were known already."""
+    @_builtins.property
+    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedRecord]:
+        """The records that will be refused however often they are sent, in their order; only with `reject_singly`. Keep them
+        aside for a person to look at: they are of calls that were made.
+        """
+
     def __init__(
         self,
         *,
         recorded: _builtins.int = ...,
         duplicates: _builtins.int = ...,
+        rejected: _abc.Iterable[Global___RejectedRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "recorded", b"recorded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "recorded", b"recorded", "rejected", b"rejected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordUsageResponse: _TypeAlias = RecordUsageResponse  # noqa: Y015
+
+@_typing.final
+class RejectedRecord(_message.Message):
+    """A record that was refused for good."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PARAM_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place in the request, from 0."""
+    organization_id: _builtins.str
+    """The organisation it names."""
+    request_id: _builtins.str
+    """The request it names."""
+    attempt: _builtins.int
+    """The attempt it names."""
+    code: _builtins.str
+    """Code of the error: `invalid_request`; `internal_error` where billing itself fails on it."""
+    reason: _builtins.str
+    """What is wrong, for a person."""
+    param: _builtins.str
+    """The field that is wrong, as `records[2].cost_nanos`; empty: none in particular."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        organization_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        code: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        param: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "index", b"index", "organization_id", b"organization_id", "param", b"param", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectedRecord: _TypeAlias = RejectedRecord  # noqa: Y015
+
+@_typing.final
+class SpendingPlan(_message.Message):
+    """Whose budgets apply to a call, and which. Billing keeps the newest version that it is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    API_KEY_ID_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    BUDGETS_FIELD_NUMBER: _builtins.int
+    WEBHOOK_URL_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    api_key_id: _builtins.str
+    """The key that the budgets are of, which then count what this key spends; empty: they are the organisation's."""
+    policy_version: _builtins.int
+    """Version of the policy that they are from; an older one never replaces a newer one."""
+    webhook_url: _builtins.str
+    """https address that alerts are posted to; empty: nowhere."""
+    timezone: _builtins.str
+    """IANA name of the time zone of budgets that name none; empty: UTC."""
+    @_builtins.property
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.Budget]:
+        """The budgets, at most 100; none: spending is not limited."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        api_key_id: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        budgets: _abc.Iterable[_policy_pb2.Budget] | None = ...,
+        webhook_url: _builtins.str = ...,
+        timezone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "budgets", b"budgets", "organization_id", b"organization_id", "policy_version", b"policy_version", "timezone", b"timezone", "webhook_url", b"webhook_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendingPlan: _TypeAlias = SpendingPlan  # noqa: Y015
+
+@_typing.final
+class ReserveRequest(_message.Message):
+    """Asks to hold a provider call's upper bound."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    UPPER_BOUND_NANOS_FIELD_NUMBER: _builtins.int
+    API_KEY_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation that pays."""
+    request_id: _builtins.str
+    """The request's id."""
+    attempt: _builtins.int
+    """Number of the provider call within the request, from 1."""
+    upper_bound_nanos: _builtins.int
+    """The most that the call can cost, in nano-dollars; 0 or more."""
+    api_key_id: _builtins.str
+    """The key that asked."""
+    user_id: _builtins.str
+    """End user; empty: unknown, and all unknown users share a budget per user."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Caller's tags; a budget per tag applies only to calls that bear the tag."""
+
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendingPlan]:
+        """The budgets of the organisation and of the key; those of action block are held against. Where billing knows a newer
+        version it goes by that.
+        """
+
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """How long the hold is kept unless it is renewed, 1 s to 1 h; absent: 60 s."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        upper_bound_nanos: _builtins.int = ...,
+        api_key_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        plans: _abc.Iterable[Global___SpendingPlan] | None = ...,
+        lease: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "attempt", b"attempt", "lease", b"lease", "organization_id", b"organization_id", "plans", b"plans", "request_id", b"request_id", "tags", b"tags", "upper_bound_nanos", b"upper_bound_nanos", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
+
+@_typing.final
+class ReserveResponse(_message.Message):
+    """The upper bound is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_UNTIL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def held_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when. The hold ends by itself then: renew it before."""
+
+    def __init__(
+        self,
+        *,
+        held_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_until", b"held_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_until", b"held_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
+
+@_typing.final
+class CallKey(_message.Message):
+    """A provider call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation that pays."""
+    request_id: _builtins.str
+    """The request's id."""
+    attempt: _builtins.int
+    """Number of the provider call within the request, from 1."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "organization_id", b"organization_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallKey: _TypeAlias = CallKey  # noqa: Y015
+
+@_typing.final
+class RenewHoldsRequest(_message.Message):
+    """Asks to prolong holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallKey]:
+        """The calls, 1 to 1000."""
+
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """How long from now, 1 s to 1 h; absent: 60 s."""
+
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[Global___CallKey] | None = ...,
+        lease: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewHoldsRequest: _TypeAlias = RenewHoldsRequest  # noqa: Y015
+
+@_typing.final
+class RenewHoldsResponse(_message.Message):
+    """The holds are prolonged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_UNTIL_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def held_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when."""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallKey]:
+        """Calls without an open hold: it expired, was released or settled, or never was. What such a call costs still counts."""
+
+    def __init__(
+        self,
+        *,
+        held_until: _timestamp_pb2.Timestamp | None = ...,
+        ended: _abc.Iterable[Global___CallKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_until", b"held_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "held_until", b"held_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewHoldsResponse: _TypeAlias = RenewHoldsResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseHoldRequest(_message.Message):
+    """Asks to give back a hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def call(self) -> Global___CallKey:
+        """The call that was not made."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___CallKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseHoldRequest: _TypeAlias = ReleaseHoldRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseHoldResponse(_message.Message):
+    """The hold is not there any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_FIELD_NUMBER: _builtins.int
+    released: _builtins.bool
+    """Whether this call ended it; false: there was none that was open."""
+    def __init__(
+        self,
+        *,
+        released: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseHoldResponse: _TypeAlias = ReleaseHoldResponse  # noqa: Y015
+
+@_typing.final
+class GetBudgetsRequest(_message.Message):
+    """Asks how budgets stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    API_KEY_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    api_key_id: _builtins.str
+    """Only this key's figures, and the budgets of its own; empty: of all keys."""
+    user_id: _builtins.str
+    """Only this end user's figures; empty: of all users."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        api_key_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "organization_id", b"organization_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBudgetsRequest: _TypeAlias = GetBudgetsRequest  # noqa: Y015
+
+@_typing.final
+class GetBudgetsResponse(_message.Message):
+    """How budgets stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetState]:
+        """One entry for each budget and whoever has spent or holds something in its present window (at most 1000); a budget
+        whose key, user or organisation is named has an entry in any case.
+        """
+
+    def __init__(
+        self,
+        *,
+        budgets: _abc.Iterable[Global___BudgetState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBudgetsResponse: _TypeAlias = GetBudgetsResponse  # noqa: Y015
+
+@_typing.final
+class BudgetState(_message.Message):
+    """How a budget stands for one organisation, key, user or value of a tag."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    API_KEY_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    WINDOW_START_FIELD_NUMBER: _builtins.int
+    WINDOW_END_FIELD_NUMBER: _builtins.int
+    SPENT_NANOS_FIELD_NUMBER: _builtins.int
+    RESERVED_NANOS_FIELD_NUMBER: _builtins.int
+    LEFT_NANOS_FIELD_NUMBER: _builtins.int
+    api_key_id: _builtins.str
+    """The key whose own budget it is; empty: the organisation's."""
+    subject: _builtins.str
+    """Whom the figures are of: the organisation's id, a key's id, an end user (empty: unknown ones) or a tag's value."""
+    spent_nanos: _builtins.int
+    """What was spent in it, in nano-dollars, since billing was first told of the budget."""
+    reserved_nanos: _builtins.int
+    """What calls under way hold, in nano-dollars; of blocking budgets only."""
+    left_nanos: _builtins.int
+    """The limit less what was spent and is held, in nano-dollars; negative: overdrawn."""
+    @_builtins.property
+    def budget(self) -> _policy_pb2.Budget:
+        """The budget."""
+
+    @_builtins.property
+    def window_start(self) -> _timestamp_pb2.Timestamp:
+        """When the present window began, inclusive."""
+
+    @_builtins.property
+    def window_end(self) -> _timestamp_pb2.Timestamp:
+        """When it ends, exclusive."""
+
+    def __init__(
+        self,
+        *,
+        budget: _policy_pb2.Budget | None = ...,
+        api_key_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        window_start: _timestamp_pb2.Timestamp | None = ...,
+        window_end: _timestamp_pb2.Timestamp | None = ...,
+        spent_nanos: _builtins.int = ...,
+        reserved_nanos: _builtins.int = ...,
+        left_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "window_end", b"window_end", "window_start", b"window_start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "budget", b"budget", "left_nanos", b"left_nanos", "reserved_nanos", b"reserved_nanos", "spent_nanos", b"spent_nanos", "subject", b"subject", "window_end", b"window_end", "window_start", b"window_start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetState: _TypeAlias = BudgetState  # noqa: Y015
+
+@_typing.final
+class CheckLedgerRequest(_message.Message):
+    """Asks to check the ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation; empty: all."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckLedgerRequest: _TypeAlias = CheckLedgerRequest  # noqa: Y015
+
+@_typing.final
+class CheckLedgerResponse(_message.Message):
+    """What the check found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    OPEN_HOLDS_FIELD_NUMBER: _builtins.int
+    BREAKS_FIELD_NUMBER: _builtins.int
+    accounts: _builtins.int
+    """How many budget accounts were added up."""
+    entries: _builtins.int
+    """How many entries they have."""
+    open_holds: _builtins.int
+    """How many holds are open."""
+    @_builtins.property
+    def breaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerBreak]:
+        """What does not agree, at most 1000; empty: everything does."""
+
+    def __init__(
+        self,
+        *,
+        accounts: _builtins.int = ...,
+        entries: _builtins.int = ...,
+        open_holds: _builtins.int = ...,
+        breaks: _abc.Iterable[Global___LedgerBreak] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "breaks", b"breaks", "entries", b"entries", "open_holds", b"open_holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckLedgerResponse: _TypeAlias = CheckLedgerResponse  # noqa: Y015
+
+@_typing.final
+class LedgerBreak(_message.Message):
+    """A figure that does not agree with what it is made of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIGURE_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    EXPECTED_NANOS_FIELD_NUMBER: _builtins.int
+    FOUND_NANOS_FIELD_NUMBER: _builtins.int
+    figure: _builtins.str
+    """Which figure: `spent` (of an account, Σ its entries), `reserved` (of an account, Σ its entries), `holds` (what an
+    account reserves, Σ open holds), `record` (an entry, the record's cost).
+    """
+    organization_id: _builtins.str
+    """The organisation."""
+    place: _builtins.str
+    """The account: budget, subject and window, for a person; of a record its request and attempt."""
+    expected_nanos: _builtins.int
+    """What it has to be, in nano-dollars."""
+    found_nanos: _builtins.int
+    """What it is, in nano-dollars."""
+    def __init__(
+        self,
+        *,
+        figure: _builtins.str = ...,
+        organization_id: _builtins.str = ...,
+        place: _builtins.str = ...,
+        expected_nanos: _builtins.int = ...,
+        found_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_nanos", b"expected_nanos", "figure", b"figure", "found_nanos", b"found_nanos", "organization_id", b"organization_id", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerBreak: _TypeAlias = LedgerBreak  # noqa: Y015
 
 @_typing.final
 class GetCostSummaryRequest(_message.Message):

@@ -60,6 +60,31 @@ class BillingServiceStub:
                 request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansRequest.SerializeToString,
                 response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/Reserve',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.RenewHolds = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/RenewHolds',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.RenewHoldsRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.RenewHoldsResponse.FromString,
+                _registered_method=True)
+        self.ReleaseHold = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/ReleaseHold',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReleaseHoldRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReleaseHoldResponse.FromString,
+                _registered_method=True)
+        self.GetBudgets = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/GetBudgets',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsResponse.FromString,
+                _registered_method=True)
+        self.CheckLedger = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/CheckLedger',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.CheckLedgerRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.CheckLedgerResponse.FromString,
+                _registered_method=True)
 
 
 class BillingServiceServicer:
@@ -103,6 +128,47 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reserve(self, request, context):
+        """Holds a provider call's upper bound against every blocking budget that applies, or refuses the call: with
+        `insufficient_quota` where a budget is spent (waiting does not help before the window ends), with `budget_reserved`
+        and a time to wait where only the holds of calls under way stand in the way. The record of the same call replaces
+        its hold. Repeated for a call that has an open hold, it changes nothing and says until when that is held;
+        `version_conflict` for a call whose hold has ended or that is recorded already. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewHolds(self, request, context):
+        """Prolongs holds whose calls are still under way; never shortens one. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseHold(self, request, context):
+        """Gives back the hold of a call that was not made. A call that was made is recorded instead, at 0 if it was free.
+        A Reserve of the same call that arrives later is refused. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBudgets(self, request, context):
+        """Says how an organisation's budgets stand in their present windows. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckLedger(self, request, context):
+        """Adds up every entry again and names whatever does not agree with the totals that are kept. Reads all of them: for
+        operators and jobs. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BillingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +196,31 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.ListOrphans,
                     request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansRequest.FromString,
                     response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveResponse.SerializeToString,
+            ),
+            'RenewHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewHolds,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.RenewHoldsRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.RenewHoldsResponse.SerializeToString,
+            ),
+            'ReleaseHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseHold,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReleaseHoldRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReleaseHoldResponse.SerializeToString,
+            ),
+            'GetBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudgets,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsResponse.SerializeToString,
+            ),
+            'CheckLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckLedger,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.CheckLedgerRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.CheckLedgerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +359,141 @@ class BillingService:
             '/asahi.billing.v1.BillingService/ListOrphans',
             asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansRequest.SerializeToString,
             asahi_dot_billing_dot_v1_dot_billing__pb2.ListOrphansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/Reserve',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/RenewHolds',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.RenewHoldsRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.RenewHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/ReleaseHold',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ReleaseHoldRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ReleaseHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/GetBudgets',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/CheckLedger',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.CheckLedgerRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.CheckLedgerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,25 @@ class BillingServiceStub:
     """Lists provider calls whose answer nobody is known to have got (the process that made them vanished), newest first.
     Idempotent.
     """
+    Reserve: _aio.UnaryUnaryMultiCallable[_billing_pb2.ReserveRequest, _billing_pb2.ReserveResponse]
+    """Holds a provider call's upper bound against every blocking budget that applies, or refuses the call: with
+    `insufficient_quota` where a budget is spent (waiting does not help before the window ends), with `budget_reserved`
+    and a time to wait where only the holds of calls under way stand in the way. The record of the same call replaces
+    its hold. Repeated for a call that has an open hold, it changes nothing and says until when that is held;
+    `version_conflict` for a call whose hold has ended or that is recorded already. Idempotent.
+    """
+    RenewHolds: _aio.UnaryUnaryMultiCallable[_billing_pb2.RenewHoldsRequest, _billing_pb2.RenewHoldsResponse]
+    """Prolongs holds whose calls are still under way; never shortens one. Idempotent."""
+    ReleaseHold: _aio.UnaryUnaryMultiCallable[_billing_pb2.ReleaseHoldRequest, _billing_pb2.ReleaseHoldResponse]
+    """Gives back the hold of a call that was not made. A call that was made is recorded instead, at 0 if it was free.
+    A Reserve of the same call that arrives later is refused. Idempotent.
+    """
+    GetBudgets: _aio.UnaryUnaryMultiCallable[_billing_pb2.GetBudgetsRequest, _billing_pb2.GetBudgetsResponse]
+    """Says how an organisation's budgets stand in their present windows. Idempotent."""
+    CheckLedger: _aio.UnaryUnaryMultiCallable[_billing_pb2.CheckLedgerRequest, _billing_pb2.CheckLedgerResponse]
+    """Adds up every entry again and names whatever does not agree with the totals that are kept. Reads all of them: for
+    operators and jobs. Idempotent.
+    """
 
 class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
     """The ledger of what every request cost. Money is in integer nano-dollars."""
@@ -76,6 +95,55 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_billing_pb2.ListOrphansResponse]:
         """Lists provider calls whose answer nobody is known to have got (the process that made them vanished), newest first.
         Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _billing_pb2.ReserveRequest,
+        context: _aio.ServicerContext[_billing_pb2.ReserveRequest, _abc.Awaitable[_billing_pb2.ReserveResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.ReserveResponse]:
+        """Holds a provider call's upper bound against every blocking budget that applies, or refuses the call: with
+        `insufficient_quota` where a budget is spent (waiting does not help before the window ends), with `budget_reserved`
+        and a time to wait where only the holds of calls under way stand in the way. The record of the same call replaces
+        its hold. Repeated for a call that has an open hold, it changes nothing and says until when that is held;
+        `version_conflict` for a call whose hold has ended or that is recorded already. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def RenewHolds(
+        self,
+        request: _billing_pb2.RenewHoldsRequest,
+        context: _aio.ServicerContext[_billing_pb2.RenewHoldsRequest, _abc.Awaitable[_billing_pb2.RenewHoldsResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.RenewHoldsResponse]:
+        """Prolongs holds whose calls are still under way; never shortens one. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ReleaseHold(
+        self,
+        request: _billing_pb2.ReleaseHoldRequest,
+        context: _aio.ServicerContext[_billing_pb2.ReleaseHoldRequest, _abc.Awaitable[_billing_pb2.ReleaseHoldResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.ReleaseHoldResponse]:
+        """Gives back the hold of a call that was not made. A call that was made is recorded instead, at 0 if it was free.
+        A Reserve of the same call that arrives later is refused. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBudgets(
+        self,
+        request: _billing_pb2.GetBudgetsRequest,
+        context: _aio.ServicerContext[_billing_pb2.GetBudgetsRequest, _abc.Awaitable[_billing_pb2.GetBudgetsResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.GetBudgetsResponse]:
+        """Says how an organisation's budgets stand in their present windows. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def CheckLedger(
+        self,
+        request: _billing_pb2.CheckLedgerRequest,
+        context: _aio.ServicerContext[_billing_pb2.CheckLedgerRequest, _abc.Awaitable[_billing_pb2.CheckLedgerResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.CheckLedgerResponse]:
+        """Adds up every entry again and names whatever does not agree with the totals that are kept. Reads all of them: for
+        operators and jobs. Idempotent.
         """
 
 def add_BillingServiceServicer_to_server(servicer: BillingServiceServicer, server: _aio.Server) -> None: ...

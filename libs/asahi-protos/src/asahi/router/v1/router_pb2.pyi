@@ -470,6 +470,197 @@ class CompleteResponse(_message.Message):
 Global___CompleteResponse: _TypeAlias = CompleteResponse  # noqa: Y015
 
 @_typing.final
+class AttachRequest(_message.Message):
+    """What a caller says over its standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachedRequest]:
+        """In the order in which they were said."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___AttachedRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+
+@_typing.final
+class AttachedRequest(_message.Message):
+    """A message to one of the completions of a standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    GO_AHEAD_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    ABANDON_FIELD_NUMBER: _builtins.int
+    TAKEN_BYTES_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.int
+    """The completion: chosen by the caller with `begin`, above all that it chose before on this connection."""
+    taken_bytes: _builtins.int
+    """Bytes of events (as serialized `CompleteResponse`s) that the caller has taken since it said so last. The service
+    has at most 256 KiB, and one event, on their way to a caller; saying so at half of that keeps events flowing.
+    """
+    @_builtins.property
+    def begin(self) -> Global___AttachedStart:
+        """Begins the completion; sent once, first."""
+
+    @_builtins.property
+    def go_ahead(self) -> Global___GoAhead:
+        """Lets an announced attempt begin."""
+
+    @_builtins.property
+    def cancel(self) -> Global___Cancel:
+        """Gives the completion up, as in `CompleteRequest`."""
+
+    @_builtins.property
+    def abandon(self) -> Global___Abandon:
+        """The caller does not listen any more, as if a `Complete` of its own had broken."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.int = ...,
+        begin: Global___AttachedStart | None = ...,
+        go_ahead: Global___GoAhead | None = ...,
+        cancel: Global___Cancel | None = ...,
+        abandon: Global___Abandon | None = ...,
+        taken_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "begin", b"begin", "cancel", b"cancel", "go_ahead", b"go_ahead", "message", b"message", "taken_bytes", b"taken_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "begin", b"begin", "call_id", b"call_id", "cancel", b"cancel", "go_ahead", b"go_ahead", "message", b"message", "taken_bytes", b"taken_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["begin", "go_ahead", "cancel", "abandon", "taken_bytes"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___AttachedRequest: _TypeAlias = AttachedRequest  # noqa: Y015
+
+@_typing.final
+class AttachedStart(_message.Message):
+    """Begins a completion of a standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    time_ms: _builtins.float
+    """Milliseconds that the caller allows for all of it; absent: as long as the service does."""
+    traceparent: _builtins.str
+    """W3C trace context; empty: not traced."""
+    @_builtins.property
+    def start(self) -> Global___CompleteStart:
+        """What `Complete` begins with."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___CompleteStart | None = ...,
+        time_ms: _builtins.float | None = ...,
+        traceparent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms", "start", b"start", "time_ms", b"time_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms", "start", b"start", "time_ms", b"time_ms", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__time_ms: _TypeAlias = _typing.Literal["time_ms"]  # noqa: Y015
+    _WhichOneofArgType__time_ms: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_ms) -> _WhichOneofReturnType__time_ms | None: ...
+
+Global___AttachedStart: _TypeAlias = AttachedStart  # noqa: Y015
+
+@_typing.final
+class Abandon(_message.Message):
+    """Leaves a completion alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Abandon: _TypeAlias = Abandon  # noqa: Y015
+
+@_typing.final
+class AttachResponse(_message.Message):
+    """What a caller is told over its standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    leaving: _builtins.bool
+    """Whether the service is about to stop: nothing more should be begun on this connection."""
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachedResponse]:
+        """In the order in which they happened."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___AttachedResponse] | None = ...,
+        leaving: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaving", b"leaving", "responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttachResponse: _TypeAlias = AttachResponse  # noqa: Y015
+
+@_typing.final
+class AttachedResponse(_message.Message):
+    """An event of one of the completions of a standing connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    FAILED_STATUS_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.int
+    """The completion."""
+    failed_status: _builtins.bytes
+    """The error that ended the completion, a serialized google.rpc.Status; sent last."""
+    @_builtins.property
+    def event(self) -> Global___CompleteResponse:
+        """What happened; `completed` is the last."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.int = ...,
+        event: Global___CompleteResponse | None = ...,
+        failed_status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed_status", b"failed_status", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "event", b"event", "failed_status", b"failed_status", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["event", "failed_status"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___AttachedResponse: _TypeAlias = AttachedResponse  # noqa: Y015
+
+@_typing.final
 class Attempt(_message.Message):
     """A provider call."""
 

@@ -45,6 +45,11 @@ class RouterServiceStub:
                 request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.CompleteRequest.SerializeToString,
                 response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.CompleteResponse.FromString,
                 _registered_method=True)
+        self.Attach = channel.stream_stream(
+                '/asahi.router.v1.RouterService/Attach',
+                request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachRequest.SerializeToString,
+                response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/asahi.router.v1.RouterService/ListModels',
                 request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
@@ -80,6 +85,16 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attach(self, request_iterator, context):
+        """A caller's standing connection, over which it has many completions at once, each as a `Complete` of its own would
+        go, at a third of its price: messages that are there together travel together. The connection's end is the end of
+        each `Complete` on it. A caller ends its side when it begins no more; the service ends the connection when the last
+        completion has ended after that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the catalog. Idempotent.
         """
@@ -107,6 +122,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.Complete,
                     request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.CompleteRequest.FromString,
                     response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.CompleteResponse.SerializeToString,
+            ),
+            'Attach': grpc.stream_stream_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachRequest.FromString,
+                    response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -174,6 +194,33 @@ class RouterService:
             '/asahi.router.v1.RouterService/Complete',
             asahi_dot_router_dot_v1_dot_router__pb2.CompleteRequest.SerializeToString,
             asahi_dot_router_dot_v1_dot_router__pb2.CompleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attach(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/asahi.router.v1.RouterService/Attach',
+            asahi_dot_router_dot_v1_dot_router__pb2.AttachRequest.SerializeToString,
+            asahi_dot_router_dot_v1_dot_router__pb2.AttachResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,12 @@ class RouterServiceStub:
     `attempt_failed` and CANCELLED. A stream that breaks without `cancel` means that the caller vanished: the service
     reads the answer to its end within the drain limits and settles the attempt with billing as an orphan.
     """
+    Attach: _aio.StreamStreamMultiCallable[_router_pb2.AttachRequest, _router_pb2.AttachResponse]
+    """A caller's standing connection, over which it has many completions at once, each as a `Complete` of its own would
+    go, at a third of its price: messages that are there together travel together. The connection's end is the end of
+    each `Complete` on it. A caller ends its side when it begins no more; the service ends the connection when the last
+    completion has ended after that.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the catalog. Idempotent."""
     RecordOutcome: _aio.UnaryUnaryMultiCallable[_router_pb2.RecordOutcomeRequest, _router_pb2.RecordOutcomeResponse]
@@ -56,6 +62,18 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         `completed` last. Nothing is retried after the first delta. A call that the caller gives up with `cancel` ends with
         `attempt_failed` and CANCELLED. A stream that breaks without `cancel` means that the caller vanished: the service
         reads the answer to its end within the drain limits and settles the attempt with billing as an orphan.
+        """
+
+    @_abc_1.abstractmethod
+    def Attach(
+        self,
+        request_iterator: _abc.AsyncIterator[_router_pb2.AttachRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_router_pb2.AttachRequest], _abc.AsyncIterator[_router_pb2.AttachResponse]],
+    ) -> _abc.AsyncIterator[_router_pb2.AttachResponse]:
+        """A caller's standing connection, over which it has many completions at once, each as a `Complete` of its own would
+        go, at a third of its price: messages that are there together travel together. The connection's end is the end of
+        each `Complete` on it. A caller ends its side when it begins no more; the service ends the connection when the last
+        completion has ended after that.
         """
 
     @_abc_1.abstractmethod

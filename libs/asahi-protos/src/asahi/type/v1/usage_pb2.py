@@ -24,15 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61sahi/type/v1/usage.proto\x12\rasahi.type.v1\"\xd3\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_5m_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x06 \x01(\x03\x12*\n\x06source\x18\x07 \x01(\x0e\x32\x1a.asahi.type.v1.UsageSource*|\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_PROVIDER\x10\x01\x12\x18\n\x14USAGE_SOURCE_DRAINED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61sahi/type/v1/usage.proto\x12\rasahi.type.v1\"\x81\x02\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_5m_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x06 \x01(\x03\x12*\n\x06source\x18\x07 \x01(\x0e\x32\x1a.asahi.type.v1.UsageSource\x12,\n\x07\x64\x65tails\x18\x08 \x01(\x0b\x32\x1b.asahi.type.v1.UsageDetails\"\x8a\x02\n\x0cUsageDetails\x12\x1a\n\x12input_audio_tokens\x18\x01 \x01(\x03\x12\x1a\n\x12input_image_tokens\x18\x02 \x01(\x03\x12\x1f\n\x17\x63\x61\x63he_read_audio_tokens\x18\x03 \x01(\x03\x12\x1f\n\x17\x63\x61\x63he_read_image_tokens\x18\x04 \x01(\x03\x12\x1b\n\x13output_audio_tokens\x18\x05 \x01(\x03\x12\x1b\n\x13output_image_tokens\x18\x06 \x01(\x03\x12\x14\n\x0cweb_searches\x18\x07 \x01(\x03\x12\x30\n\x0cservice_tier\x18\x08 \x01(\x0e\x32\x1a.asahi.type.v1.ServiceTier*\xa4\x01\n\x0bServiceTier\x12\x1c\n\x18SERVICE_TIER_UNSPECIFIED\x10\x00\x12\x16\n\x12SERVICE_TIER_BATCH\x10\x01\x12\x15\n\x11SERVICE_TIER_FLEX\x10\x02\x12\x19\n\x15SERVICE_TIER_PRIORITY\x10\x03\x12\x15\n\x11SERVICE_TIER_FAST\x10\x04\x12\x16\n\x12SERVICE_TIER_OTHER\x10\x05*|\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_PROVIDER\x10\x01\x12\x18\n\x14USAGE_SOURCE_DRAINED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'asahi.type.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGESOURCE']._serialized_start=258
-  _globals['_USAGESOURCE']._serialized_end=382
+  _globals['_SERVICETIER']._serialized_start=574
+  _globals['_SERVICETIER']._serialized_end=738
+  _globals['_USAGESOURCE']._serialized_start=740
+  _globals['_USAGESOURCE']._serialized_end=864
   _globals['_USAGE']._serialized_start=45
-  _globals['_USAGE']._serialized_end=256
+  _globals['_USAGE']._serialized_end=302
+  _globals['_USAGEDETAILS']._serialized_start=305
+  _globals['_USAGEDETAILS']._serialized_end=571
 # @@protoc_insertion_point(module_scope)

@@ -17,6 +17,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ServiceTier:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServiceTierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceTier.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVICE_TIER_UNSPECIFIED: _ServiceTier.ValueType  # 0
+    """Standard, or not said."""
+    SERVICE_TIER_BATCH: _ServiceTier.ValueType  # 1
+    """Answered within hours, at a discount."""
+    SERVICE_TIER_FLEX: _ServiceTier.ValueType  # 2
+    """Answered when there is room, at a discount."""
+    SERVICE_TIER_PRIORITY: _ServiceTier.ValueType  # 3
+    """Answered before others, at a premium."""
+    SERVICE_TIER_FAST: _ServiceTier.ValueType  # 4
+    """Answered faster than by other tiers, at a premium."""
+    SERVICE_TIER_OTHER: _ServiceTier.ValueType  # 5
+    """One that this version does not know: its price is unknown."""
+
+class ServiceTier(_ServiceTier, metaclass=_ServiceTierEnumTypeWrapper):
+    """A provider's tier of service, where it has prices of its own."""
+
+SERVICE_TIER_UNSPECIFIED: ServiceTier.ValueType  # 0
+"""Standard, or not said."""
+SERVICE_TIER_BATCH: ServiceTier.ValueType  # 1
+"""Answered within hours, at a discount."""
+SERVICE_TIER_FLEX: ServiceTier.ValueType  # 2
+"""Answered when there is room, at a discount."""
+SERVICE_TIER_PRIORITY: ServiceTier.ValueType  # 3
+"""Answered before others, at a premium."""
+SERVICE_TIER_FAST: ServiceTier.ValueType  # 4
+"""Answered faster than by other tiers, at a premium."""
+SERVICE_TIER_OTHER: ServiceTier.ValueType  # 5
+"""One that this version does not know: its price is unknown."""
+Global___ServiceTier: _TypeAlias = ServiceTier  # noqa: Y015
+
 class _UsageSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -58,6 +94,7 @@ class Usage(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Input tokens billed at the full input price: neither read from nor written to the provider's prompt cache."""
     cache_read_tokens: _builtins.int
@@ -72,6 +109,10 @@ class Usage(_message.Message):
     """The part of `output_tokens` that was reasoning; already counted there."""
     source: Global___UsageSource.ValueType
     """Where the figures come from."""
+    @_builtins.property
+    def details(self) -> Global___UsageDetails:
+        """What else decides the price. Absent: all tokens are text, at the standard tier, and nothing else is billed."""
+
     def __init__(
         self,
         *,
@@ -82,11 +123,64 @@ class Usage(_message.Message):
         output_tokens: _builtins.int = ...,
         reasoning_tokens: _builtins.int = ...,
         source: Global___UsageSource.ValueType = ...,
+        details: Global___UsageDetails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_1h_tokens", b"cache_write_1h_tokens", "cache_write_5m_tokens", b"cache_write_5m_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_1h_tokens", b"cache_write_1h_tokens", "cache_write_5m_tokens", b"cache_write_5m_tokens", "details", b"details", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class UsageDetails(_message.Message):
+    """What the price of a call depends on beside its buckets. Each count of tokens is a part of a bucket of `Usage`, already
+    counted there; what no part names is text.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_READ_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_READ_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
+    WEB_SEARCHES_FIELD_NUMBER: _builtins.int
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
+    input_audio_tokens: _builtins.int
+    """The part of `input_tokens` that was audio."""
+    input_image_tokens: _builtins.int
+    """The part of `input_tokens` that was images, where the provider counts them by themselves."""
+    cache_read_audio_tokens: _builtins.int
+    """The part of `cache_read_tokens` that was audio."""
+    cache_read_image_tokens: _builtins.int
+    """The part of `cache_read_tokens` that was images."""
+    output_audio_tokens: _builtins.int
+    """The part of `output_tokens` that was audio."""
+    output_image_tokens: _builtins.int
+    """The part of `output_tokens` that was images."""
+    web_searches: _builtins.int
+    """Searches of the web that the provider made for the call and bills one by one; no tokens."""
+    service_tier: Global___ServiceTier.ValueType
+    """The tier that the provider says it served the call at, whatever was asked for."""
+    def __init__(
+        self,
+        *,
+        input_audio_tokens: _builtins.int = ...,
+        input_image_tokens: _builtins.int = ...,
+        cache_read_audio_tokens: _builtins.int = ...,
+        cache_read_image_tokens: _builtins.int = ...,
+        output_audio_tokens: _builtins.int = ...,
+        output_image_tokens: _builtins.int = ...,
+        web_searches: _builtins.int = ...,
+        service_tier: Global___ServiceTier.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_audio_tokens", b"cache_read_audio_tokens", "cache_read_image_tokens", b"cache_read_image_tokens", "input_audio_tokens", b"input_audio_tokens", "input_image_tokens", b"input_image_tokens", "output_audio_tokens", b"output_audio_tokens", "output_image_tokens", b"output_image_tokens", "service_tier", b"service_tier", "web_searches", b"web_searches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageDetails: _TypeAlias = UsageDetails  # noqa: Y015

@@ -69,6 +69,7 @@ HEADERS = {
         _TEXT,
         "ignored unknown field 'tempratur' (did you mean 'temperature'?)",
     ),
+    "etag": _header("The version of the policy, for `If-Match`.", _TEXT, '"3"'),
     "age": _header("Seconds since a cached answer was given.", {"type": "string", "pattern": "^[0-9]+$"}, "12"),
 }
 ALWAYS = ("x-request-id", "request-id", "x-asahi-request-id")
@@ -122,6 +123,11 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": 'The routing fields of `/infer`, as JSON, such as `{"latency_budget_ms": 5000}`.',
         "content": {"application/json": {"schema": {"$ref": REFERENCE.format(name="RoutingHeader")}}},
     },
+    "if-match": _parameter(
+        "If-Match",
+        'The ETag that the policy must still have, such as `"3"`; otherwise 409. As `version` in the body.',
+        {"type": "string"},
+    ),
     "anthropic-version": _parameter(
         "anthropic-version",
         "Any, such as `2023-06-01`, selects Anthropic's shape of answers and errors.",

@@ -9,7 +9,19 @@ from asahi_edge.api.errors import ANTHROPIC_TYPES
 from asahi_edge.api.openapi.components import HEADERS, example_components
 from asahi_edge.api.openapi.errors import error_responses
 from asahi_edge.api.openapi.structs import struct_schemas
-from asahi_edge.api.schemas import analytics, errors, governance, health, inference, models, openai
+from asahi_edge.api.schemas import analytics, errors, health, inference, models, openai
+from asahi_edge.api.schemas.governance import (
+    api_keys,
+    audit,
+    cache,
+    compliance,
+    invites,
+    organizations,
+    policies,
+    receipts,
+    signup,
+    usage,
+)
 
 _STRUCTS = (
     inference.InferBody,
@@ -25,14 +37,28 @@ _STRUCTS = (
     inference.FeedbackAnswer,
     errors.ErrorBody,
     errors.AnthropicErrorBody,
-    governance.SignupBody,
-    governance.SignupAnswer,
-    governance.ApiKeyBody,
-    governance.ApiKeyView,
-    governance.ApiKeyList,
-    governance.UsageAnswer,
-    governance.CacheInvalidationBody,
-    governance.CacheInvalidationAnswer,
+    signup.SignupBody,
+    signup.SignupAnswer,
+    api_keys.ApiKeyBody,
+    api_keys.ApiKeyView,
+    api_keys.ApiKeyList,
+    api_keys.RotationBody,
+    api_keys.RotatedKey,
+    organizations.OrganizationBody,
+    organizations.OrganizationView,
+    organizations.OrganizationList,
+    invites.InviteBody,
+    invites.InviteView,
+    invites.InviteList,
+    policies.PolicyBody,
+    policies.PolicyView,
+    policies.PolicyHistory,
+    usage.UsageAnswer,
+    cache.CacheInvalidationBody,
+    cache.CacheInvalidationAnswer,
+    audit.AuditList,
+    compliance.ComplianceAnswer,
+    receipts.ErasureReceipt,
     models.Catalog,
     models.OpenAIModelList,
     models.OpenAIModel,
@@ -52,11 +78,13 @@ _TAGS = [
     {"name": "Anthropic-compatible", "description": "Change the base URL of an Anthropic SDK, nothing else."},
     {"name": "Models", "description": "What there is to choose from."},
     {"name": "Analytics", "description": "What was spent and saved."},
-    {"name": "Governance", "description": "Keys, usage and cache of an organization."},
+    {"name": "Governance", "description": "Organizations, keys, policies, usage, cache and audit."},
     {"name": "Health", "description": "State of the installation."},
 ]
 _KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"x-api-key": []}]
 _ADMIN: list[dict[str, list[str]]] = [*_KEY, {"x-admin-secret": []}]
+_OPERATOR: list[dict[str, list[str]]] = [{"x-admin-secret": []}]
+_OPERATORS_PATHS = ("/governance/organizations", "/governance/invites")
 _SCHEMES = {
     "bearer": {
         "type": "http",
@@ -102,6 +130,8 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
 def _security(path: str) -> list[dict[str, list[str]]]:
     if path == "/signup" or path.startswith("/health"):
         return []
+    if path.startswith(_OPERATORS_PATHS):
+        return _OPERATOR
     return _ADMIN if path.startswith("/governance/") else _KEY
 
 

@@ -14,9 +14,11 @@ MEANINGS = {
     401: "The key is missing or not valid.",
     403: "The key may not do this.",
     404: "No such thing, or not yours.",
+    409: "It was changed meanwhile: it is not at the version that was expected.",
     413: "The body is over the configured limit.",
     415: "The body is not declared as JSON.",
     422: "No allowed model meets the constraints; the message says which one binds, and by how much.",
+    429: "Too many requests; try again after `retry-after`.",
     431: "The headers are over the configured limit.",
     501: "A documented path, field or header that this version does not serve yet.",
     502: "The provider refused, for a reason that is not load.",
@@ -71,6 +73,7 @@ EXAMPLES = (
     ),
     ErrorExample(errors.NotFound, "No such request; it may not be recorded yet.", "request_id"),
     ErrorExample(errors.ModelNotFound, "There is no model 'gpt-6-lunar'; did you mean gpt-6-luna?", "model_override"),
+    ErrorExample(errors.VersionConflict, "The policy is at version 4, not 3; read it again.", "version"),
     ErrorExample(errors.RequestTooLarge, "The body has 40000000 bytes; at most 33554432 are taken."),
     ErrorExample(
         errors.UnsupportedMediaType,
@@ -82,6 +85,9 @@ EXAMPLES = (
         "The latency budget of 200 ms binds: the quickest that meets the other constraints is gpt-4.1-nano "
         "with 1288 ms expected, 1088 ms more.",
         "latency_budget_ms",
+    ),
+    ErrorExample(
+        errors.RateLimitExceeded, "There were 5 signups from this address within the last minute; try again in 12 s."
     ),
     ErrorExample(
         errors.HeadersTooLarge, "Headers and query have more than 65536 bytes together, which is the most taken."
@@ -142,9 +148,9 @@ def _anthropic_status(example: ErrorExample) -> int:
 
 def _response(status: int, content: dict[str, Any]) -> dict[str, Any]:
     names = ["x-request-id", "request-id", "x-asahi-request-id"]
-    if status in {503, 529}:
+    if status in {429, 503, 529}:
         names += ["retry-after", "retry-after-ms"]
-    if status in {501, 504}:
+    if status in {409, 501, 504}:
         names.append("x-should-retry")
     if status == 401:
         names.append("www-authenticate")

@@ -2,10 +2,9 @@
 
 from typing import Any
 
+from asahi_edge.api.openapi.governance_examples import GOVERNANCE_EXAMPLES
+
 _REQUEST = "01a20da6-23de-7451-967a-afcb49443661"
-_ORGANIZATION = "org_cS37viDHREqps9uU"
-_KEY_ID = "key_UK03IkOk"
-_KEY = "ask_UK03IkOk_…"
 _REASON = (
     "gpt-6.1-terra is the cheapest of 11 models as good as gpt-6.1-sol (to 1 %) for chat (4.93 of 5 expected, 4.88 "
     "needed), about $0.00126 against $0.00252 at gpt-6.1-sol."
@@ -55,17 +54,6 @@ _PERIOD: dict[str, Any] = {
     "period": "24h",
     "start": "2026-11-23T13:02:02.767085Z",
     "end": "2026-11-24T13:02:02.767085Z",
-}
-_API_KEY: dict[str, Any] = {
-    "id": _KEY_ID,
-    "name": "nightly build",
-    "scopes": ["infer"],
-    "organization_id": _ORGANIZATION,
-    "user_id": None,
-    "allowed_models": ["gpt-6-*"],
-    "created_at": "2026-11-24T12:58:41.545825Z",
-    "expires_at": "2027-01-01T00:00:00Z",
-    "revoked_at": None,
 }
 _MODEL: dict[str, Any] = {
     "id": "gpt-6.1-terra",
@@ -125,16 +113,7 @@ _HEALTHY: dict[str, Any] = {
 }
 
 EXAMPLES: dict[str, dict[str, Any]] = {
-    "SignupBody": {"a new organization": {"org_name": "Acme", "user_id": "ada", "email": "ada@example.com"}},
-    "SignupAnswer": {
-        "its first key": {
-            "org_id": _ORGANIZATION,
-            "org_name": "Acme",
-            "api_key": _KEY,
-            "api_key_id": _KEY_ID,
-            "scopes": ["all"],
-        }
-    },
+    **GOVERNANCE_EXAMPLES,
     "InferBody": {
         "Asahi chooses the model": {"prompt": "Explain async/await in Python.", "latency_budget_ms": 5000},
         "good and quick": {
@@ -239,40 +218,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "a wrong cached answer": {"request_id": _REQUEST, "correct_cache_hit": False},
     },
     "FeedbackAnswer": {"kept": {"request_id": _REQUEST, "recorded": True}},
-    "ApiKeyBody": {
-        "for a program": {
-            "name": "nightly build",
-            "scopes": ["infer"],
-            "allowed_models": ["gpt-6-*"],
-            "expires_at": "2027-01-01T00:00:00Z",
-        },
-        "for a dashboard": {"name": "dashboard", "scopes": ["analytics"]},
-    },
-    "ApiKeyView": {"a key": {**_API_KEY, "api_key": _KEY}},
-    "ApiKeyList": {"one key": {"data": [_API_KEY], "next_cursor": None}},
-    "UsageAnswer": {
-        "this month": {
-            "data": {
-                "organization_id": _ORGANIZATION,
-                "period": "month",
-                "start": "2026-11-01T00:00:00Z",
-                "end": "2026-11-24T13:02:04.383852Z",
-                "requests": 2,
-                "tokens_input": 21,
-                "tokens_input_cached": 0,
-                "tokens_output": 204,
-                "cost": 0.001041,
-                "savings": 0.001041,
-                "budget_left": None,
-            }
-        }
-    },
-    "CacheInvalidationBody": {
-        "one answer": {"request_id": _REQUEST},
-        "old answers": {"older_than": "2026-11-24T12:00:00Z"},
-        "everything": {},
-    },
-    "CacheInvalidationAnswer": {"one answer": {"organization_id": _ORGANIZATION, "dropped": 1}},
     "Catalog": {"one model": {"data": [_MODEL], "baseline_model": "gpt-6.1-sol"}},
     "OpenAIModel": {"a model": _OPENAI_MODEL},
     "OpenAIModelList": {"one model": {"object": "list", "data": [_OPENAI_MODEL]}},

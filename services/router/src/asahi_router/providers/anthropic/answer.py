@@ -6,6 +6,7 @@ import msgspec
 
 from asahi.type.v1.chat_pb2 import ChatAnswer, ContentPart, FinishReason, Thinking, ToolCall
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
+from asahi_router.providers.counts import Junk, bucket, count, details, part, service_tier
 from asahi_router.providers.dialect import Summary, Translated
 from asahi_router.providers.raw_json import Raw
 
@@ -22,37 +23,47 @@ _WRITTEN: dict[FinishReason.ValueType, str] = {
     FinishReason.FINISH_REASON_TOOL_CALLS: "tool_use",
     FinishReason.FINISH_REASON_CONTENT_FILTER: "refusal",
 }
+_STANDARD = (None, "standard")
 _NO_ARGUMENTS = Raw(b"{}")
 
 
 class CacheCreation(msgspec.Struct, gc=False):
     """Tokens written to the cache, by how long they stay."""
 
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_5m_input_tokens: Any = None
+    ephemeral_1h_input_tokens: Any = None
 
 
 class OutputDetails(msgspec.Struct, gc=False):
     """Parts of `output_tokens`."""
 
-    thinking_tokens: int | None = None
+    thinking_tokens: Any = None
+
+
+class ServerToolUse(msgspec.Struct, gc=False):
+    """Tools that ran at the provider."""
+
+    web_search_requests: Any = None
 
 
 class UsageBody(msgspec.Struct):
     """`usage`: `input_tokens` are those neither read from nor written to the cache."""
 
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation: CacheCreation | None = None
-    output_tokens: int | None = None
-    output_tokens_details: OutputDetails | None = None
+    input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation: CacheCreation | Junk = None
+    output_tokens: Any = None
+    output_tokens_details: OutputDetails | Junk = None
+    server_tool_use: ServerToolUse | Junk = None
+    service_tier: Any = None
+    speed: Any = None
 
 
 class _Summary(msgspec.Struct):
     content: list[Raw]
     stop_reason: str | None = None
-    usage: UsageBody | None = None
+    usage: UsageBody | Junk = None
 
 
 class _Block(msgspec.Struct):
@@ -87,23 +98,39 @@ def finish_reason(reason: str | None) -> FinishReason.ValueType:
     return _FINISH.get(reason, FinishReason.FINISH_REASON_UNSPECIFIED)
 
 
-def usage_of(usage: UsageBody | None) -> Usage | None:
-    """`usage` in our buckets."""
-    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+def usage_of(usage: UsageBody | Junk) -> Usage | None:
+    """`usage` in our buckets; None: not reported, or not to be believed (`counts`).
+
+    What was written to the cache, and is not said to stay for an hour, stays for five minutes.
+    """
+    if not isinstance(usage, UsageBody):
         return None
-    written = usage.cache_creation_input_tokens or 0
-    hour = (usage.cache_creation.ephemeral_1h_input_tokens or 0) if usage.cache_creation is not None else 0
-    five_minutes = usage.cache_creation.ephemeral_5m_input_tokens if usage.cache_creation is not None else None
-    thinking = usage.output_tokens_details.thinking_tokens if usage.output_tokens_details is not None else None
-    return Usage(
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=usage.cache_read_input_tokens or 0,
-        cache_write_5m_tokens=max(0, written - hour) if five_minutes is None else five_minutes,
+    asked, output = count(usage.input_tokens), count(usage.output_tokens)
+    read, written = bucket(usage.cache_read_input_tokens), bucket(usage.cache_creation_input_tokens)
+    kept = usage.cache_creation if isinstance(usage.cache_creation, CacheCreation) else CacheCreation()
+    brief, hour = bucket(kept.ephemeral_5m_input_tokens), bucket(kept.ephemeral_1h_input_tokens)
+    if asked is None or output is None or read is None or written is None or brief is None or hour is None:
+        return None
+    thought = usage.output_tokens_details
+    counted = Usage(
+        input_tokens=asked,
+        cache_read_tokens=read,
+        cache_write_5m_tokens=max(brief, written - hour),
         cache_write_1h_tokens=hour,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=min(thinking or 0, usage.output_tokens),
+        output_tokens=output,
+        reasoning_tokens=part(thought.thinking_tokens, output) if isinstance(thought, OutputDetails) else 0,
         source=UsageSource.USAGE_SOURCE_PROVIDER,
     )
+    tools = usage.server_tool_use
+    searches = bucket(tools.web_search_requests) if isinstance(tools, ServerToolUse) else 0
+    if searches is None:
+        return None
+    if searches or usage.service_tier not in _STANDARD or usage.speed not in _STANDARD:
+        tier = service_tier(usage.service_tier if usage.speed in _STANDARD else usage.speed)
+        more = details(web_searches=searches, tier=tier)
+        if more is not None:
+            counted.details.CopyFrom(more)
+    return counted
 
 
 def read_answer(body: bytes) -> ChatAnswer:

@@ -19,6 +19,7 @@ def assemble(events: Iterable[bytes]) -> bytes:
     message: dict[str, Any] = {}
     blocks: dict[int, dict[str, Any]] = {}
     inputs: dict[int, list[str]] = {}
+    counted = False
     for encoded in events:
         event: dict[str, Any] = msgspec.json.decode(encoded)
         match event.get("type"):
@@ -30,14 +31,26 @@ def assemble(events: Iterable[bytes]) -> bytes:
                 _append(blocks[event["index"]], event["delta"], inputs.setdefault(event["index"], []))
             case "message_delta":
                 message |= event.get("delta") or {}
-                usage = {name: value for name, value in (event.get("usage") or {}).items() if value is not None}
-                if usage:
-                    message["usage"] = (message.get("usage") or {}) | usage
+                counted |= _count(message, event.get("usage"))
     for index, pieces in inputs.items():
         if pieces:
             blocks[index]["input"] = arguments("".join(pieces))
+    if not counted and isinstance(message.get("usage"), dict):
+        message["usage"].pop("output_tokens", None)
     message["content"] = [blocks[index] for index in sorted(blocks)]
     return msgspec.json.encode(message)
+
+
+def _count(message: dict[str, Any], told: Any) -> bool:
+    """Takes in a cumulative usage. Whether it counts the output: the first event does not count the whole."""
+    if told is None:
+        return False
+    before = message.get("usage")
+    if isinstance(told, dict) and (before is None or isinstance(before, dict)):
+        message["usage"] = (before or {}) | {name: value for name, value in told.items() if value is not None}
+        return told.get("output_tokens") is not None
+    message["usage"] = told
+    return True
 
 
 def _append(block: dict[str, Any], delta: dict[str, Any], inputs: list[str]) -> None:

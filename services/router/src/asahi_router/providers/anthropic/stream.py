@@ -17,6 +17,7 @@ from asahi_router.providers.anthropic.answer import (
     written_usage,
 )
 from asahi_router.providers.anthropic.assembly import assemble
+from asahi_router.providers.counts import Junk
 from asahi_router.providers.dialect import (
     Began,
     CallBegan,
@@ -51,7 +52,7 @@ class _Delta(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     id: str = ""
-    usage: UsageBody | None = None
+    usage: UsageBody | Junk = None
 
 
 class _Event(msgspec.Struct):
@@ -59,7 +60,7 @@ class _Event(msgspec.Struct):
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Delta | None = None
-    usage: UsageBody | None = None
+    usage: UsageBody | Junk = None
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -140,9 +141,13 @@ class AnthropicStreamReader:
         """The body of the plain answer that all events together are."""
         return assemble(self._events)
 
-    def _count(self, told: UsageBody | None, progress: Progress, *, final: bool) -> None:
+    def _count(self, told: UsageBody | Junk, progress: Progress, *, final: bool) -> None:
         """Figures are cumulative: what is told last holds."""
         if told is None:
+            return
+        if not isinstance(told, UsageBody):
+            self._told = UsageBody()
+            self._usage = progress.usage = None
             return
         for name in _NAMES:
             value = getattr(told, name)

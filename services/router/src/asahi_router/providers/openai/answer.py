@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from asahi.type.v1.chat_pb2 import ChatAnswer, ContentPart, FinishReason, ToolCall
-from asahi.type.v1.usage_pb2 import Usage, UsageSource
+from asahi.type.v1.usage_pb2 import Usage, UsageDetails, UsageSource
+from asahi_router.providers.counts import Junk, count, details, part, service_tier
 from asahi_router.providers.dialect import Summary, Translated
 
 _FINISH: dict[str | None, FinishReason.ValueType] = {
@@ -22,6 +23,7 @@ _WORST_FIRST = (
     FinishReason.FINISH_REASON_UNSPECIFIED,
     FinishReason.FINISH_REASON_TOOL_CALLS,
 )
+_STANDARD = (None, "default", "auto")
 _WRITTEN: dict[FinishReason.ValueType, str] = {
     FinishReason.FINISH_REASON_LENGTH: "length",
     FinishReason.FINISH_REASON_TOOL_CALLS: "tool_calls",
@@ -29,26 +31,42 @@ _WRITTEN: dict[FinishReason.ValueType, str] = {
 }
 
 
-class PromptDetails(msgspec.Struct, gc=False):
-    """Parts of `prompt_tokens`."""
+class CachedDetails(msgspec.Struct, gc=False):
+    """Parts of `cached_tokens`."""
 
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
+    audio_tokens: Any = None
+    image_tokens: Any = None
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    """Parts of the prompt's tokens."""
+
+    cached_tokens: Any = None
+    cache_write_tokens: Any = None
+    audio_tokens: Any = None
+    image_tokens: Any = None
+    cached_tokens_details: CachedDetails | Junk = None
 
 
 class CompletionDetails(msgspec.Struct, gc=False):
-    """Parts of `completion_tokens`."""
+    """Parts of the answer's tokens."""
 
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Any = None
+    audio_tokens: Any = None
+    image_tokens: Any = None
 
 
 class UsageBody(msgspec.Struct):
-    """`usage`."""
+    """`usage`: under the names of chat completions, or under those of responses and images."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    prompt_tokens_details: PromptDetails | Junk = None
+    completion_tokens_details: CompletionDetails | Junk = None
+    input_tokens: Any = None
+    output_tokens: Any = None
+    input_tokens_details: PromptDetails | Junk = None
+    output_tokens_details: CompletionDetails | Junk = None
 
 
 class _Function(msgspec.Struct):
@@ -83,7 +101,8 @@ class _Choice(msgspec.Struct):
 
 class _Endings(msgspec.Struct):
     choices: list[_Ending]
-    usage: UsageBody | None = None
+    usage: UsageBody | Junk = None
+    service_tier: Any = None
 
 
 class _Body(msgspec.Struct):
@@ -98,7 +117,7 @@ def summarize(body: bytes) -> Summary:
     """Why the answer ended and what it consumed; raises ValueError if it is no answer."""
     answer = _endings.decode(body)
     reasons = [finish_reason(choice.finish_reason, refused=bool(choice.message.refusal)) for choice in answer.choices]
-    return Summary(worst(reasons), usage_of(answer.usage), empty=not reasons)
+    return Summary(worst(reasons), usage_of(answer.usage, answer.service_tier), empty=not reasons)
 
 
 def finish_reason(reason: str | None, *, refused: bool) -> FinishReason.ValueType:
@@ -116,21 +135,60 @@ def worst(reasons: Iterable[FinishReason.ValueType]) -> FinishReason.ValueType:
     return next((reason for reason in _WORST_FIRST if reason in found), FinishReason.FINISH_REASON_STOP)
 
 
-def usage_of(usage: UsageBody | None) -> Usage | None:
-    """`usage` in disjoint buckets; `prompt_tokens` include what was read from and written to the cache."""
-    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+def usage_of(usage: UsageBody | Junk, tier: Any) -> Usage | None:
+    """`usage` in disjoint buckets; None: not reported, or not to be believed (`counts`).
+
+    The prompt's tokens include what was read from and written to the cache. `tier`: the answer's `service_tier`.
+    """
+    if not isinstance(usage, UsageBody):
         return None
-    parts = usage.prompt_tokens_details or PromptDetails()
-    read = min(parts.cached_tokens or 0, usage.prompt_tokens)
-    written = min(parts.cache_write_tokens or 0, usage.prompt_tokens - read)
-    reasoning = (usage.completion_tokens_details or CompletionDetails()).reasoning_tokens or 0
-    return Usage(
-        input_tokens=usage.prompt_tokens - read - written,
+    prompt = count(usage.input_tokens if usage.prompt_tokens is None else usage.prompt_tokens)
+    output = count(usage.output_tokens if usage.completion_tokens is None else usage.completion_tokens)
+    if prompt is None or output is None:
+        return None
+    asked = usage.prompt_tokens_details or usage.input_tokens_details
+    parts = asked if isinstance(asked, PromptDetails) else PromptDetails()
+    answered = usage.completion_tokens_details or usage.output_tokens_details
+    ends = answered if isinstance(answered, CompletionDetails) else CompletionDetails()
+    read = part(parts.cached_tokens, prompt)
+    written = part(parts.cache_write_tokens, prompt - read)
+    counted = Usage(
+        input_tokens=prompt - read - written,
         cache_read_tokens=read,
         cache_write_5m_tokens=written,
-        output_tokens=usage.completion_tokens,
-        reasoning_tokens=min(reasoning, usage.completion_tokens),
+        output_tokens=output,
+        reasoning_tokens=part(ends.reasoning_tokens, output),
         source=UsageSource.USAGE_SOURCE_PROVIDER,
+    )
+    if tier not in _STANDARD or parts.audio_tokens or parts.image_tokens or ends.audio_tokens or ends.image_tokens:
+        more = _details(counted, parts, ends, tier)
+        if more is not None:
+            counted.details.CopyFrom(more)
+    return counted
+
+
+def _details(counted: Usage, parts: PromptDetails, ends: CompletionDetails, tier: Any) -> UsageDetails | None:
+    """Audio and images of the prompt include cached ones; where it is not said which were, text was cached first."""
+    prompt = counted.input_tokens + counted.cache_read_tokens + counted.cache_write_5m_tokens
+    audio = part(parts.audio_tokens, prompt)
+    image = part(parts.image_tokens, prompt - audio)
+    read = counted.cache_read_tokens
+    if isinstance(parts.cached_tokens_details, CachedDetails):
+        read_audio = part(parts.cached_tokens_details.audio_tokens, min(read, audio))
+        read_image = part(parts.cached_tokens_details.image_tokens, min(read - read_audio, image))
+    else:
+        read_image = min(image, max(0, read - (prompt - audio - image)))
+        read_audio = min(audio, max(0, read - (prompt - audio)))
+    input_audio = min(audio - read_audio, counted.input_tokens)
+    output_audio = part(ends.audio_tokens, counted.output_tokens)
+    return details(
+        input_audio=input_audio,
+        input_image=min(image - read_image, counted.input_tokens - input_audio),
+        cache_read_audio=read_audio,
+        cache_read_image=read_image,
+        output_audio=output_audio,
+        output_image=part(ends.image_tokens, counted.output_tokens - output_audio),
+        tier=service_tier(tier),
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from asahi.type.v1.chat_pb2 import FinishReason
 from asahi.type.v1.usage_pb2 import Usage
 from asahi_router.domain.provider import FailureKind
+from asahi_router.providers.counts import Junk
 from asahi_router.providers.dialect import (
     Began,
     CallBegan,
@@ -62,7 +63,8 @@ class _Choice(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     id: str = ""
     choices: list[_Choice] = []
-    usage: UsageBody | None = None
+    usage: UsageBody | Junk = None
+    service_tier: Any = None
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -107,7 +109,7 @@ class OpenAIStreamReader:
                 self._reasons[choice.index] = finish_reason(choice.finish_reason, refused=refused)
                 mark = Mark.FINISHES
         if chunk.usage is not None:
-            self._usage = progress.usage = usage_of(chunk.usage)
+            self._usage = progress.usage = usage_of(chunk.usage, chunk.service_tier)
             if not chunk.choices:
                 begun = self._reasons or progress.pieces
                 return Mark.USAGE_ONLY if begun else Mark.USAGE_ONLY | Mark.UNSHOWN

@@ -1,0 +1,197 @@
+"""Certificates of services: read from files, verified, and read again when the files change, without a restart."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+from structlog.typing import FilteringBoundLogger
+
+_TRUST_DOMAIN = "asahi.internal"
+_LOOK_AGAIN_S = 1.0
+_OLD_CALLS_S = 660.0
+"""Calls on a connection with the certificate from before have as long as the longest call may take."""
+
+Stamp = tuple[tuple[int, int, int], ...]
+
+
+def name_in_certificates(service: str) -> str:
+    """The DNS name that a service's certificate carries (SAN), wherever the service runs: `edge.asahi.internal`."""
+    return f"{service}.{_TRUST_DOMAIN}"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """A certificate with its key, and the authorities that the other side's certificate must come from. PEM."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+    def stamp(self) -> Stamp:
+        """Differs once a file has been replaced; raises OSError if one is missing."""
+        found = [path.stat() for path in (self.certificate, self.key, self.ca)]
+        return tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in found)
+
+    def read(self) -> "Certificates":
+        """The files' contents.
+
+        Raises:
+            OSError: one cannot be read, is no PEM, or key and certificate do not belong together; maybe they are being
+                replaced.
+        """
+        stamp = self.stamp()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=_no_password)
+            context.load_verify_locations(self.ca)
+        except ssl.SSLError as error:
+            raise OSError(
+                f"ASAHI_TLS_CERTIFICATE, ASAHI_TLS_KEY and ASAHI_TLS_CA do not fit together ({error.reason}); "
+                "give a PEM certificate, its unencrypted key, and the authority's certificate"
+            ) from error
+        read = Certificates(stamp, self.certificate.read_bytes(), self.key.read_bytes(), self.ca.read_bytes())
+        if self.stamp() != stamp:
+            raise OSError("the certificate files were replaced while they were read")
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What the files contained at one time."""
+
+    stamp: Stamp
+    certificate: bytes
+    key: bytes
+    ca: bytes
+
+    def __repr__(self) -> str:
+        return "Certificates()"
+
+
+def server_credentials(files: CertificateFiles, log: FilteringBoundLogger) -> grpc.ServerCredentials:
+    """Credentials of a server that asks each caller for a certificate; new connections see replaced files.
+
+    Raises:
+        OSError: the files cannot be used.
+    """
+    current = files.read()
+
+    def replaced() -> "grpc.ServerCertificateConfiguration | None":
+        nonlocal current
+        try:
+            if files.stamp() == current.stamp:
+                return None
+            current = files.read()
+        except OSError as error:
+            log.warning("certificates_not_read", error=str(error))
+            return None
+        log.info("certificates_read")
+        return _configuration(current)
+
+    fetcher = cast(Callable[[], grpc.ServerCertificateConfiguration], replaced)  # None, too, says grpc: no change
+    return grpc.dynamic_ssl_server_credentials(_configuration(current), fetcher, require_client_authentication=True)
+
+
+def _configuration(certificates: Certificates) -> grpc.ServerCertificateConfiguration:
+    pair = [(certificates.key, certificates.certificate)]
+    return grpc.ssl_server_certificate_configuration(pair, root_certificates=certificates.ca)
+
+
+def _no_password() -> str:
+    """Without it, OpenSSL would ask for the password of an encrypted key on the terminal."""
+    return ""
+
+
+class RenewingChannel:
+    """A secure channel to a service whose name the other side's certificate must carry.
+
+    grpc fixes a channel's certificate when it is made; so calls begin on a new channel once the files have changed.
+    """
+
+    def __init__(self, service: str, target: str, options: list[tuple[str, Any]], files: CertificateFiles) -> None:
+        self._target = target
+        self._options = [*options, ("grpc.ssl_target_name_override", name_in_certificates(service))]
+        self._files = files
+        self._looked_at = 0.0
+        self._certificates = files.read()
+        self._channel = self._open()
+        self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
+
+    def unary_unary(self, method: str, *codecs: Any) -> Any:
+        """As of grpc.aio's channel."""
+        return self._renewed(lambda channel: channel.unary_unary(method, *codecs))
+
+    def unary_stream(self, method: str, *codecs: Any) -> Any:
+        """As of grpc.aio's channel."""
+        return self._renewed(lambda channel: channel.unary_stream(method, *codecs))
+
+    def stream_unary(self, method: str, *codecs: Any) -> Any:
+        """As of grpc.aio's channel."""
+        return self._renewed(lambda channel: channel.stream_unary(method, *codecs))
+
+    def stream_stream(self, method: str, *codecs: Any) -> Any:
+        """As of grpc.aio's channel."""
+        return self._renewed(lambda channel: channel.stream_stream(method, *codecs))
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """As of grpc.aio's channel."""
+        return self._current().get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """As of grpc.aio's channel."""
+        await self._current().wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """As of grpc.aio's channel."""
+        await self._current().channel_ready()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Closes the connections, those with certificates from before, too."""
+        closing = dict(self._closing)
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
+        for channel in (*closing.values(), self._channel):
+            await channel.close(grace)
+
+    def _renewed(self, make: Callable[[grpc.aio.Channel], Any]) -> Any:
+        """A callable on the channel of the moment."""
+        channel = self._channel
+        inner = make(channel)
+
+        def call(*requests: Any, **terms: Any) -> Any:
+            nonlocal channel, inner
+            current = self._current()
+            if current is not channel:
+                channel, inner = current, make(current)
+            return inner(*requests, **terms)
+
+        return call
+
+    def _current(self) -> grpc.aio.Channel:
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at >= _LOOK_AGAIN_S:
+            self._looked_at = now
+            self._renew()
+        return self._channel
+
+    def _renew(self) -> None:
+        try:
+            if self._files.stamp() == self._certificates.stamp:
+                return
+            self._certificates = self._files.read()
+        except OSError:  # being replaced; the present certificate serves until that is done
+            return
+        old, self._channel = self._channel, self._open()
+        task = asyncio.get_running_loop().create_task(old.close(_OLD_CALLS_S))
+        self._closing[task] = old
+        task.add_done_callback(lambda done: self._closing.pop(done, None))
+
+    def _open(self) -> grpc.aio.Channel:
+        read = self._certificates
+        credentials = grpc.ssl_channel_credentials(read.ca, read.key, read.certificate)
+        return grpc.aio.secure_channel(self._target, credentials, options=self._options)

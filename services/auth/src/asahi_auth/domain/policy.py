@@ -1,0 +1,262 @@
+"""What a policy may say, and what it means with every default filled in.
+
+A policy is kept as the settings that were made, in the HTTP contract's JSON; what is absent is the default. Changes are
+merge patches (RFC 7396): null restores a default, lists are replaced as a whole.
+"""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+from zoneinfo import available_timezones
+
+from asahi.type.v1.policy_pb2 import (
+    AlertPolicy,
+    CachePolicy,
+    CacheSharing,
+    Cascade,
+    LearningPolicy,
+    Policy,
+    QualityPolicy,
+    RateLimits,
+    RetentionPolicy,
+    SampledAnswers,
+)
+from asahi_core.errors import InvalidRequest, NotImplementedYet
+
+Settings = Mapping[str, Any]
+_Check = Callable[[str, Any], None]
+_MOST_PATTERNS = 100
+_LONGEST_TEXT = 200
+_MOST_A_MINUTE = 1_000_000_000_000
+
+DEFAULTS: Settings = {
+    "default_max_output_tokens": 4096,
+    "timezone": "UTC",
+    "quality": {"default_threshold": None, "floor": 3.0, "epsilon": 0.01, "confidence": 0.95},
+    "cache": {
+        "tiers": [1, 2, 3],
+        "ttl_seconds": 86_400,
+        "false_hit_bound": 0.01,
+        "share_between_users": "exact",
+        "sampled_answers": "reuse",
+    },
+    "learning": {
+        "exploration": 0,
+        "shadow_share": 0,
+        "judge": "local",
+        "monthly_limit_usd": 0,
+        "cascade": "hard_checks",
+    },
+    "retention": {"prompts_days": 0, "usage_days": 400, "responses_days": 30},
+    "fail_open_without_billing": False,
+    "strict_revocation": False,
+}
+"""Settings that hold where none is made; those that are not here restrict nothing then."""
+
+
+def changed(settings: Settings, changes: Settings) -> dict[str, Any]:
+    """The settings after a merge patch.
+
+    Raises:
+        InvalidRequest: a field or a value is not acceptable; the message says which, and what is.
+        NotImplementedYet: nothing honours the field yet.
+    """
+    _check_object(_FIELDS, "", _whole(changes))
+    return _merged(settings, _whole(changes))
+
+
+def effective(settings: Settings) -> Policy:
+    """The policy with every default filled in."""
+    quality, cache = _section(settings, "quality"), _section(settings, "cache")
+    learning, retention = _section(settings, "learning"), _section(settings, "retention")
+    policy = Policy(
+        allowed_models=settings.get("allowed_models", []),
+        allowed_providers=settings.get("allowed_providers", []),
+        baseline_model=settings.get("baseline_model", ""),
+        default_max_output_tokens=_value(settings, "default_max_output_tokens"),
+        timezone=_value(settings, "timezone"),
+        quality=QualityPolicy(
+            default_threshold=quality["default_threshold"],
+            floor=quality["floor"],
+            epsilon=quality["epsilon"],
+            confidence=quality["confidence"],
+        ),
+        cache=CachePolicy(
+            tiers=cache["tiers"],
+            ttl_seconds=cache["ttl_seconds"],
+            false_hit_bound=cache["false_hit_bound"],
+            share_between_users=CacheSharing.Value(f"CACHE_SHARING_{cache['share_between_users'].upper()}"),
+            sampled_answers=SampledAnswers.Value(f"SAMPLED_ANSWERS_{cache['sampled_answers'].upper()}"),
+        ),
+        alerts=AlertPolicy(),
+        learning=LearningPolicy(
+            exploration=learning["exploration"],
+            shadow_share=learning["shadow_share"],
+            judge=learning["judge"],
+            monthly_limit_nanos=0,
+            cascade=Cascade.Value(f"CASCADE_{learning['cascade'].upper()}"),
+        ),
+        retention=RetentionPolicy(**retention),
+        fail_open_without_billing=_value(settings, "fail_open_without_billing"),
+        strict_revocation=_value(settings, "strict_revocation"),
+    )
+    limits = rate_limits(settings.get("rate_limits", {}))
+    if limits is not None:
+        policy.rate_limits.CopyFrom(limits)
+    return policy
+
+
+def rate_limits(settings: Settings) -> RateLimits | None:
+    """Limits as the HTTP contract writes them; None: there are none."""
+    own = {name: settings[name] for name in _MINUTE if settings.get(name) is not None}
+    per_user = rate_limits(settings["per_user"]) if settings.get("per_user") else None
+    return RateLimits(**own, per_user=per_user) if own or per_user is not None else None
+
+
+def _merged(settings: Settings, changes: Settings) -> dict[str, Any]:
+    merged = dict(settings)
+    for name, value in changes.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping):
+            merged[name] = _merged(merged.get(name, {}), value)
+            if not merged[name]:
+                del merged[name]
+        else:
+            merged[name] = value
+    return merged
+
+
+def _whole(value: Any) -> Any:
+    """Numbers as people wrote them: a Struct makes floats of all."""
+    if isinstance(value, Mapping):
+        return {name: _whole(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _section(settings: Settings, name: str) -> dict[str, Any]:
+    return {**DEFAULTS[name], **settings.get(name, {})}
+
+
+def _value(settings: Settings, name: str) -> Any:
+    return settings.get(name, DEFAULTS[name])
+
+
+def _refuse(path: str, value: Any, accepted: str) -> InvalidRequest:
+    return InvalidRequest(f"{path}: {str(value)[:80]!r} is not {accepted}.", param=path)
+
+
+def _check_object(fields: Mapping[str, _Check], path: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise _refuse(path, value, "an object")
+    for name, one in value.items():
+        place = f"{path}.{name}" if path else name
+        if name not in fields:
+            close = get_close_matches(name, fields, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(fields)}."
+            raise InvalidRequest(f"{place}: a policy has no such field; {hint}", param=place)
+        if one is not None:
+            fields[name](place, one)
+
+
+def _check_whole(low: int, high: int, path: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise _refuse(path, value, f"a whole number from {low} to {high}")
+
+
+def _check_number(low: float, high: float, path: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise _refuse(path, value, f"a number from {low:g} to {high:g}")
+
+
+def _check_choice(choices: tuple[str, ...], path: str, value: Any) -> None:
+    if value not in choices:
+        raise _refuse(path, value, f"one of {', '.join(choices)}")
+
+
+def _check_switch(path: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise _refuse(path, value, "true or false")
+
+
+def _check_text(path: str, value: Any) -> None:
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_TEXT or not value.isprintable():
+        raise _refuse(path, value, f"a text of 1 to {_LONGEST_TEXT} printable characters")
+
+
+def _check_texts(path: str, value: Any) -> None:
+    """An empty list would lock everybody out, which suspending the organisation says more clearly."""
+    if not isinstance(value, list) or not 1 <= len(value) <= _MOST_PATTERNS:
+        accepted = (
+            f"a list of 1 to {_MOST_PATTERNS} texts (null: no restriction; an empty list would lock everybody out)"
+        )
+        raise _refuse(path, value, accepted)
+    for index, one in enumerate(value):
+        _check_text(f"{path}[{index}]", one)
+
+
+def _check_tiers(path: str, value: Any) -> None:
+    if not isinstance(value, list) or len(set(map(str, value))) != len(value):
+        raise _refuse(path, value, "a list of tiers, each once: 1, 2, 3")
+    for index, one in enumerate(value):
+        _check_whole(1, 3, f"{path}[{index}]", one)
+
+
+def _check_timezone(path: str, value: Any) -> None:
+    if not isinstance(value, str) or value not in available_timezones():
+        close = get_close_matches(str(value)[:100], available_timezones(), n=1)
+        raise _refuse(path, value, "an IANA time zone" + (f"; did you mean {close[0]}?" if close else ""))
+
+
+def _later(path: str, value: Any) -> None:
+    """Refuses what nothing honours yet, unless it only says what holds anyway."""
+    default: Any = DEFAULTS
+    for name in path.split("."):
+        default = default.get(name) if isinstance(default, Mapping) else None
+    if isinstance(value, Mapping) and isinstance(default, Mapping):
+        for name, one in value.items():
+            if one is not None:
+                _later(f"{path}.{name}", one)
+    elif value not in (default, []):
+        raise NotImplementedYet(f"'{path}' is not served by this version; leave it out.", param=path)
+
+
+_MINUTE = ("requests_per_minute", "tokens_per_minute")
+_A_MINUTE: dict[str, _Check] = dict.fromkeys(_MINUTE, partial(_check_whole, 1, _MOST_A_MINUTE))
+LIMIT_FIELDS: Mapping[str, _Check] = {**_A_MINUTE, "per_user": partial(_check_object, _A_MINUTE)}
+_FIELDS: Mapping[str, _Check] = {
+    "allowed_models": _check_texts,
+    "allowed_providers": _check_texts,
+    "baseline_model": _check_text,
+    "default_max_output_tokens": _later,
+    "timezone": _check_timezone,
+    "quality": partial(
+        _check_object,
+        {
+            "default_threshold": partial(_check_number, 0, 5),
+            "floor": partial(_check_number, 0, 5),
+            "epsilon": partial(_check_number, 0, 1),
+            "confidence": _later,
+        },
+    ),
+    "cache": partial(
+        _check_object,
+        {
+            "tiers": _check_tiers,
+            "ttl_seconds": partial(_check_whole, 1, 366 * 86_400),
+            "false_hit_bound": _later,
+            "share_between_users": partial(_check_choice, ("exact", "all", "none")),
+            "sampled_answers": partial(_check_choice, ("reuse", "never")),
+        },
+    ),
+    "rate_limits": partial(_check_object, LIMIT_FIELDS),
+    "budgets": _later,
+    "alerts": _later,
+    "learning": _later,
+    "retention": _later,
+    "fail_open_without_billing": _later,
+    "strict_revocation": _check_switch,
+}

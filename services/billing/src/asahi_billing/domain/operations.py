@@ -1,0 +1,107 @@
+"""What can be done to a `Book`, each as a value that says which part of the ledger it needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from asahi.billing.v1.billing_pb2 import ReserveRequest, SpendingPlan, UsageRecord
+from asahi_billing.domain.book import Book, call_of
+from asahi_billing.domain.plans import Call
+from asahi_core.errors import AsahiError
+
+
+class Operation(Protocol):
+    """Runs within a transaction; its plans have been told to the book before."""
+
+    @property
+    def plans(self) -> Sequence[SpendingPlan]:
+        """Checked plans that it brings."""
+        ...
+
+    @property
+    def records(self) -> Sequence[UsageRecord]:
+        """Records that it adds."""
+        ...
+
+    @property
+    def reservation(self) -> ReserveRequest | None:
+        """What it wants to hold: balances are needed for it."""
+        ...
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """The calls whose holds it needs."""
+        ...
+
+    def apply(self, book: Book) -> object:
+        """Works on `book`; the answer, or the error that it is refused with."""
+        ...
+
+
+@dataclass
+class _Operation:
+    plans: Sequence[SpendingPlan] = ()
+    records: Sequence[UsageRecord] = ()
+    reservation: ReserveRequest | None = None
+    calls: Sequence[Call] = ()
+
+
+class Record(_Operation):
+    """Adds checked records, and counts what they cost."""
+
+    def __init__(self, records: Sequence[UsageRecord], plans: Sequence[SpendingPlan]) -> None:
+        super().__init__(plans=plans, records=records, calls=[call_of(record) for record in records])
+
+    def apply(self, book: Book) -> None:
+        """Nothing to tell: the store knows which records were new."""
+        for record in self.records:
+            book.settle(record)
+
+
+class Reserve(_Operation):
+    """Holds a checked upper bound."""
+
+    def __init__(self, request: ReserveRequest, lease_ns: int) -> None:
+        call = Call(request.organization_id, request.request_id, request.attempt)
+        super().__init__(plans=request.plans, reservation=request, calls=[call])
+        self._request = request
+        self._lease_ns = lease_ns
+
+    def apply(self, book: Book) -> int | AsahiError:
+        """Until when (ns since 1970), or the refusal."""
+        return book.reserve(self._request, self._lease_ns)
+
+
+class Renew(_Operation):
+    """Prolongs holds."""
+
+    def __init__(self, calls: Sequence[Call], lease_ns: int) -> None:
+        super().__init__(calls=calls)
+        self._lease_ns = lease_ns
+
+    def apply(self, book: Book) -> tuple[int, list[Call]]:
+        """Until when (ns since 1970), and the calls that have no open hold."""
+        ended = [call for call in self.calls if not book.renew(call, self._lease_ns)]
+        return book.now_ns + self._lease_ns, ended
+
+
+class Release(_Operation):
+    """Gives a hold back."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(calls=[call])
+
+    def apply(self, book: Book) -> bool:
+        """Whether there was one."""
+        return book.release(self.calls[0])
+
+
+class Expire(_Operation):
+    """Ends holds whose lease is over."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        super().__init__(calls=calls)
+
+    def apply(self, book: Book) -> int:
+        """How many ended."""
+        return sum(book.expire(call) for call in self.calls)

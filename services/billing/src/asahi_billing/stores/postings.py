@@ -1,0 +1,190 @@
+"""A transaction's part of the ledger: read into a `Book`, and what the book has changed written back."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from asahi.billing.v1.billing_pb2 import SpendingPlan
+from asahi_billing.domain.book import Balance, Book, EntryKind, Hold, HoldState
+from asahi_billing.domain.operations import Operation
+from asahi_billing.domain.plans import AccountKey, Call
+from asahi_billing.domain.store import Span
+from asahi_billing.stores.spending_tables import ACCOUNTS, ENTRIES, HOLDS, PLANS
+from asahi_billing.stores.tables import USAGE_RECORDS
+
+_AT_ONCE = 5_000
+"""Values of an IN; SQLite takes 32 766 parameters."""
+_LOCK = text("SELECT count(pg_advisory_xact_lock(key)) FROM unnest(cast(:keys AS bigint[])) AS key")
+
+
+def lock(connection: Connection, operations: Sequence[Operation]) -> None:
+    """Keeps other processes from changing these organisations until the transaction ends.
+
+    Locks are taken in one order everywhere, so that transactions wait for each other and never in a circle. SQLite's
+    transactions exclude each other from their beginning.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    names = {call.organization_id for operation in operations for call in operation.calls}
+    keys = sorted(
+        {int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names}
+    )
+    connection.execute(_LOCK, {"keys": keys})
+
+
+def load(connection: Connection, operations: Sequence[Operation], book: Book) -> None:
+    """Reads what `operations` need, and tells the book of their plans."""
+    organizations = {call.organization_id for operation in operations for call in operation.calls}
+    keys = {""} | {record.api_key_id for operation in operations for record in operation.records}
+    keys |= {plan.api_key_id for operation in operations for plan in operation.plans}
+    for some in _parts(organizations):
+        found = select(PLANS.c.plan).where(PLANS.c.organization_id.in_(some), PLANS.c.api_key_id.in_(keys))
+        for (plan,) in connection.execute(found):
+            told = SpendingPlan.FromString(plan)
+            book.plans[told.organization_id, told.api_key_id] = told
+    for operation in operations:
+        for plan in operation.plans:
+            book.tell(plan)
+    budgeted = {organization for organization, _ in book.plans}
+    calls = {c for operation in operations for c in operation.calls if c.organization_id in budgeted}
+    if not calls:
+        return
+    _load_calls(connection, calls, book)
+    reservations = [one.reservation for one in operations if one.reservation is not None]
+    needed = {key.id for request in reservations for key, _ in book.accounts(request, book.now_ns)}
+    for some in _parts(needed):
+        balances = select(ACCOUNTS.c.id, ACCOUNTS.c.spent_nanos, ACCOUNTS.c.reserved_nanos).where(
+            ACCOUNTS.c.id.in_(some)
+        )
+        book.balances |= {row.id: Balance(row.spent_nanos, row.reserved_nanos) for row in connection.execute(balances)}
+
+
+def save(connection: Connection, book: Book) -> None:
+    """Writes what the book has changed."""
+    if book.told:
+        plans = [
+            {
+                "organization_id": plan.organization_id,
+                "api_key_id": plan.api_key_id,
+                "policy_version": plan.policy_version,
+                "plan": plan.SerializeToString(),
+            }
+            for _, plan in sorted(book.told.items())
+        ]
+        connection.execute(_upsert(connection, PLANS, "policy_version", "plan"), plans)
+    if book.changed_holds:
+        holds = [hold_row(hold) for _, hold in sorted(book.changed_holds.items())]
+        connection.execute(_upsert(connection, HOLDS, "expires_at_ns", "state"), holds)
+    if book.changes:
+        _save_accounts(connection, book)
+        entries = [
+            {
+                "organization_id": entry.call.organization_id,
+                "request_id": entry.call.request_id,
+                "attempt": entry.call.attempt,
+                "kind": str(entry.kind),
+                "account_id": entry.account_id,
+                "spent_nanos": entry.spent_nanos,
+                "reserved_nanos": entry.reserved_nanos,
+                "at_ns": entry.at_ns,
+            }
+            for entry in book.entries
+        ]
+        connection.execute(ENTRIES.insert(), entries)
+
+
+def account_key(row: Any) -> AccountKey:
+    """What the account of a row is of."""
+    return AccountKey(
+        *(row.organization_id, row.api_key_id, row.per, row.subject, row.window, row.timezone),
+        Span(row.window_start_ns, row.window_end_ns),
+    )
+
+
+def hold_row(hold: Hold) -> dict[str, Any]:
+    """A hold's columns."""
+    return {
+        "organization_id": hold.call.organization_id,
+        "request_id": hold.call.request_id,
+        "attempt": hold.call.attempt,
+        "nanos": hold.nanos,
+        "held_at_ns": hold.held_at_ns,
+        "expires_at_ns": hold.expires_at_ns,
+        "state": str(hold.state),
+    }
+
+
+def _load_calls(connection: Connection, calls: set[Call], book: Book) -> None:
+    """Their holds, what these reserve, and which are recorded already."""
+    organizations = {call.organization_id for call in calls}
+    for some in _parts({call.request_id for call in calls}):
+        for row in connection.execute(_of(HOLDS, organizations, some)):
+            call = _call(row)
+            book.holds[call] = Hold(call, row.nanos, row.held_at_ns, row.expires_at_ns, HoldState(row.state))
+        if book.holds:
+            held = _of(ENTRIES, organizations, some).where(ENTRIES.c.kind == EntryKind.HOLD)
+            for row in connection.execute(held):
+                book.held.setdefault(_call(row), {})[row.account_id] = row.reserved_nanos
+        recorded = _of(USAGE_RECORDS, organizations, some).with_only_columns(
+            *(USAGE_RECORDS.c[name] for name in ("organization_id", "request_id", "attempt"))
+        )
+        book.recorded.update(_call(row) for row in connection.execute(recorded))
+
+
+def _save_accounts(connection: Connection, book: Book) -> None:
+    made, known = [], []
+    for account_id, change in sorted(book.changes.items()):
+        row = {"id": account_id, "spent_nanos": change.spent_nanos, "reserved_nanos": change.reserved_nanos}
+        key = book.named.get(account_id)
+        if key is None:
+            known.append({f"the_{name}": value for name, value in row.items()})
+            continue
+        made.append(
+            row
+            | {
+                "organization_id": key.organization_id,
+                "api_key_id": key.api_key_id,
+                "per": key.per,
+                "subject": key.subject,
+                "window": key.window,
+                "timezone": key.timezone,
+                "window_start_ns": key.span.start_ns,
+                "window_end_ns": key.span.end_ns,
+            }
+        )
+    sums = ("spent_nanos", "reserved_nanos")
+    if made:
+        insert = _insert(connection, ACCOUNTS)
+        added = {name: ACCOUNTS.c[name] + insert.excluded[name] for name in sums}
+        connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=added), made)
+    if known:
+        added = {name: ACCOUNTS.c[name] + bindparam(f"the_{name}") for name in sums}
+        update = ACCOUNTS.update().where(ACCOUNTS.c.id == bindparam("the_id"))
+        connection.execute(update.values(added), known)
+
+
+def _upsert(connection: Connection, table: Any, *changed: str) -> Any:
+    insert = _insert(connection, table)
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={name: insert.excluded[name] for name in changed}
+    )
+
+
+def _insert(connection: Connection, table: Any) -> Any:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _of(table: Any, organizations: Iterable[str], requests: Iterable[str]) -> Any:
+    return select(table).where(table.c.organization_id.in_(organizations), table.c.request_id.in_(requests))
+
+
+def _call(row: Any) -> Call:
+    return Call(row.organization_id, row.request_id, row.attempt)
+
+
+def _parts(values: set[str]) -> Iterable[list[str]]:
+    ordered = sorted(values)
+    return (ordered[start : start + _AT_ONCE] for start in range(0, len(ordered), _AT_ONCE))

@@ -1,0 +1,46 @@
+"""What the service does by itself: ending holds that nobody renews, and checking the ledger."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from asahi_billing.domain.spending import Spending
+from asahi_core.errors import AsahiError
+
+
+async def sweep(spending: Spending, every_s: float, log: FilteringBoundLogger) -> None:
+    """Ends overdue holds every `every_s` seconds, until it is cancelled."""
+
+    async def once() -> None:
+        expired = await spending.expire()
+        if expired:
+            log.warning("holds_expired", count=expired)
+
+    await _repeat("sweep", once, every_s, log)
+
+
+async def check(spending: Spending, every_s: float, log: FilteringBoundLogger) -> None:
+    """Adds the whole ledger up every `every_s` seconds, until it is cancelled; says what does not agree."""
+
+    async def once() -> None:
+        found = await spending.check("")
+        for one in found.breaks:
+            log.error(
+                "ledger_broken",
+                figure=one.figure,
+                place=one.place,
+                expected_nanos=one.expected_nanos,
+                found_nanos=one.found_nanos,
+            )
+
+    await _repeat("check", once, every_s, log)
+
+
+async def _repeat(name: str, once: Callable[[], Awaitable[None]], every_s: float, log: FilteringBoundLogger) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await once()
+        except AsahiError as error:  # a database that is away comes back
+            log.warning("upkeep_failed", upkeep=name, reason=error.message)

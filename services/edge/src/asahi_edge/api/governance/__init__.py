@@ -1,0 +1,1 @@
+"""`/signup` and `/governance/*`, a module per capability."""

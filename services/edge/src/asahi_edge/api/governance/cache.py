@@ -1,0 +1,47 @@
+"""`DELETE /governance/cache`: answers that may be given no longer."""
+
+from fastapi import APIRouter, Request, Response
+
+from asahi_core.errors import NotImplementedYet
+from asahi_edge.api.authentication import authorize_governance
+from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.openapi.operations import documented
+from asahi_edge.api.schemas.governance.cache import CacheInvalidationAnswer, CacheInvalidationBody
+from asahi_edge.api.services import services_of
+from asahi_edge.api.times import parse_time
+from asahi_edge.domain.acts import audited
+
+router = APIRouter()
+
+
+@router.delete(
+    "/governance/cache",
+    tags=["Governance"],
+    **documented(
+        summary="Drop cached answers",
+        body=CacheInvalidationBody,
+        optional_body=True,
+        answer=CacheInvalidationAnswer,
+        errors=(400, 401, 403, 404, 413, 415, 501, 503),
+    ),
+)
+async def invalidate_cache(request: Request) -> Response:
+    """Drop cached answers that match all that is given; with an empty body all of the organization's."""
+    services = services_of(request)
+    raw = await read_body(request, services.max_body_bytes)
+    decoded = decode_object(raw) if raw else {}
+    named = decoded.get("organization_id")
+    actor, organization = await authorize_governance(request, named if isinstance(named, str) else None)
+    body = convert(decoded, CacheInvalidationBody)
+    for name in ("document_id", "tag"):
+        if getattr(body, name) is not None:
+            raise NotImplementedYet(f"'{name}' is not served by this version; leave it out.", param=name)
+    given_before = parse_time(body.older_than, "older_than") if body.older_than is not None else None
+    limits = {"request_id": body.request_id, "older_than": body.older_than}
+    details = {name: value for name, value in limits.items() if value is not None}
+    async with audited(services.governance, actor, organization, "cache.invalidate", details=details) as act:
+        dropped = await services.cache.invalidate(
+            organization, request_id=body.request_id or "", given_before=given_before
+        )
+        act.results["dropped"] = dropped
+    return json_response(CacheInvalidationAnswer(organization_id=organization, dropped=dropped))

@@ -1,0 +1,44 @@
+"""A policy as callers see it."""
+
+from asahi.auth.v1.auth_pb2 import PolicyVersion
+from asahi.type.v1.policy_pb2 import CacheSharing, SampledAnswers
+from asahi_edge.api.governance.limits import limits_view
+from asahi_edge.api.governance.queries import moment
+from asahi_edge.api.schemas.governance.policies import CachePolicyView, PolicyView, QualityView, RetentionView
+
+
+def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
+    """One version of an organisation's policy, with every default filled in."""
+    policy = version.policy
+    quality, cache, retention = policy.quality, policy.cache, policy.retention
+    return PolicyView(
+        organization_id=organization_id,
+        version=version.version,
+        updated_at=moment(version.updated_at, given=version.HasField("updated_at")),
+        updated_by=version.updated_by or None,
+        allowed_models=list(policy.allowed_models) or None,
+        allowed_providers=list(policy.allowed_providers) or None,
+        baseline_model=policy.baseline_model or None,
+        default_max_output_tokens=policy.default_max_output_tokens,
+        timezone=policy.timezone,
+        quality=QualityView(
+            default_threshold=quality.default_threshold if quality.HasField("default_threshold") else None,
+            floor=quality.floor,
+            epsilon=quality.epsilon,
+            confidence=quality.confidence,
+        ),
+        cache=CachePolicyView(
+            tiers=list(cache.tiers),
+            ttl_seconds=cache.ttl_seconds,
+            share_between_users=_word(CacheSharing.Name(cache.share_between_users), "CACHE_SHARING_"),
+            sampled_answers=_word(SampledAnswers.Name(cache.sampled_answers), "SAMPLED_ANSWERS_"),
+        ),
+        rate_limits=limits_view(policy.rate_limits),
+        retention=RetentionView(retention.prompts_days, retention.usage_days, retention.responses_days),
+        fail_open_without_billing=policy.fail_open_without_billing,
+        strict_revocation=policy.strict_revocation,
+    )
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()

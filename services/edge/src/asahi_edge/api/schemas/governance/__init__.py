@@ -1,0 +1,1 @@
+"""Bodies of signing up and of `/governance/*`, a module per capability."""

@@ -1,0 +1,24 @@
+"""Bodies of `/governance/cache`."""
+
+from typing import Annotated, Any
+
+from msgspec import Struct
+
+from asahi_edge.api.schemas.fields import Count, Moment, Text, described
+
+
+class CacheInvalidationBody(Struct, forbid_unknown_fields=True):
+    """What to drop from the cache: answers that match all that is given; nothing given: all."""
+
+    request_id: Annotated[Text | None, described("Only the answer that this request brought.")] = None
+    older_than: Annotated[Moment | None, described("Only answers given before this moment, RFC 3339.")] = None
+    document_id: Annotated[Any, described("Not served by this version (501).")] = None
+    tag: Annotated[Any, described("Not served by this version (501).")] = None
+    organization_id: Annotated[Text | None, described("The operator names it; a key's own is the default.")] = None
+
+
+class CacheInvalidationAnswer(Struct):
+    """What was dropped."""
+
+    organization_id: Annotated[str, described("Whose answers they were.")]
+    dropped: Annotated[Count, described("How many answers there were.")]

@@ -1,0 +1,75 @@
+"""Erasing an organisation or one of its end users from every store, with what was erased and what is kept."""
+
+from dataclasses import dataclass
+
+from asahi.auth.v1.auth_pb2 import Actor, DeleteOrganizationRequest, EraseUserRequest
+from asahi_edge.domain.acts import audited
+from asahi_edge.domain.ports import AnswerCache, Governance
+from asahi_edge.domain.verdicts import Verdicts
+
+_AUDIT = "The audit chain is append-only: it keeps who did what when, end users under pseudonyms."
+_USAGE = "Usage records, without prompts and answers: this version cannot erase them from the ledger."
+_SPOOL = "Usage records on their way to the ledger, until it has them."
+_LEARNT = "Outcomes and feedback that routing learns from: this version cannot erase them."
+KEPT_OF_ORGANIZATION = {
+    "auth.audit": _AUDIT,
+    "billing.usage": _USAGE,
+    "edge.usage_on_its_way": _SPOOL,
+    "router.outcomes": _LEARNT,
+}
+KEPT_OF_USER = {
+    "auth.audit": f"{_AUDIT} The key of this end user's pseudonym is erased: it leads back to nobody.",
+    "billing.usage": f"{_USAGE} They name the end user.",
+    "edge.usage_on_its_way": _SPOOL,
+    "router.outcomes": _LEARNT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased, rows by store, and what is kept, reasons by store."""
+
+    act_id: str
+    organization_id: str
+    user_id: str
+    erased: dict[str, int]
+    kept: dict[str, str]
+
+
+class Eraser:
+    """Erases from every store that can; each erasure is an act in the audit chain and can be repeated."""
+
+    def __init__(self, governance: Governance, cache: AnswerCache, verdicts: Verdicts) -> None:
+        self._governance = governance
+        self._cache = cache
+        self._verdicts = verdicts
+
+    async def erase_organization(self, actor: Actor, organization_id: str) -> Erasure:
+        """Deletes an organisation: its keys first, so that nothing new comes meanwhile.
+
+        Raises:
+            NotFound: the organisation is unknown.
+        """
+        async with audited(self._governance, actor, organization_id, "organization.erase") as act:
+            request = DeleteOrganizationRequest(actor=actor, organization_id=organization_id)
+            deleted = await self._governance.delete_organization(request)
+            self._verdicts.forget_organization(organization_id)
+            answers = await self._cache.invalidate(organization_id)
+            erased = {f"auth.{store}": count for store, count in deleted.erased.items()} | {"cache.answers": answers}
+            act.results.update(erased)
+        return Erasure(act.id, organization_id, "", erased, dict(KEPT_OF_ORGANIZATION))
+
+    async def erase_user(self, actor: Actor, organization_id: str, user_id: str) -> Erasure:
+        """Erases what is kept of one end user; of one whom nobody knows there is nothing to erase.
+
+        Raises:
+            NotFound: the organisation is unknown.
+        """
+        async with audited(self._governance, actor, organization_id, "user.erase", user_id=user_id) as act:
+            answers = await self._cache.invalidate(organization_id, user_id=user_id)
+            request = EraseUserRequest(actor=actor, organization_id=organization_id, user_id=user_id)
+            done = await self._governance.erase_user(request)
+            self._verdicts.forget_organization(organization_id)
+            erased = {f"auth.{store}": count for store, count in done.erased.items()} | {"cache.answers": answers}
+            act.results.update(erased)
+        return Erasure(act.id, organization_id, user_id, erased, dict(KEPT_OF_USER))

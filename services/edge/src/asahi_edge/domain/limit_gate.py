@@ -1,0 +1,88 @@
+"""The pipeline behind its limits: admit, answer, settle. Hits and followers of flights use requests, no tokens."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from asahi.type.v1.chat_pb2 import AnswerDelta
+from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, UpstreamInterrupted
+from asahi_core.prices.book import prompt_tokens
+from asahi_edge.domain.concurrency import Concurrency
+from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+from asahi_edge.domain.limits import Decision, Demand, Limiter, estimated_tokens, limits_of, refusal, settles_nothing
+from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.ports import Caller
+
+_MAY_HAVE_USED = (Cancelled, DeadlineExceeded, UpstreamInterrupted)
+"""Ends after which a provider may have counted tokens that nobody told: the estimate stays."""
+
+
+def _tell_nobody(_decision: Decision) -> None:
+    return
+
+
+class LimitedPipeline:
+    """Answers what the organisation's, the key's and the end user's limits admit."""
+
+    def __init__(self, pipeline: Pipeline, limiter: Limiter, concurrency: Concurrency) -> None:
+        self._pipeline = pipeline
+        self._limiter = limiter
+        self._concurrency = concurrency
+
+    async def infer(
+        self, request: InferenceRequest, caller: Caller, on_decided: Callable[[Decision], None] = _tell_nobody
+    ) -> InferenceResult:
+        """As `Pipeline.infer`; `on_decided` is told before anything else happens, if any limit applies.
+
+        Raises:
+            RateLimitExceeded: a limit is reached; nothing was used of any.
+            Overloaded: too many requests are under way.
+        """
+        with self._concurrency.slot(request.organization_id):
+            settle = await self._admit(request, on_decided)
+            try:
+                result = await self._pipeline.infer(request, caller)
+            except AsahiError as error:
+                _settle_failure(settle, error)
+                raise
+            settle(_tokens_of(result))
+            return result
+
+    async def stream(
+        self, request: InferenceRequest, on_decided: Callable[[Decision], None] = _tell_nobody
+    ) -> AsyncGenerator[AnswerDelta | InferenceResult, None]:
+        """As `Pipeline.stream`; raises what `infer` raises, before the first piece."""
+        with self._concurrency.slot(request.organization_id):
+            settle = await self._admit(request, on_decided)
+            try:
+                async with aclosing(self._pipeline.stream(request)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, InferenceResult):
+                            settle(_tokens_of(piece))
+                        yield piece
+            except AsahiError as error:
+                _settle_failure(settle, error)
+                raise
+
+    async def _admit(self, request: InferenceRequest, on_decided: Callable[[Decision], None]) -> Callable[[int], None]:
+        """Asks the limiter where a limit applies; returns what settles the tokens."""
+        limits = limits_of(request.verdict, request.user_id)
+        if not limits:
+            return settles_nothing
+        counted = any(limit.unit == "tokens" for limit in limits)
+        demand = Demand(request.organization_id, limits, estimated_tokens(request) if counted else 0)
+        decision = await self._limiter.admit(demand)
+        on_decided(decision)
+        if decision.refused_by is not None:
+            raise refusal(decision.refused_by, decision.retry_after_s)
+        return decision.settle
+
+
+def _tokens_of(result: InferenceResult) -> int:
+    if result.reused:
+        return 0
+    return prompt_tokens(result.answer.usage) + result.answer.usage.output_tokens
+
+
+def _settle_failure(settle: Callable[[int], None], error: AsahiError) -> None:
+    if not isinstance(error, _MAY_HAVE_USED):
+        settle(0)
