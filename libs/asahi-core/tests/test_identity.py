@@ -145,9 +145,9 @@ async def _running(identity: ServiceIdentity, address: str = "127.0.0.1:0") -> A
 class _Authority:
     """Signs certificates of services."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "Asahi test authority") -> None:
+        self.name = name
         self.key = ec.generate_private_key(ec.SECP256R1())
-        name = "Asahi test authority"
         builder = _unsigned(name, name, self.key)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         self.certificate = builder.add_extension(constraints, critical=True).sign(self.key, hashes.SHA256())
@@ -157,7 +157,7 @@ class _Authority:
         folder.mkdir(exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
         alternative = x509.SubjectAlternativeName([x509.DNSName(dns_name or name_in_certificates(service))])
-        builder = _unsigned(service, "Asahi test authority", key).add_extension(alternative, critical=False)
+        builder = _unsigned(service, self.name, key).add_extension(alternative, critical=False)
         files = CertificateFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
         pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
         _replace(files.key, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
@@ -280,6 +280,20 @@ async def test_replaced_certificates_serve_without_a_restart(tmp_path: Path) -> 
         assert any(event["event"] == "certificates_read" for event in running.logged)
 
 
+async def test_an_authority_is_changed_without_a_pause_while_both_are_known(tmp_path: Path) -> None:
+    old, new = _Authority(), _Authority("Asahi test authority 2")
+    billing, edge = old.identity(tmp_path, "billing"), old.identity(tmp_path, "edge")
+    async with _running(billing) as running:
+        for identity in (billing, edge):
+            assert identity.certificates is not None
+            both = [one.certificate.public_bytes(serialization.Encoding.PEM) for one in (old, new)]
+            _replace(identity.certificates.ca, b"".join(both))
+        assert (await running.outcomes(edge))["record"] == "ok"
+        moved = new.issue(tmp_path / "edge", "edge")
+        _replace(moved.ca, b"".join(both))
+        assert (await running.outcomes(edge))["record"] == "ok"
+
+
 async def test_half_replaced_certificates_change_nothing(tmp_path: Path) -> None:
     authority = _Authority()
     billing, edge = authority.identity(tmp_path, "billing"), authority.identity(tmp_path, "edge")
@@ -345,7 +359,7 @@ def test_settings_that_contradict_each_other_are_told_in_one_line(tmp_path: Path
     files.key.write_bytes((_Authority().issue(tmp_path / "other", "edge")).key.read_bytes())
     with pytest.raises(OSError, match="do not fit together"):
         identity_of(ServiceSettings(**whole))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match=r"cannot read .* \(ASAHI_TLS_CERTIFICATE, .*No such file"):
         identity_of(ServiceSettings(**(whole | {"tls_ca": tmp_path / "none"})))
 
 

@@ -12,7 +12,14 @@ import structlog
 import uvicorn
 from structlog.testing import capture_logs
 
-from asahi.auth.v1.auth_pb2 import Scope, SignupRequest, SignupResponse, Verdict
+from asahi.auth.v1.auth_pb2 import (
+    RevokeApiKeyRequest,
+    RevokeApiKeyResponse,
+    Scope,
+    SignupRequest,
+    SignupResponse,
+    Verdict,
+)
 from asahi.router.v1.router_pb2 import ListModelsResponse
 from asahi_core.clock import SystemClock
 from asahi_core.errors import AsahiError
@@ -43,6 +50,8 @@ class _Auth:
 
     def __init__(self) -> None:
         self.says = verdict()
+        self.says_of_people = Verdict(organization_id="org-1", principal_id="person:ada", user_id="ada")
+        self.tokens: list[str] = []
         self.refuses: AsahiError | None = None
 
     async def authenticate(self, key: KeyDigest) -> Verdict:
@@ -50,9 +59,22 @@ class _Auth:
             raise self.refuses
         return self.says
 
+    async def authenticate_person(self, token: str) -> Verdict:
+        if self.refuses is not None:
+            raise self.refuses
+        self.tokens.append(token)
+        return self.says_of_people
 
-class _Signups:
-    """Lets everybody sign up."""
+
+class _Governance:
+    """Lets everybody sign up, and revokes every key."""
+
+    def __init__(self) -> None:
+        self.revocations: list[RevokeApiKeyRequest] = []
+
+    async def revoke_api_key(self, request: RevokeApiKeyRequest) -> RevokeApiKeyResponse:
+        self.revocations.append(request)
+        return RevokeApiKeyResponse()
 
     async def signup(self, request: SignupRequest) -> SignupResponse:
         return SignupResponse(organization_id="org-new", organization_name=request.organization_name, secret="ask_x")
@@ -76,6 +98,7 @@ class Served:
     url: str
     auth: _Auth
     others: _Others
+    governance: _Governance
     client: httpx2.AsyncClient
     """Sends a key with every request."""
     logged: list[Any]
@@ -99,6 +122,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
     """The edge while the block runs; its limits are counted in memory unless a limiter is given."""
     async with flying() as rig:
         auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
+        governance = _Governance()
         services = EdgeServices(
             pipeline=LimitedPipeline(rig.pipeline, limiter or MemoryLimits(clock), Concurrency(1000)),
             verdicts=Verdicts(
@@ -108,7 +132,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
                 grace_s=60.0,
                 unknown_keys=AddressLimit("unknown keys", UNKNOWN_KEYS, clock),
             ),
-            governance=cast(Governance, _Signups()),
+            governance=cast(Governance, governance),
             ledger=cast(Ledger, nobody),
             cache=rig.cache,
             catalog=others,
@@ -143,7 +167,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             headers = {"authorization": f"Bearer {mint_key(SystemIds())}"}
             try:
                 async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=GUARD_S) as client:
-                    yield Served(rig, url, auth, others, client, logged)
+                    yield Served(rig, url, auth, others, governance, client, logged)
             finally:
                 server.should_exit = True
                 await asyncio.wait_for(running, GUARD_S)

@@ -37,6 +37,10 @@ class _Auth:
             raise InvalidApiKey("It is not known.")
         return Verdict(organization_id="org-1", api_key_id=f"key_{key.prefix}")
 
+    async def authenticate_person(self, token: str) -> Verdict:
+        self.asked += 1
+        raise InvalidApiKey("The token is not valid.")
+
     async def record_key_use(self, uses: Sequence[KeyUse]) -> None:
         if self.failure is not None:
             raise self.failure

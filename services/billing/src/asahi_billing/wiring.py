@@ -19,6 +19,7 @@ from asahi_billing.stores.engine import database_url, open_writer
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
 from asahi_core.prices import load_price_book
+from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
 from asahi_core.telemetry import Tracing
 
@@ -80,6 +81,7 @@ async def run(
             grace_s=settings.shutdown_grace_seconds,
             tracing=tracing,
             log=log,
+            identity=identity_of(settings),
         )
     finally:
         for task in tasks:

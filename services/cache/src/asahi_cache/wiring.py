@@ -16,6 +16,7 @@ from asahi_cache.settings import CacheSettings
 from asahi_cache.stores.memory import MemoryTier
 from asahi_core.clock import Clock
 from asahi_core.ids import Ids
+from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
 from asahi_core.telemetry import Tracing
 
@@ -68,6 +69,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
             grace_s=settings.shutdown_grace_seconds,
             tracing=tracing,
             log=log,
+            identity=identity_of(settings),
             max_connection_age_s=None,  # an edge's flights live as long as its standing connection
         )
     finally:

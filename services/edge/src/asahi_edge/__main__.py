@@ -43,6 +43,7 @@ def main() -> None:
                     grace_s=settings.shutdown_grace_seconds,
                     tracing=tracing,
                     log=log,
+                    public=True,
                 )
             )
         tracing.close()

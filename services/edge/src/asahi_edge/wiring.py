@@ -19,6 +19,7 @@ from asahi_core.ids import SystemIds
 from asahi_core.money import nanos_from_dollars
 from asahi_core.prices import load_price_book
 from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.methods import AddServicer
 from asahi_core.telemetry import Tracing
 from asahi_edge.api.app import build_app
@@ -180,8 +181,11 @@ class _Channels:
 
 
 async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Channels:
+    identity = identity_of(settings)
+
     async def channel(name: str, target: str, service: ServiceDescriptor, timeout_s: float) -> ServiceChannel:
-        return await stack.enter_async_context(ServiceChannel(name, target, service, timeout_s=timeout_s))
+        opened = ServiceChannel(name, target, service, timeout_s=timeout_s, identity=identity)
+        return await stack.enter_async_context(opened)
 
     return _Channels(
         auth=await channel("auth", settings.auth_target, auth.SERVICE, _GOVERNANCE_TIMEOUT_S),

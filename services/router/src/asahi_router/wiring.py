@@ -13,6 +13,7 @@ from asahi_core.clock import Clock
 from asahi_core.money import NANOS_PER_DOLLAR
 from asahi_core.prices import load_price_book
 from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import handled as handled_call
 from asahi_core.rpc.server import serve
 from asahi_core.telemetry import Tracing
@@ -99,7 +100,10 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     """
     clock = service.clock
     _tell(service, log)
-    billing = ServiceChannel("billing", settings.billing_target, BILLING, timeout_s=_BILLING_TIMEOUT_S)
+    identity = identity_of(settings)
+    billing = ServiceChannel(
+        "billing", settings.billing_target, BILLING, timeout_s=_BILLING_TIMEOUT_S, identity=identity
+    )
     ledger = BillingOrphanLedger(billing, log)
     prices = load_price_book()
     limits = DrainLimits(settings.drain_seconds, round(settings.drain_cost * NANOS_PER_DOLLAR))
@@ -135,6 +139,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
                 grace_s=settings.shutdown_grace_seconds,
                 tracing=tracing,
                 log=log,
+                identity=identity,
             )
     finally:
         await orphanage.close(settings.drain_seconds)

@@ -74,7 +74,13 @@ def identity_of(settings: ServiceSettings) -> ServiceIdentity:
     if token or accepted:
         raise OSError("certificates (ASAHI_TLS_…) and service tokens are both set; set the one or the other")
     certificates = CertificateFiles(certificate, key, ca)
-    certificates.read()
+    try:
+        certificates.read()
+    except OSError as error:
+        if error.filename is None:
+            raise
+        names = "ASAHI_TLS_CERTIFICATE, ASAHI_TLS_KEY or ASAHI_TLS_CA"
+        raise OSError(f"cannot read {error.filename} ({names}): {error.strerror}") from error
     return ServiceIdentity(certificates)
 
 

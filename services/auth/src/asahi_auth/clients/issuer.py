@@ -29,7 +29,7 @@ _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key of the issuer, with the algorithms that it may verify: those of its kind, by our list, never the token's."""
+    """A key of the issuer, with the algorithms that it may verify: by its kind and our list, never by the token."""
 
     key: RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
     algorithms: frozenset[str]
@@ -65,7 +65,20 @@ class OidcIssuer:
             ServiceUnavailable: it cannot be told, since the issuer does not answer.
         """
         kid, algorithm = _header(token)
-        key = await self._key(kid)
+        key = self._find(kid)
+        if key is None:
+            return self._decode(token, await self._awaited(kid), algorithm)
+        if self._fetched_at is not None and _now() - self._fetched_at > self._keep_s:
+            self._refresh()
+        try:
+            return self._decode(token, key, algorithm)
+        except InvalidApiKey as error:
+            # A token that names no key may be of the one that has taken this one's place.
+            if kid is not None or not isinstance(error.__cause__, jwt.InvalidSignatureError):
+                raise
+        return self._decode(token, await self._awaited(kid, other_than=key), algorithm)
+
+    def _decode(self, token: str, key: _Key, algorithm: str) -> Claims:
         if algorithm not in key.algorithms:
             raise InvalidApiKey(REFUSED)
         try:
@@ -93,29 +106,28 @@ class OidcIssuer:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _key(self, kid: str) -> _Key:
-        key = self._keys.get(kid)
-        if key is not None:
-            if self._fetched_at is not None and _now() - self._fetched_at > self._keep_s:
-                self._refresh()
-            return key
+    def _find(self, kid: str | None) -> _Key | None:
+        """The key with this id; without an id the only one, if there is but one (OpenID Connect Core 1.0, 10.1)."""
+        if kid is not None:
+            return self._keys.get(kid)
+        return next(iter(self._keys.values())) if len(self._keys) == 1 else None
+
+    async def _awaited(self, kid: str | None, *, other_than: _Key | None = None) -> _Key:
+        """The key from the fetch under way, or from the next; raises InvalidApiKey if neither brings it."""
         if self._waiting >= _MAX_WAITING:
             raise _unavailable()
         self._waiting += 1
         try:
-            return await self._awaited(kid)
+            if self._fetching is not None and not self._fetching.done():
+                await asyncio.wait({self._fetching})
+                key = self._find(kid)
+                if key is not None and key != other_than:
+                    return key
+            fetched = await asyncio.shield(self._refresh())
         finally:
             self._waiting -= 1
-
-    async def _awaited(self, kid: str) -> _Key:
-        """The key from the fetch under way, or from the next."""
-        if self._fetching is not None and not self._fetching.done():
-            await asyncio.wait({self._fetching})
-            if kid in self._keys:
-                return self._keys[kid]
-        fetched = await asyncio.shield(self._refresh())
-        key = self._keys.get(kid)
-        if key is None:
+        key = self._find(kid)
+        if key is None or key == other_than:
             raise InvalidApiKey(REFUSED) if fetched else _unavailable()
         return key
 
@@ -176,7 +188,7 @@ def _usable(listed: list[object]) -> list[tuple[str, _Key]]:
     """The keys that can verify signatures, by id; what else an issuer lists is for others."""
     found = []
     for entry in listed:
-        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid", ""), str):
             continue
         try:
             key = jwt.PyJWK(entry).key
@@ -186,7 +198,7 @@ def _usable(listed: list[object]) -> list[tuple[str, _Key]]:
         if "alg" in entry:
             algorithms &= {str(entry["alg"])}
         if algorithms:
-            found.append((entry["kid"], _Key(key, algorithms)))
+            found.append((entry.get("kid", ""), _Key(key, algorithms)))
     return found
 
 
@@ -202,14 +214,14 @@ def _algorithms(key: object) -> frozenset[str]:
             return frozenset()
 
 
-def _header(token: str) -> tuple[str, str]:
-    """The id of the key and the algorithm that a token names; raises InvalidApiKey if it asks for more than that."""
+def _header(token: str) -> tuple[str | None, str]:
+    """The id of the key, if any, and the algorithm that a token names; raises InvalidApiKey if it asks for more."""
     try:
         header: Mapping[str, object] = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError) as error:
         raise InvalidApiKey(REFUSED) from error
     kid, algorithm = header.get("kid"), header.get("alg")
-    if not isinstance(kid, str) or not isinstance(algorithm, str) or "crit" in header or "b64" in header:
+    if not isinstance(kid, str | None) or not isinstance(algorithm, str) or "crit" in header or "b64" in header:
         raise InvalidApiKey(REFUSED)
     return kid, algorithm
 

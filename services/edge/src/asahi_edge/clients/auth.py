@@ -18,6 +18,8 @@ SERVICE = pb.DESCRIPTOR.services_by_name["AuthService"]
 _PAUSE_S = 0.1
 _AUTHENTICATE_S = 2.0
 """After so long auth counts as out of reach: callers with a key in its grace time should not wait longer."""
+_AUTHENTICATE_PERSON_S = 5.0
+"""Longer, since auth may have to ask the issuer for its keys first."""
 _NO_LIMIT_S = 30 * 24 * 3600.0
 
 
@@ -31,6 +33,11 @@ class AuthClient:
         """Whose key it is and what it may do; raises InvalidApiKey."""
         request = pb.AuthenticateRequest(key_prefix=key.prefix, key_sha256=key.sha256)
         return (await self._stub.Authenticate(request, timeout=_AUTHENTICATE_S)).verdict
+
+    async def authenticate_person(self, token: str) -> pb.Verdict:
+        """Who a bearer token is of and what they may do; raises InvalidApiKey."""
+        request = pb.AuthenticatePersonRequest(token=token)
+        return (await self._stub.AuthenticatePerson(request, timeout=_AUTHENTICATE_PERSON_S)).verdict
 
     async def signup(self, request: pb.SignupRequest) -> pb.SignupResponse:
         """A new organisation with its first key."""

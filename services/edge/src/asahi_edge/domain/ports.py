@@ -23,6 +23,10 @@ class Authenticator(Protocol):
         """Whose key it is and what it may do."""
         ...
 
+    async def authenticate_person(self, token: str) -> Verdict:
+        """Who a bearer token is of and what they may do."""
+        ...
+
 
 class Governance(Protocol):
     """The auth service's organisations, keys, policies and audit chains."""

@@ -1,8 +1,9 @@
-"""Verdicts on keys, kept fresh for seconds, so that most requests need no hop to the auth service."""
+"""Verdicts on keys and people's tokens, kept fresh for seconds: most requests need no hop to the auth service."""
 
 import asyncio
+import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi_core.clock import Clock
@@ -15,6 +16,22 @@ from asahi_edge.domain.ports import Authenticator
 _ASK_AGAIN_S = 1.0
 """While auth cannot be reached, requests with a verdict in its grace time wait for it no oftener."""
 REFUSED = "The API key is missing or not valid. Send 'Authorization: Bearer ask_…' with a key of this installation."
+
+
+_LONGEST_TOKEN = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token of the OIDC issuer, as it was sent."""
+
+    text: str = field(repr=False)
+    sha256: bytes
+
+
+def is_token(credential: str) -> bool:
+    """Whether this is a token of a person (a JWT) by its form, not a key."""
+    return credential.count(".") == 2 and not credential.startswith("ask_")
 
 
 @dataclass(slots=True)
@@ -74,10 +91,29 @@ class Verdicts:
             self._report.used(verdict.api_key_id)
         return verdict
 
+    async def person(self, token: str, address: str = "") -> Verdict:
+        """The verdict on a person's token, sent from `address`; kept as verdicts on keys are, and never past its end.
+
+        Raises:
+            InvalidApiKey: it is not valid.
+            RateLimitExceeded, ServiceUnavailable: as of `verdict`.
+        """
+        try:
+            if len(token) > _LONGEST_TOKEN or not token.isascii():
+                raise InvalidApiKey(REFUSED)
+            return await self._verdict_on(Token(token, hashlib.sha256(token.encode("ascii")).digest()), address)
+        except (InvalidApiKey, RateLimitExceeded):
+            if self._report is not None:
+                self._report.refused(address)
+            raise
+
     async def _verdict(self, key: str, address: str) -> Verdict:
         digest = digest_key(key)
         if digest is None:
             raise InvalidApiKey(REFUSED)
+        return await self._verdict_on(digest, address)
+
+    async def _verdict_on(self, digest: KeyDigest | Token, address: str) -> Verdict:
         kept = self._kept.get(digest.sha256)
         if kept is not None and kept.fresh and self._clock.monotonic() - kept.fetched_at < self._fresh_s:
             verdict = kept.verdict
@@ -109,7 +145,7 @@ class Verdicts:
         kept_s = max(self._fresh_s, self._grace_s)
         return newest is not None and self._clock.monotonic() - newest.fetched_at < kept_s
 
-    async def _ask_or_stretch(self, digest: KeyDigest, kept: _Kept | None, address: str) -> Verdict:
+    async def _ask_or_stretch(self, digest: KeyDigest | Token, kept: _Kept | None, address: str) -> Verdict:
         now = self._clock.monotonic()
         in_grace = kept is not None and kept.fresh and now - kept.fetched_at < self._grace_s
         if kept is not None and in_grace and now < self._unreachable_until:
@@ -131,7 +167,7 @@ class Verdicts:
                 self._refused.popitem(last=False)
             raise
 
-    async def _ask_of_unknown(self, digest: KeyDigest, address: str) -> Verdict:
+    async def _ask_of_unknown(self, digest: KeyDigest | Token, address: str) -> Verdict:
         """Asks for a key that nothing is kept of; only refusals count against the address."""
         if self._refused.get(digest.sha256, 0.0) > self._clock.monotonic():
             raise InvalidApiKey(REFUSED)
@@ -148,7 +184,7 @@ class Verdicts:
         self._unknown_keys.give_back(address)
         return verdict
 
-    async def _ask(self, digest: KeyDigest) -> Verdict:
+    async def _ask(self, digest: KeyDigest | Token) -> Verdict:
         """Asks once for all who wait for the same key, but for who came after a revocation."""
         name = digest.sha256, self._epoch
         asking = self._asking.get(name)
@@ -158,9 +194,12 @@ class Verdicts:
             asking.add_done_callback(lambda _: self._asking.pop(name, None))
         return await asyncio.shield(asking)
 
-    async def _fetch(self, digest: KeyDigest) -> Verdict:
+    async def _fetch(self, digest: KeyDigest | Token) -> Verdict:
         epoch = self._epoch
-        verdict = await self._authenticator.authenticate(digest)
+        if isinstance(digest, Token):
+            verdict = await self._authenticator.authenticate_person(digest.text)
+        else:
+            verdict = await self._authenticator.authenticate(digest)
         # A verdict that crossed a revocation on its way serves this call and is asked for again by the next.
         self._kept[digest.sha256] = _Kept(verdict, self._clock.monotonic(), fresh=epoch == self._epoch)
         self._kept.move_to_end(digest.sha256)
