@@ -51,3 +51,12 @@ def test_what_is_no_network_is_refused_at_the_start(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ASAHI_TRUSTED_PROXIES", value)
     with pytest.raises(ValidationError, match="trusted_proxies"):
         EdgeSettings()
+
+
+def test_an_address_that_is_not_redis_is_refused_at_the_start_without_being_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "http://:hunter2@redis:6379")
+    with pytest.raises(ValidationError, match="redis://host:6379") as refused:
+        EdgeSettings()
+    assert "hunter2" not in str(refused.value)

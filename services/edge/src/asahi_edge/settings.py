@@ -75,6 +75,13 @@ class EdgeSettings(ServiceSettings):
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024, description="Largest body.")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_of_redis(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("an address such as redis://host:6379/0, or rediss:// for TLS")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: str) -> str:

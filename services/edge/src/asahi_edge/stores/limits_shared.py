@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -15,11 +15,11 @@ from asahi_core.clock import Clock
 from asahi_edge.domain.limits import WINDOW_S, Decision, Demand
 from asahi_edge.stores.limits_memory import MemoryLimits
 from asahi_edge.stores.redis_limits import RedisLimits
+from asahi_edge.stores.redis_scripts import ScriptCalls
 
 CALL_S = 0.05
 _FAILURES = 3
 _PROBE_EVERY_S = 0.5
-_CONNECTIONS = 64
 _BROKEN = (RedisError, OSError, TimeoutError)
 
 
@@ -47,6 +47,7 @@ class SharedLimits:
         self._clock = clock
         self._log = log
         self._failures = 0
+        self._last_failure: BaseException | None = None
         self._opened = asyncio.Event()
         self._both_until = float("-inf")
         redis.reachable = lambda: self.reachable
@@ -77,8 +78,7 @@ class SharedLimits:
             await self._opened.wait()
             await asyncio.sleep(_PROBE_EVERY_S)
             try:
-                async with asyncio.timeout(CALL_S):
-                    await self._probe.ping()
+                await self._probe.ping()
             except _BROKEN:
                 continue
             self._failures = 0
@@ -87,8 +87,7 @@ class SharedLimits:
             self._log.info("redis_back")
 
     async def _ask(self, demand: Demand) -> Decision:
-        async with asyncio.timeout(CALL_S):
-            decision = await self._redis.admit(demand)
+        decision = await self._redis.admit(demand)
         self._failures = 0
         return decision
 
@@ -107,6 +106,9 @@ class SharedLimits:
         return _degraded(self._memory.decide(demand))
 
     def _note_failure(self, error: BaseException) -> None:
+        if error is self._last_failure:
+            return  # the same call, waited for by another request
+        self._last_failure = error
         self._failures += 1
         self._both_until = self._clock.monotonic() + WINDOW_S
         if self._failures >= _FAILURES and self.reachable:
@@ -127,21 +129,14 @@ def _with_both(shared: Decision, alone: Decision) -> Decision:
 
 
 @asynccontextmanager
-async def shared_limits(url: str, clock: Clock, log: FilteringBoundLogger) -> AsyncIterator[SharedLimits]:
-    """Limits in the Redis at `url`, which need not answer yet."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=_CONNECTIONS,
-        timeout=CALL_S,
-        socket_timeout=CALL_S,
-        socket_connect_timeout=CALL_S,
-        retry=Retry(NoBackoff(), 0),
-    )
-    client = Redis(connection_pool=pool)
-    limits = RedisLimits(client)
+async def shared_limits(
+    url: str, clock: Clock, log: FilteringBoundLogger, *, call_s: float = CALL_S
+) -> AsyncIterator[SharedLimits]:
+    """Limits in the Redis at `url`, which need not answer yet; nobody waits for it longer than `call_s`."""
+    client = Redis.from_url(url, socket_timeout=call_s, socket_connect_timeout=call_s, retry=Retry(NoBackoff(), 0))
+    calls = ScriptCalls(client, call_s)
     try:
-        yield SharedLimits(limits, client, MemoryLimits(clock), clock, log)
+        yield SharedLimits(RedisLimits(calls), client, MemoryLimits(clock), clock, log)
     finally:
-        await limits.close()
+        await calls.close()
         await client.aclose()
-        await pool.aclose()

@@ -1,15 +1,11 @@
 """Limits shared by all edges through Redis: one atomic script a decision, with Redis's own clock."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from asahi_edge.domain.limits import WINDOW_S, Decision, Demand, Standing, settles_nothing
+from asahi_edge.stores.redis_scripts import ScriptCalls, script
 
-_ADMIT = """
+_ADMIT = script("""
 -- KEYS: one hash a limit, second -> count. ARGV: the second or '' for Redis's; then limit and amount of each key.
 local time = redis.call('TIME')
 local now, micros = tonumber(time[1]), tonumber(time[2])
@@ -53,14 +49,13 @@ for i = 1, #KEYS do
   told[#told + 1] = newest[i]
 end
 return told
-"""
-_SETTLE = """
+""")
+_SETTLE = script("""
 -- KEYS: the hashes. ARGV: the second; then the difference of each key. What has left the window is not touched.
 for i, key in ipairs(KEYS) do
   if redis.call('HEXISTS', key, ARGV[1]) == 1 then redis.call('HINCRBY', key, ARGV[1], ARGV[i + 1]) end
 end
-"""
-_MOST_SETTLING = 1000
+""")
 
 
 def redis_second() -> str:
@@ -71,13 +66,10 @@ def redis_second() -> str:
 class RedisLimits:
     """Raises what `redis.asyncio` raises; `stores.limits_shared` is what stands between it and requests."""
 
-    def __init__(self, client: Redis, second: Callable[[], str] = redis_second) -> None:
+    def __init__(self, calls: ScriptCalls, second: Callable[[], str] = redis_second) -> None:
         """`second`: the time that scripts are told, for tests; empty leaves it to Redis."""
-        self._admit = client.register_script(_ADMIT)
-        self._settle = client.register_script(_SETTLE)
+        self._calls = calls
         self._second = second
-        self.settling: set[asyncio.Task[None]] = set()
-        """What is being settled beside answers that are given already."""
         self.reachable: Callable[[], bool] = lambda: True
         """Whether it is worth the while to settle."""
 
@@ -87,7 +79,7 @@ class RedisLimits:
         asked: list[str | int] = [self._second()]
         for limit in demand.limits:
             asked += (limit.per_minute, demand.amount(limit))
-        second, micros, refused, free_at, *told = await self._admit(keys=keys, args=asked)
+        second, micros, refused, free_at, *told = await self._calls.run(_ADMIT, keys, asked)
         now = second + micros / 1e6
         standings = tuple(
             Standing(limit, used, max(0.0, newest + WINDOW_S - now))
@@ -95,27 +87,14 @@ class RedisLimits:
         )
         if refused:
             return Decision(standings, settles_nothing, demand.limits[refused - 1], free_at - now)
-        return Decision(standings, lambda tokens: self._settle_later(demand, keys, second, tokens))
+        return Decision(standings, lambda tokens: self._settle(demand, keys, second, tokens))
 
-    async def close(self) -> None:
-        """Ends what is being settled."""
-        for task in self.settling:
-            task.cancel()
-        await asyncio.gather(*self.settling, return_exceptions=True)
-
-    def _settle_later(self, demand: Demand, keys: list[str], second: int, tokens: int) -> None:
+    def _settle(self, demand: Demand, keys: list[str], second: int, tokens: int) -> None:
         """Settles beside the answer. Where that fails the estimate stays, for a minute at most."""
         differences = {
             key: tokens - demand.amount(limit)
             for key, limit in zip(keys, demand.limits, strict=True)
             if limit.unit == "tokens" and tokens != demand.amount(limit)
         }
-        if not differences or not self.reachable() or len(self.settling) >= _MOST_SETTLING:
-            return
-        task = asyncio.create_task(self._settle_now(differences, second))
-        self.settling.add(task)
-        task.add_done_callback(self.settling.discard)
-
-    async def _settle_now(self, differences: dict[str, int], second: int) -> None:
-        with suppress(RedisError, OSError, TimeoutError):
-            await self._settle(keys=list(differences), args=[second, *differences.values()])
+        if differences and self.reachable():
+            self._calls.run(_SETTLE, list(differences), [second, *differences.values()])
