@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from asahi.auth.v1 import auth_pb2 as pb
 from asahi.type.v1.policy_pb2 import Budget, RateLimits
@@ -71,7 +72,8 @@ async def test_organizations_are_listed_newest_first_in_pages(auth: RunningAuth,
         clock.advance(1)
         answer = await auth.stub.CreateOrganization(pb.CreateOrganizationRequest(actor=OPERATOR, name=name))
         made.append(answer.organization)
-    listed, token = [], ""
+    listed: list[pb.Organization] = []
+    token = ""
     while True:
         page = await auth.stub.ListOrganizations(
             pb.ListOrganizationsRequest(actor=OPERATOR, page_size=2, page_token=token)
@@ -119,7 +121,7 @@ async def test_a_deleted_organization_is_emptied_and_its_keys_open_nothing(auth:
     await auth.stub.UpdatePolicy(policy)
     request = pb.DeleteOrganizationRequest(actor=OPERATOR, organization_id=made.organization_id)
     deleted = await auth.stub.DeleteOrganization(request)
-    assert dict(deleted.erased) == {"keys": 2, "policies": 1}
+    assert dict(deleted.erased) == {"keys": 2, "policies": 1, "invites": 0}
     assert (deleted.organization.name, deleted.organization.user_id) == ("", "")
     assert deleted.organization.HasField("deleted_at")
     assert dict((await auth.stub.DeleteOrganization(request)).erased) == {}
@@ -203,6 +205,46 @@ async def test_only_a_valid_key_is_rotated_once_and_within_thirty_days(auth: Run
     await refused(NotFound, auth.stub.RotateApiKey(request))
 
 
+async def test_who_rotates_a_key_gets_none_that_may_more_than_their_own(auth: RunningAuth, clock: ManualClock) -> None:
+    made = await auth.signup()
+
+    async def narrow(**narrower: Any) -> pb.Actor:
+        request = pb.CreateApiKeyRequest(
+            actor=acting(made.api_key),
+            organization_id=made.organization_id,
+            name="k",
+            scopes=[pb.Scope.SCOPE_ADMIN],
+            **narrower,
+        )
+        return acting((await auth.stub.CreateApiKey(request)).api_key)
+
+    tomorrow = Timestamp()
+    tomorrow.FromDatetime(clock.now() + timedelta(days=1))
+    for narrower in (
+        {"allowed_models": ["gpt-*"]},
+        {"rate_limits": RateLimits(requests_per_minute=1)},
+        {"expires_at": tomorrow},
+    ):
+        rotate = pb.RotateApiKeyRequest(
+            actor=await narrow(**narrower), organization_id=made.organization_id, api_key_id=made.api_key.id
+        )
+        await refused(InsufficientScope, auth.stub.RotateApiKey(rotate))
+        rotate.api_key_id = rotate.actor.api_key_id
+        assert (await auth.stub.RotateApiKey(rotate)).api_key.rotated_from == rotate.actor.api_key_id
+    assert (await auth.authenticate(made.secret)).api_key_id == made.api_key.id
+
+
+async def test_a_deleted_organizations_invite_loses_its_note(tmp_path: Path, database: str) -> None:
+    async with running(tmp_path, DATABASE_URL=database, signup="invite") as auth:
+        code = (await auth.stub.CreateInvite(pb.CreateInviteRequest(actor=OPERATOR, note="for Ada"))).code
+        signup = pb.SignupRequest(organization_name="Acme", user_id="ada", invite_code=code)
+        made = await auth.stub.Signup(signup)
+        delete = pb.DeleteOrganizationRequest(actor=OPERATOR, organization_id=made.organization_id)
+        assert (await auth.stub.DeleteOrganization(delete)).erased["invites"] == 1
+        (invite,) = (await auth.stub.ListInvites(pb.ListInvitesRequest(actor=OPERATOR))).invites
+        assert (invite.note, invite.organization_id) == ("", made.organization_id)
+
+
 async def test_a_key_gives_no_limit_above_its_own_and_its_own_where_none_is_asked(auth: RunningAuth) -> None:
     made = await auth.signup()
 
@@ -228,6 +270,8 @@ async def test_a_key_gives_no_limit_above_its_own_and_its_own_where_none_is_aske
         (RateLimits(per_user=RateLimits(tokens_per_minute=1001)), "rate_limits.per_user.tokens_per_minute"),
     ):
         assert (await refused(InsufficientScope, create(maker, wider))).param == param
+    nested = RateLimits(per_user=RateLimits(per_user=RateLimits(requests_per_minute=1)))
+    assert (await refused(InvalidRequest, create(maker, nested))).param == "rate_limits.per_user.per_user"
     zero = RateLimits(requests_per_minute=0)
     assert (await refused(InvalidRequest, create(maker, zero))).param == "rate_limits.requests_per_minute"
 
@@ -285,6 +329,18 @@ async def test_the_latest_use_of_a_key_is_kept(auth: RunningAuth, clock: ManualC
         await auth.stub.RecordKeyUse(pb.RecordKeyUseRequest(uses=[unknown, use]))
     (key,) = (await auth.stub.ListApiKeys(pb.ListApiKeysRequest(organization_id=made.organization_id))).api_keys
     assert key.last_used_at.ToDatetime(now.tzinfo) == now + timedelta(minutes=5)
+    for count in (0, 1001):
+        uses = [pb.KeyUse(api_key_id=f"key_{number}") for number in range(count)]
+        assert (
+            await refused(InvalidRequest, auth.stub.RecordKeyUse(pb.RecordKeyUseRequest(uses=uses)))
+        ).param == "uses"
+
+
+async def test_a_person_without_a_subject_is_nobody(auth: RunningAuth) -> None:
+    made = await auth.signup()
+    nobody = pb.Actor(person=pb.Person(organization_id=made.organization_id, scopes=[pb.Scope.SCOPE_ALL]))
+    request = pb.EraseUserRequest(actor=nobody, organization_id=made.organization_id, user_id="ada")
+    assert (await refused(InvalidRequest, auth.stub.EraseUser(request))).param == "actor"
 
 
 async def test_an_erased_user_is_named_nowhere_and_others_are(auth: RunningAuth) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from asahi_auth.domain.authentication import Authentication
-from asahi_auth.domain.governance import Governance, SignupRequest, Wanted
+from asahi_auth.domain.governance import Governance, SignupRequest
 from asahi_auth.domain.organizations import ActingKey, ActingOperator, Actor, ApiKey, IssuedKey
 from asahi_auth.domain.scopes import Scope
+from asahi_auth.domain.wanted import Wanted
 from asahi_auth.stores.opening import open_store
 from asahi_auth.stores.sql import SqlStore
 from asahi_core.clock import ManualClock

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from asahi.auth.v1 import auth_pb2 as pb
 from asahi_auth.domain.acting import no_organization
@@ -100,6 +101,24 @@ async def test_a_thousand_changes_at_once_all_land_in_some_order(policies: Polic
     assert all(said[version] == limit(number) for number, version in enumerate(versions, start=1))
 
 
+async def test_of_a_thousand_changes_to_one_version_over_two_replicas_one_wins(tmp_path: Path, database: str) -> None:
+    clock = ManualClock()
+    with closing(open_store(tmp_path, database)) as one, closing(open_store(tmp_path, database)) as other:
+        organization = Organization("org_a", "A", "ada", "", clock.now())
+        await one.change(lambda transaction: transaction.add_organization(organization))
+        replicas = [Policies(store, clock, lambda: None) for store in (one, other)]
+        settings = [{"cache": {"ttl_seconds": number}} for number in range(1, 1001)]
+        ended = await asyncio.gather(
+            *(replicas[number % 2].update(OPERATES, "org_a", one, 0) for number, one in enumerate(settings)),
+            return_exceptions=True,
+        )
+        won = [end for end in ended if not isinstance(end, BaseException)]
+        assert [policy.version for policy in won] == [1]
+        assert sum(isinstance(end, VersionConflict) for end in ended) == 999
+        (kept,), _ = await replicas[0].history("org_a", 0, "")
+        assert kept.settings == won[0].settings
+
+
 async def _all_versions(policies: Policies) -> AsyncIterator[Any]:
     token = ""
     while True:
@@ -134,6 +153,9 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"allowed_providers": []}, "allowed_providers", "lock everybody out"),
         ({"allowed_models": "gpt-*"}, "allowed_models", "is not a list"),
         ({"allowed_models": ["gpt-*", " "]}, "allowed_models[1]", "1 to 200 printable characters"),
+        ({"allowed_models": ["gpt-[6"]}, "allowed_models[0]", "a pattern of model ids"),
+        ({"allowed_models": ["gpt-*", "gpt 6"]}, "allowed_models[1]", "a pattern of model ids"),
+        ({"allowed_providers": ["open*"]}, "allowed_providers[0]", "patterns are not taken"),
         ({"cache": {"tiers": [1, 4]}}, "cache.tiers[1]", "from 1 to 3"),
         ({"cache": {"tiers": [1, 1]}}, "cache.tiers", "each once"),
         ({"cache": {"ttl_seconds": 0}}, "cache.ttl_seconds", "from 1 to"),
@@ -143,6 +165,9 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"rate_limits": {"requests_per_minute": 0}}, "rate_limits.requests_per_minute", "from 1 to"),
         ({"rate_limits": {"per_user": {"per_user": {}}}}, "rate_limits.per_user.per_user", "no such field"),
         ({"timezone": "Europe/Berlinn"}, "timezone", "did you mean Europe/Berlin"),
+        ({"learning": {"exploraton": 0}}, "learning.exploraton", "did you mean 'exploration'"),
+        ({"alerts": {"webhook": "x"}}, "alerts.webhook", "did you mean 'webhook_url'"),
+        ({"retention": 3}, "retention", "is not an object"),
         ({"strict_revocation": 1}, "strict_revocation", "true or false"),
         ({"baseline_model": "x" * 201}, "baseline_model", "1 to 200"),
     ],
@@ -157,7 +182,8 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
     ("changes", "param"),
     [
         ({"budgets": [{"per": "organization", "window": "day", "limit_usd": 5, "action": "block"}]}, "budgets"),
-        ({"alerts": {"webhook_url": "https://example.com"}}, "alerts"),
+        ({"alerts": {"webhook_url": "https://example.com"}}, "alerts.webhook_url"),
+        ({"learning": {"exploration": False}}, "learning.exploration"),
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"cache": {"false_hit_bound": 0.02}}, "cache.false_hit_bound"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
@@ -171,8 +197,14 @@ def test_what_nothing_honours_yet_is_refused_by_name(changes: dict[str, Any], pa
         changed({}, changes)
 
 
+def test_patterns_that_ids_can_match_are_taken() -> None:
+    patterns = ["gpt-[56].?-*", "claude-[!3]*", "meta-llama/Llama-3:free", "*"]
+    assert changed({}, {"allowed_models": patterns})["allowed_models"] == patterns
+
+
 def test_the_defaults_themselves_can_be_set() -> None:
     effective(changed({}, DEFAULTS))
+    assert changed({}, {"budgets": [], "alerts": {"webhook_url": None}, "learning": {"judge": None}}) == {"budgets": []}
 
 
 async def test_a_change_reaches_verdicts_and_watchers(tmp_path: Path, database: str) -> None:
@@ -184,7 +216,7 @@ async def test_a_change_reaches_verdicts_and_watchers(tmp_path: Path, database: 
         request.changes.update({"rate_limits": {"requests_per_minute": 60}, "allowed_models": ["gpt-*"]})
         answered = (await auth.stub.UpdatePolicy(request)).policy
         assert (answered.version, answered.updated_by) == (1, made.api_key.id)
-        assert answered.settings["rate_limits"]["requests_per_minute"] == 60
+        assert MessageToDict(answered.settings)["rate_limits"] == {"requests_per_minute": 60}
         async for event in watch:
             if event.WhichOneof("event") == "organization_id":
                 assert event.organization_id == made.organization_id

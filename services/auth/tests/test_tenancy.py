@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asahi_auth.domain.authentication import Authentication
-from asahi_auth.domain.governance import Governance, SignupRequest, Wanted
+from asahi_auth.domain.governance import Governance, SignupRequest
 from asahi_auth.domain.organizations import ActingKey, ApiKey
 from asahi_auth.domain.scopes import Scope
+from asahi_auth.domain.wanted import Wanted
 from asahi_auth.stores.opening import open_store
 from asahi_core.clock import ManualClock
 from asahi_core.errors import InvalidApiKey, NotFound, OrganizationMismatch

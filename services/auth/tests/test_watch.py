@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from asahi.auth.v1 import auth_pb2 as pb
@@ -17,6 +17,7 @@ from asahi_auth.stores.sql import SqlStore
 from asahi_core.clock import SystemClock
 from asahi_core.errors import Overloaded
 from services.auth.tests.running import GUARD_S, OPERATOR, RunningAuth, acting, quiet_log, running
+from tests.postgresql import PostgreSQL, postgresql
 
 
 @contextlib.asynccontextmanager
@@ -135,21 +136,35 @@ async def until(events: AsyncIterator[News], last: News) -> AsyncIterator[News]:
 
 
 async def test_no_heart_beats_while_the_store_cannot_be_read_and_nothing_is_missed_after(
-    store: SqlStore, tmp_path: Path
+    tmp_path: Path, server: PostgreSQL
 ) -> None:
-    watch = VerdictWatch(store, quiet_log())
-    async with polling(watch), contextlib.aclosing(watch.news()) as events:
-        assert await anext(events) == Heartbeat()
-        heartbeats: list[News] = []
-        listening = asyncio.create_task(until_revocation(events, heartbeats))
-        execute(tmp_path, "ALTER TABLE revocations RENAME TO hidden")
-        await asyncio.sleep(0.5)
-        heartbeats.clear()
-        await asyncio.sleep(0.5)
-        assert heartbeats == []
-        execute(tmp_path, "INSERT INTO hidden VALUES (1, 'key_1', '')")
-        execute(tmp_path, "ALTER TABLE hidden RENAME TO revocations")
-        assert await listening == Revocation(1, "key_1")
+    url = server.create_database("auth_unreadable")
+    with contextlib.closing(open_store(tmp_path, url)) as store, psycopg.connect(url) as other:
+        watch = VerdictWatch(store, quiet_log())
+        async with polling(watch), contextlib.aclosing(watch.news()) as events:
+            assert await anext(events) == Heartbeat()
+            heartbeats: list[News] = []
+            listening = asyncio.create_task(until_revocation(events, heartbeats))
+            other.execute("LOCK TABLE revocations IN ACCESS EXCLUSIVE MODE")
+            await asyncio.sleep(0.5)
+            heartbeats.clear()
+            await asyncio.sleep(0.5)
+            assert heartbeats == []
+            other.execute("INSERT INTO revocations VALUES (1, 'key_1', '')")
+            other.commit()
+            assert await listening == Revocation(1, "key_1")
+
+
+async def test_a_watch_outlives_a_restart_of_the_database(tmp_path: Path) -> None:
+    with postgresql() as server, contextlib.closing(open_store(tmp_path, server.url())) as store:
+        watch = VerdictWatch(store, quiet_log())
+        async with polling(watch), contextlib.aclosing(watch.news()) as events:
+            listening = asyncio.create_task(until_revocation(events, []))
+            server.stop()
+            await asyncio.sleep(0.5)
+            server.start()
+            await revoke(store, "key_1")
+            assert await listening == Revocation(1, "key_1")
 
 
 async def until_revocation(events: AsyncIterator[News], heartbeats: list[News]) -> News:
@@ -159,8 +174,3 @@ async def until_revocation(events: AsyncIterator[News], heartbeats: list[News]) 
             return news
         heartbeats.append(news)
     raise AssertionError("The watch ended without a revocation.")
-
-
-def execute(data_dir: Path, statement: str) -> None:
-    with contextlib.closing(sqlite3.connect(data_dir / "auth.db")) as connection, connection:
-        connection.execute(statement)

@@ -1,6 +1,7 @@
 """Builds the auth service's objects: the only place that knows of what they are made."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.watch import VerdictWatch
 from asahi_auth.metrics import AuthCollector
 from asahi_auth.settings import AuthSettings
+from asahi_auth.stores.copying import copy_database
 from asahi_auth.stores.opening import open_store
 from asahi_auth.stores.sql import SqlStore
 from asahi_core.clock import Clock
@@ -58,6 +60,15 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
         people=people,
     )
     return AuthService(servicer, AuthCollector(watch), store, watch, issuer)
+
+
+def copy_to_postgresql(settings: AuthSettings) -> Mapping[str, int]:
+    """Copies the embedded database to the one of DATABASE_URL; how many rows, by table.
+
+    Raises:
+        OSError: it cannot be copied; nothing was.
+    """
+    return copy_database(settings.data_dir / "auth.db", settings.database_url.get_secret_value())
 
 
 def _claim_rules(settings: AuthSettings) -> ClaimRules:

@@ -10,7 +10,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from asahi.auth.v1 import auth_pb2 as pb
 from asahi.type.v1.policy_pb2 import RateLimits
-from asahi_auth.domain.governance import Wanted
 from asahi_auth.domain.organizations import (
     ActingKey,
     ActingOperator,
@@ -25,6 +24,7 @@ from asahi_auth.domain.organizations import (
 from asahi_auth.domain.policy import effective, rate_limits
 from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.store import Revocation
+from asahi_auth.domain.wanted import Wanted
 from asahi_auth.domain.watch import News
 from asahi_core.errors import InvalidRequest
 
@@ -127,14 +127,14 @@ def actor_of(actor: pb.Actor) -> Actor:
     """Who acts; raises InvalidRequest if nobody is named."""
     match actor.WhichOneof("actor"):
         case "api_key_id":
-            return ActingKey(actor.api_key_id)
+            return ActingKey(actor.api_key_id, actor.address)
         case "operator":
-            return ActingOperator()
-        case "person":
+            return ActingOperator(actor.address)
+        case "person" if actor.person.subject:
             person = actor.person
-            return ActingPerson(person.subject, person.organization_id, _scopes_of(person.scopes))
+            return ActingPerson(person.subject, person.organization_id, _scopes_of(person.scopes), actor.address)
         case _:
-            raise InvalidRequest("actor is missing: a key or the operator acts.", param="actor")
+            raise InvalidRequest("actor is missing: a key, a person or the operator acts.", param="actor")
 
 
 def wanted_of(request: pb.CreateApiKeyRequest) -> Wanted:
@@ -159,6 +159,8 @@ def _limits_of(limits: RateLimits, path: str = "rate_limits") -> dict[str, Any]:
             if found[name] < 1:
                 raise InvalidRequest(f"{path}.{name} is {found[name]}; it is at least 1.", param=f"{path}.{name}")
     if limits.HasField("per_user"):
+        if path != "rate_limits":
+            raise InvalidRequest(f"{path} has limits of its own users; leave 'per_user' out.", param=f"{path}.per_user")
         per_user = _limits_of(limits.per_user, f"{path}.per_user")
         if per_user:
             found["per_user"] = per_user
@@ -173,9 +175,18 @@ def _scopes_of(scopes: Iterable[pb.Scope.ValueType]) -> tuple[Scope, ...]:
     return tuple(dict.fromkeys(_FROM_MESSAGE[scope] for scope in scopes))
 
 
-def moment_of(timestamp: Timestamp) -> datetime:
+def uses_of(uses: Iterable[pb.KeyUse]) -> dict[str, datetime]:
+    """When keys were used last, by id; raises InvalidRequest for a time that there is not."""
+    last: dict[str, datetime] = {}
+    for use in uses:
+        at = moment_of(use.used_at, "uses.used_at")
+        last[use.api_key_id] = max(at, last.get(use.api_key_id, at))
+    return last
+
+
+def moment_of(timestamp: Timestamp, param: str = "expires_at") -> datetime:
     """The moment; raises InvalidRequest for one that there is not."""
     try:
         return timestamp.ToDatetime(UTC)
     except (OverflowError, ValueError) as error:
-        raise InvalidRequest("expires_at is not a time of the years 1 to 9999.", param="expires_at") from error
+        raise InvalidRequest(f"{param} is not a time of the years 1 to 9999.", param=param) from error

@@ -17,6 +17,7 @@ from asahi_auth.api.messages import (
     organization_of,
     policy_of,
     settings_of,
+    uses_of,
     verdict_of,
     wanted_of,
 )
@@ -59,7 +60,9 @@ class AuthServicer(PeopleMethods, auth_pb2_grpc.AuthServiceServicer):
 
     async def Signup(self, request: pb.SignupRequest, context: _Context) -> pb.SignupResponse:
         organization, issued = await self._governance.signup(
-            SignupRequest(request.organization_name, request.user_id, request.email, request.invite_code)
+            SignupRequest(
+                request.organization_name, request.user_id, request.email, request.invite_code, request.address
+            )
         )
         return pb.SignupResponse(
             organization_id=organization.id,
@@ -93,7 +96,7 @@ class AuthServicer(PeopleMethods, auth_pb2_grpc.AuthServiceServicer):
         )
 
     async def RecordKeyUse(self, request: pb.RecordKeyUseRequest, context: _Context) -> pb.RecordKeyUseResponse:
-        await self._governance.record_key_use({use.api_key_id: moment_of(use.used_at) for use in request.uses})
+        await self._governance.record_key_use(uses_of(request.uses))
         return pb.RecordKeyUseResponse()
 
     async def CreateOrganization(

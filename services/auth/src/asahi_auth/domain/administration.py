@@ -1,9 +1,11 @@
 """What only the operator does: organisations and invites."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from asahi_auth.domain.acting import check_operator, no_organization
+from asahi_auth.domain.changes import INSTALLATION, Change, origin_of
 from asahi_auth.domain.governance import invite_digest, new_organization_id
 from asahi_auth.domain.organizations import Actor, Invite, Organization
 from asahi_auth.domain.pages import Page, page_of, position_of
@@ -33,7 +35,12 @@ class Administration:
         check_operator(actor)
         check_name(name, "name")
         organization = Organization(new_organization_id(self._ids), name, "", "", self._clock.now())
-        await self._store.change(lambda transaction: transaction.add_organization(organization))
+
+        def create(transaction: Transaction) -> None:
+            transaction.add_organization(organization)
+            transaction.audit(self._change(actor, organization.id, "organization.create", organization.id))
+
+        await self._store.change(create)
         return organization
 
     async def list_organizations(self, actor: Actor, asked_size: int, page_token: str) -> Page[Organization]:
@@ -50,6 +57,8 @@ class Administration:
             organization = _there(transaction, organization_id)
             if (organization.suspended_at is not None) is not suspended:
                 transaction.suspend(organization_id, self._clock.now() if suspended else None)
+                action = "organization.suspend" if suspended else "organization.resume"
+                transaction.audit(self._change(actor, organization_id, action, organization_id))
             return _there(transaction, organization_id)
 
         organization = await self._store.change(change)
@@ -71,6 +80,9 @@ class Administration:
             if organization.deleted_at is not None:
                 return organization, {}
             erased = transaction.delete_organization(organization_id, self._clock.now())
+            transaction.audit(
+                self._change(actor, organization_id, "organization.delete", organization_id, {"erased": erased})
+            )
             return transaction.organization(organization_id) or organization, erased
 
         deleted = await self._store.change(erase)
@@ -92,7 +104,13 @@ class Administration:
             created_at=now,
             expires_at=expires_at or now + _INVITE_LASTS,
         )
-        await self._store.change(lambda transaction: transaction.add_invite(invite))
+
+        def create(transaction: Transaction) -> None:
+            transaction.add_invite(invite)
+            details = {"note": note, "expires_at": invite.expires_at.isoformat()}
+            transaction.audit(self._change(actor, INSTALLATION, "invite.create", invite.id, details))
+
+        await self._store.change(create)
         return invite, code
 
     async def list_invites(self, actor: Actor, asked_size: int, page_token: str) -> Page[Invite]:
@@ -110,9 +128,15 @@ class Administration:
             if invite is None or invite.used_at is not None:
                 raise NotFound("There is no invite with this id that is not used.", param="invite_id")
             transaction.delete_invite(invite_id)
+            transaction.audit(self._change(actor, INSTALLATION, "invite.delete", invite_id))
             return invite
 
         return await self._store.change(withdraw)
+
+    def _change(
+        self, actor: Actor, organization_id: str, action: str, target: str, details: Mapping[str, Any] | None = None
+    ) -> Change:
+        return Change(organization_id, self._clock.now(), origin_of(actor), action, target, details or {})
 
 
 def _there(transaction: Transaction, organization_id: str) -> Organization:

@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
-from asahi_auth.domain.acting import Acting, acting, no_organization
-from asahi_auth.domain.limits import limits_given
-from asahi_auth.domain.model_patterns import allows_no_more
-from asahi_auth.domain.organizations import SIGNUP, Actor, ApiKey, IssuedKey, Organization, key_id, name_of
+from asahi_auth.domain.acting import acting, no_organization
+from asahi_auth.domain.changes import INSTALLATION, Change, Origin, details_of, origin_of, origin_of_signup
+from asahi_auth.domain.organizations import Actor, ApiKey, IssuedKey, Organization, key_id, name_of
 from asahi_auth.domain.pages import Page, page_of, position_of
 from asahi_auth.domain.rules import (
     MAX_EMAIL_LENGTH,
@@ -23,6 +22,7 @@ from asahi_auth.domain.rules import (
 )
 from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.store import AuthStore, Transaction
+from asahi_auth.domain.wanted import Wanted, given
 from asahi_core.clock import Clock
 from asahi_core.errors import InsufficientScope, InternalError, InvalidRequest, NotFound
 from asahi_core.ids import Ids
@@ -31,24 +31,9 @@ from asahi_core.keys import HASH_SCHEME, digest_key, mint_key
 Signup = Literal["open", "invite", "closed"]
 DEFAULT_OVERLAP = timedelta(hours=24)
 MAX_OVERLAP = timedelta(days=30)
+MAX_USES = 1000
 _ORGANIZATION_ID_LENGTH = 16
 _FIRST_KEY = "first key"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a new key shall be."""
-
-    organization_id: str
-    name: str
-    scopes: tuple[Scope, ...]
-    user_id: str = ""
-    allowed_models: tuple[str, ...] = ()
-    """Empty: as its maker."""
-    expires_at: datetime | None = None
-    """None: as its maker."""
-    rate_limits: Mapping[str, Any] = field(default_factory=dict)
-    """Empty: as its maker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +44,8 @@ class SignupRequest:
     user_id: str
     email: str = ""
     invite_code: str = ""
+    address: str = ""
+    """Where the call came from; empty: unknown."""
 
 
 class Governance:
@@ -91,6 +78,7 @@ class Governance:
             new_organization_id(self._ids), request.name, request.user_id, request.email, created_at=now
         )
         first = Wanted(organization.id, _FIRST_KEY, (Scope.ALL,), request.user_id)
+        origin = origin_of_signup(request.address)
 
         def sign_up(transaction: Transaction) -> IssuedKey:
             invite = None
@@ -100,9 +88,12 @@ class Governance:
                     message = "Signing up needs an invite that is not used or expired; ask the operator for one."
                     raise InsufficientScope(message, param="invite_code")
             transaction.add_organization(organization)
+            transaction.audit(Change(organization.id, now, origin, "organization.create", organization.id))
             if invite is not None:
                 transaction.use_invite(invite.id, now, organization.id)
-            return self._issue(transaction, first, SIGNUP)
+                used_by = {"organization_id": organization.id}
+                transaction.audit(Change(INSTALLATION, now, origin, "invite.use", invite.id, used_by))
+            return self._create(transaction, first, origin)
 
         return organization, await self._store.change(sign_up)
 
@@ -124,7 +115,7 @@ class Governance:
 
         def create(transaction: Transaction) -> IssuedKey:
             maker = acting(transaction, actor, wanted.organization_id, self._clock.now())
-            return self._issue(transaction, _given(maker, wanted), name_of(actor))
+            return self._create(transaction, given(maker, wanted), origin_of(actor))
 
         return await self._store.change(create)
 
@@ -168,11 +159,14 @@ class Governance:
             wanted = Wanted(
                 organization_id, old.name, old.scopes, old.user_id, old.allowed_models, old.expires_at, old.rate_limits
             )
-            if maker.key is None or maker.key.id != old.id:
-                _given(maker, wanted)
+            if (maker.key is None or maker.key.id != old.id) and given(maker, wanted) != wanted:
+                message = "A key gives no more than it has: this one may more than the acting key; use it itself."
+                raise InsufficientScope(message, param="api_key_id")
             issued = self._issue(transaction, wanted, name_of(actor), rotated=old)
             ends = now + overlap if old.expires_at is None else min(now + overlap, old.expires_at)
             transaction.replace_key(old.id, issued.key.id, ends)
+            details = {"rotated_to": issued.key.id, "expires_at": ends.isoformat()}
+            transaction.audit(Change(organization_id, now, origin_of(actor), "api_key.rotate", old.id, details))
             return issued, _key_of(transaction, organization_id, api_key_id)
 
         rotated = await self._store.change(rotate)
@@ -190,11 +184,13 @@ class Governance:
         """
 
         def revoke(transaction: Transaction) -> ApiKey:
-            acting(transaction, actor, organization_id, self._clock.now())
+            now = self._clock.now()
+            acting(transaction, actor, organization_id, now)
             key = _key_of(transaction, organization_id, api_key_id)
             if key.revoked_at is not None:
                 return key
-            transaction.revoke_key(api_key_id, self._clock.now(), name_of(actor))
+            transaction.revoke_key(api_key_id, now, name_of(actor))
+            transaction.audit(Change(organization_id, now, origin_of(actor), "api_key.revoke", api_key_id))
             return _key_of(transaction, organization_id, api_key_id)
 
         key = await self._store.change(revoke)
@@ -202,7 +198,9 @@ class Governance:
         return key
 
     async def record_key_use(self, uses: Mapping[str, datetime]) -> None:
-        """Keeps when keys were used, by id; unknown keys are left aside."""
+        """Keeps when keys were used, by id; unknown keys are left aside. Raises InvalidRequest for none or too many."""
+        if not 1 <= len(uses) <= MAX_USES:
+            raise InvalidRequest(f"uses has {len(uses)} keys; 1 to {MAX_USES} are accepted.", param="uses")
         await self._store.record_key_use(uses)
 
     async def erase_user(self, actor: Actor, organization_id: str, user_id: str) -> dict[str, int]:
@@ -215,12 +213,25 @@ class Governance:
         check_name(user_id, "user_id")
 
         def erase(transaction: Transaction) -> dict[str, int]:
-            acting(transaction, actor, organization_id, self._clock.now())
-            return transaction.erase_user(organization_id, user_id)
+            now = self._clock.now()
+            acting(transaction, actor, organization_id, now)
+            erased = transaction.erase_user(organization_id, user_id)
+            transaction.audit(
+                Change(organization_id, now, origin_of(actor), "user.erase", "", {"erased": erased}, user_id)
+            )
+            return erased
 
         erased = await self._store.change(erase)
         self._revoked()
         return erased
+
+    def _create(self, transaction: Transaction, wanted: Wanted, origin: Origin) -> IssuedKey:
+        issued = self._issue(transaction, wanted, origin.actor)
+        key = issued.key
+        transaction.audit(
+            Change(key.organization_id, key.created_at, origin, "api_key.create", key.id, details_of(key))
+        )
+        return issued
 
     def _issue(
         self, transaction: Transaction, wanted: Wanted, created_by: str, *, rotated: ApiKey | None = None
@@ -259,41 +270,6 @@ def new_organization_id(ids: Ids) -> str:
 def invite_digest(code: str) -> bytes:
     """What is kept of an invite's code."""
     return hashlib.sha256(code.encode()).digest()
-
-
-def _given(maker: Acting, wanted: Wanted) -> Wanted:
-    """What the new key shall be, with what its maker has where nothing is said.
-
-    Raises:
-        InsufficientScope: it would have more than its maker.
-    """
-    key = maker.key
-    if key is None:
-        return wanted
-    if key.expires_at is not None and wanted.expires_at is not None and wanted.expires_at > key.expires_at:
-        raise InsufficientScope(
-            f"A key gives no more than it has: it expires at {key.expires_at.isoformat()}.", param="expires_at"
-        )
-    return replace(
-        wanted,
-        allowed_models=_models_given(key.allowed_models, wanted.allowed_models),
-        expires_at=wanted.expires_at or key.expires_at,
-        rate_limits=limits_given(key.rate_limits, wanted.rate_limits),
-    )
-
-
-def _models_given(maker: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The patterns of the new key; raises InsufficientScope where they allow a model that the maker's do not."""
-    if not maker:
-        return wanted
-    beyond = next((pattern for pattern in wanted if not allows_no_more(pattern, maker)), None)
-    if beyond is not None:
-        raise InsufficientScope(
-            f"A key gives no more than it has: the pattern '{beyond}' allows models that the maker's "
-            f"({', '.join(maker)}) may not.",
-            param="allowed_models",
-        )
-    return wanted or maker
 
 
 def _key_of(transaction: Transaction, organization_id: str, api_key_id: str) -> ApiKey:

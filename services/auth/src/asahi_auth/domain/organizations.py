@@ -114,11 +114,15 @@ class ActingKey:
     """A key acts."""
 
     api_key_id: str
+    address: str = ""
+    """Where the call came from; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActingOperator:
     """The operator of the installation acts."""
+
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class ActingPerson:
     subject: str
     organization_id: str
     scopes: tuple[Scope, ...]
+    address: str = ""
 
 
 Actor = ActingKey | ActingOperator | ActingPerson

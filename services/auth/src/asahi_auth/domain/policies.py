@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from asahi_auth.domain.acting import acting, no_organization
+from asahi_auth.domain.changes import Change, origin_of
 from asahi_auth.domain.organizations import Actor, Organization, PolicyVersion, name_of
 from asahi_auth.domain.policy import Settings, changed
 from asahi_auth.domain.rules import page_size
@@ -49,6 +50,8 @@ class Policies:
                 return present
             policy = PolicyVersion(settings, organization.policy_version + 1, now, name_of(actor))
             transaction.add_policy(organization_id, policy)
+            details = {"version": policy.version, "settings": settings}
+            transaction.audit(Change(organization_id, now, origin_of(actor), "policy.update", organization_id, details))
             return policy
 
         policy = await self._store.change(update)

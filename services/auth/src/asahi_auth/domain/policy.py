@@ -1,9 +1,13 @@
 """What a policy may say, and what it means with every default filled in.
 
+No policy can lock everybody out: that is what suspending an organisation is for. So a list of allowed models or
+providers is not empty, a pattern of models is one that an id can match, a provider is an id, and limits are at least 1.
+
 A policy is kept as the settings that were made, in the HTTP contract's JSON; what is absent is the default. Changes are
 merge patches (RFC 7396): null restores a default, lists are replaced as a whole.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -28,6 +32,8 @@ Settings = Mapping[str, Any]
 _Check = Callable[[str, Any], None]
 _MOST_PATTERNS = 100
 _LONGEST_TEXT = 200
+_PATTERN = re.compile(r"(?:[^\s\[\]]|\[!?[^\s\[\]]+\])+")
+_PROVIDER = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 _MOST_A_MINUTE = 1_000_000_000_000
 
 DEFAULTS: Settings = {
@@ -49,6 +55,7 @@ DEFAULTS: Settings = {
         "cascade": "hard_checks",
     },
     "retention": {"prompts_days": 0, "usage_days": 400, "responses_days": 30},
+    "alerts": {"webhook_url": None},
     "fail_open_without_billing": False,
     "strict_revocation": False,
 }
@@ -187,15 +194,26 @@ def _check_text(path: str, value: Any) -> None:
         raise _refuse(path, value, f"a text of 1 to {_LONGEST_TEXT} printable characters")
 
 
-def _check_texts(path: str, value: Any) -> None:
-    """An empty list would lock everybody out, which suspending the organisation says more clearly."""
+def _check_pattern(path: str, value: Any) -> None:
+    _check_text(path, value)
+    if _PATTERN.fullmatch(value) is None:
+        raise _refuse(path, value, "a pattern of model ids: no spaces; `*`, `?` and closed `[…]` stand for characters")
+
+
+def _check_provider(path: str, value: Any) -> None:
+    _check_text(path, value)
+    if _PROVIDER.fullmatch(value) is None:
+        raise _refuse(path, value, "the id of a provider: letters, digits, `.`, `_` and `-`; patterns are not taken")
+
+
+def _check_each(check: _Check, path: str, value: Any) -> None:
     if not isinstance(value, list) or not 1 <= len(value) <= _MOST_PATTERNS:
         accepted = (
             f"a list of 1 to {_MOST_PATTERNS} texts (null: no restriction; an empty list would lock everybody out)"
         )
         raise _refuse(path, value, accepted)
     for index, one in enumerate(value):
-        _check_text(f"{path}[{index}]", one)
+        check(f"{path}[{index}]", one)
 
 
 def _check_tiers(path: str, value: Any) -> None:
@@ -215,12 +233,8 @@ def _later(path: str, value: Any) -> None:
     """Refuses what nothing honours yet, unless it only says what holds anyway."""
     default: Any = DEFAULTS
     for name in path.split("."):
-        default = default.get(name) if isinstance(default, Mapping) else None
-    if isinstance(value, Mapping) and isinstance(default, Mapping):
-        for name, one in value.items():
-            if one is not None:
-                _later(f"{path}.{name}", one)
-    elif value not in (default, []):
+        default = default.get(name, []) if isinstance(default, Mapping) else []
+    if value != default or isinstance(value, bool) is not isinstance(default, bool):
         raise NotImplementedYet(f"'{path}' is not served by this version; leave it out.", param=path)
 
 
@@ -228,8 +242,8 @@ _MINUTE = ("requests_per_minute", "tokens_per_minute")
 _A_MINUTE: dict[str, _Check] = dict.fromkeys(_MINUTE, partial(_check_whole, 1, _MOST_A_MINUTE))
 LIMIT_FIELDS: Mapping[str, _Check] = {**_A_MINUTE, "per_user": partial(_check_object, _A_MINUTE)}
 _FIELDS: Mapping[str, _Check] = {
-    "allowed_models": _check_texts,
-    "allowed_providers": _check_texts,
+    "allowed_models": partial(_check_each, _check_pattern),
+    "allowed_providers": partial(_check_each, _check_provider),
     "baseline_model": _check_text,
     "default_max_output_tokens": _later,
     "timezone": _check_timezone,
@@ -254,9 +268,12 @@ _FIELDS: Mapping[str, _Check] = {
     ),
     "rate_limits": partial(_check_object, LIMIT_FIELDS),
     "budgets": _later,
-    "alerts": _later,
-    "learning": _later,
-    "retention": _later,
+    "alerts": partial(_check_object, dict.fromkeys(("webhook_url",), _later)),
+    "learning": partial(
+        _check_object,
+        dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd", "cascade"), _later),
+    ),
+    "retention": partial(_check_object, dict.fromkeys(("prompts_days", "usage_days", "responses_days"), _later)),
     "fail_open_without_billing": _later,
     "strict_revocation": _check_switch,
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from asahi_auth.domain.changes import Change
 from asahi_auth.domain.organizations import ApiKey, Invite, Organization, PolicyVersion, Principal
 from asahi_auth.domain.pages import Position
 
@@ -30,7 +31,7 @@ class Transaction(Protocol):
         ...
 
     def key(self, key_id: str) -> ApiKey | None:
-        """The key, which nobody else changes until the transaction ends."""
+        """The key, which nobody else changes until the transaction ends, if its organisation was read before."""
         ...
 
     def invite_of(self, code_sha256: bytes) -> Invite | None:
@@ -87,6 +88,10 @@ class Transaction(Protocol):
 
     def erase_user(self, organization_id: str, user_id: str) -> dict[str, int]:
         """Drops an end user's name wherever it stands in an organisation; how many rows had it, by table."""
+        ...
+
+    def audit(self, change: Change) -> None:
+        """Writes to the audit chain, when all else of the transaction is done, what it changes."""
         ...
 
 

@@ -1,34 +1,37 @@
-"""Rows of the tables as values of the domain."""
+"""Rows of the tables, also of several joined, as values of the domain."""
 
 from typing import Any
 
 from sqlalchemy import RowMapping
 
-from asahi_auth.domain.organizations import ApiKey, Invite, Organization, PolicyVersion
+from asahi_auth.domain.organizations import ApiKey, Invite, Organization, PolicyVersion, Principal
 from asahi_auth.domain.scopes import Scope
+from asahi_auth.stores.tables import API_KEYS, INVITES, ORGANIZATIONS, POLICIES
+
+_KEY, _ORGANIZATION, _POLICY, _INVITE = API_KEYS.c, ORGANIZATIONS.c, POLICIES.c, INVITES.c
 
 
 def api_key(row: RowMapping) -> ApiKey:
     """The key in a row of the table of keys."""
     return ApiKey(
-        id=row["id"],
-        sha256=row["sha256"],
-        hash_scheme=row["hash_scheme"],
-        organization_id=row["organization_id"],
-        name=row["name"],
-        user_id=row["user_id"],
-        scopes=tuple(map(Scope, row["scopes"])),
-        allowed_models=tuple(row["allowed_models"]),
-        created_at=row["created_at"],
-        created_by=row["created_by"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-        revoked_by=row["revoked_by"],
-        rate_limits=row["rate_limits"],
-        last_used_at=row["last_used_at"],
-        rotated_from=row["rotated_from"],
-        rotated_to=row["rotated_to"],
-        principal_id=row["principal_id"],
+        id=row[_KEY.id],
+        sha256=row[_KEY.sha256],
+        hash_scheme=row[_KEY.hash_scheme],
+        organization_id=row[_KEY.organization_id],
+        name=row[_KEY.name],
+        user_id=row[_KEY.user_id],
+        scopes=tuple(map(Scope, row[_KEY.scopes])),
+        allowed_models=tuple(row[_KEY.allowed_models]),
+        created_at=row[_KEY.created_at],
+        created_by=row[_KEY.created_by],
+        expires_at=row[_KEY.expires_at],
+        revoked_at=row[_KEY.revoked_at],
+        revoked_by=row[_KEY.revoked_by],
+        rate_limits=row[_KEY.rate_limits],
+        last_used_at=row[_KEY.last_used_at],
+        rotated_from=row[_KEY.rotated_from],
+        rotated_to=row[_KEY.rotated_to],
+        principal_id=row[_KEY.principal_id],
     )
 
 
@@ -59,30 +62,36 @@ def key_values(key: ApiKey) -> dict[str, Any]:
 def organization(row: RowMapping) -> Organization:
     """The organisation in a row of the table of organisations."""
     return Organization(
-        id=row["id"],
-        name=row["name"],
-        user_id=row["user_id"],
-        email=row["email"],
-        created_at=row["created_at"],
-        policy_version=row["policy_version"],
-        suspended_at=row["suspended_at"],
-        deleted_at=row["deleted_at"],
+        id=row[_ORGANIZATION.id],
+        name=row[_ORGANIZATION.name],
+        user_id=row[_ORGANIZATION.user_id],
+        email=row[_ORGANIZATION.email],
+        created_at=row[_ORGANIZATION.created_at],
+        policy_version=row[_ORGANIZATION.policy_version],
+        suspended_at=row[_ORGANIZATION.suspended_at],
+        deleted_at=row[_ORGANIZATION.deleted_at],
     )
 
 
 def policy_version(row: RowMapping) -> PolicyVersion:
     """The policy in a row of the table of policies."""
-    return PolicyVersion(row["settings"], row["version"], row["updated_at"], row["updated_by"])
+    return PolicyVersion(row[_POLICY.settings], row[_POLICY.version], row[_POLICY.updated_at], row[_POLICY.updated_by])
+
+
+def principal(row: RowMapping) -> Principal:
+    """The key, its organisation and the policy of that in a row of all three tables; the policy may be absent."""
+    changed = row[_POLICY.version] is not None
+    return Principal(api_key(row), organization(row), policy_version(row) if changed else PolicyVersion())
 
 
 def invite(row: RowMapping) -> Invite:
     """The invite in a row of the table of invites."""
     return Invite(
-        id=row["id"],
-        code_sha256=row["code_sha256"],
-        note=row["note"],
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        used_at=row["used_at"],
-        organization_id=row["organization_id"],
+        id=row[_INVITE.id],
+        code_sha256=row[_INVITE.code_sha256],
+        note=row[_INVITE.note],
+        created_at=row[_INVITE.created_at],
+        expires_at=row[_INVITE.expires_at],
+        used_at=row[_INVITE.used_at],
+        organization_id=row[_INVITE.organization_id],
     )

@@ -4,32 +4,42 @@ A synchronous engine on threads of its own: a look-up takes 0.3 ms so, 0.8 ms th
 have theirs apart, so that look-ups never wait for a change to be synced.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Executable, RowMapping, Select, Table, bindparam, or_, select, tuple_, update
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Engine, Executable, RowMapping, Select, Table, and_, bindparam, or_, select, tuple_, update
 
 from asahi_auth.domain.organizations import ApiKey, Invite, Organization, PolicyVersion, Principal
 from asahi_auth.domain.pages import Position
 from asahi_auth.domain.store import Revocation, Transaction
 from asahi_auth.stores import rows
-from asahi_auth.stores.lane import Lane
 from asahi_auth.stores.tables import API_KEYS, INVITES, ORGANIZATIONS, POLICIES, REVOCATION_HEAD, REVOCATIONS
-from asahi_auth.stores.transaction import SqlTransaction
-from asahi_core.errors import ServiceUnavailable
+from asahi_auth.stores.transaction import Append, SqlTransaction
+from asahi_core.sql.availability import told_as_unavailable
+from asahi_core.sql.lane import Lane
 
 T = TypeVar("T")
-_RETRY_AFTER_S = 1.0
+_STORE = "store of keys"
 _FIND_KEY = select(API_KEYS).where(API_KEYS.c.id == bindparam("id"))
 _FIND_ORGANIZATION = select(ORGANIZATIONS).where(ORGANIZATIONS.c.id == bindparam("id"))
 _FIND_POLICY = select(POLICIES).where(
     POLICIES.c.organization_id == bindparam("id"), POLICIES.c.version == bindparam("version")
 )
+_FIND_PRINCIPAL = (
+    select(API_KEYS, ORGANIZATIONS, POLICIES)
+    .join(ORGANIZATIONS, ORGANIZATIONS.c.id == API_KEYS.c.organization_id)
+    .outerjoin(
+        POLICIES,
+        and_(
+            POLICIES.c.organization_id == ORGANIZATIONS.c.id,
+            POLICIES.c.version == ORGANIZATIONS.c.policy_version,
+        ),
+    )
+    .where(API_KEYS.c.id == bindparam("id"))
+)
+_LOCK_USED = select(API_KEYS.c.id).where(API_KEYS.c.id.in_(bindparam("ids", expanding=True)))
 _RECORD_USE = (
     update(API_KEYS)
     .where(
@@ -50,11 +60,13 @@ _REVOCATIONS_AFTER = (
 class SqlStore:
     """An `AuthStore` behind an engine, on at most `readers` + `writers` connections at a time."""
 
-    def __init__(self, engine: Engine, *, readers: int, writers: int) -> None:
+    def __init__(self, engine: Engine, *, readers: int, writers: int, append: Append | None = None) -> None:
+        """`append` keeps what is changed in the audit chain; None: it is kept nowhere."""
         self._engine = engine
+        self._append = append
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._readers = Lane("readers", readers)
-        self._writers = Lane("writers", writers)
+        self._readers = Lane("readers", readers, store=_STORE)
+        self._writers = Lane("writers", writers, store=_STORE)
 
     async def find_key(self, key_id: str) -> ApiKey | None:
         """The key with this id."""
@@ -62,9 +74,9 @@ class SqlStore:
         return rows.api_key(found[0]) if found else None
 
     async def find_principal(self, key_id: str) -> Principal | None:
-        """The key with this id, its organisation, and the policy of that, on one connection."""
-        with _told_as_unavailable():
-            return await self._readers.run(partial(self._fetch_principal, key_id))
+        """The key with this id, its organisation, and the policy of that."""
+        found = await self._read(_FIND_PRINCIPAL, id=key_id)
+        return rows.principal(found[0]) if found else None
 
     async def find_organization(self, organization_id: str) -> Organization | None:
         """The organisation with this id, deleted or not."""
@@ -105,14 +117,16 @@ class SqlStore:
         return [rows.invite(row) for row in await self._read(query)]
 
     async def record_key_use(self, uses: Mapping[str, datetime]) -> None:
-        """Keeps when keys were used, by id, where that is later than what is kept."""
-        used = [{"used_id": key_id, "used_at": at} for key_id, at in sorted(uses.items())]
-        with _told_as_unavailable():
-            await self._writers.run(partial(self._execute, _RECORD_USE, used))
+        """Keeps when keys were used, by id, where that is later than what is kept.
+
+        A key that is being changed at the moment is left aside: its next use will be kept.
+        """
+        with told_as_unavailable(_STORE):
+            await self._writers.run(partial(self._record_key_use, uses))
 
     async def change(self, work: Callable[[Transaction], T]) -> T:
         """What `work` returns; its changes are durable then. If it raises, nothing has changed."""
-        with _told_as_unavailable():
+        with told_as_unavailable(_STORE):
             return await self._writers.run(partial(self._change, work))
 
     async def last_revocation(self) -> int:
@@ -132,47 +146,31 @@ class SqlStore:
         self._engine.dispose()
 
     async def _read(self, query: Executable, **parameters: Any) -> Sequence[RowMapping]:
-        with _told_as_unavailable():
+        with told_as_unavailable(_STORE):
             return await self._readers.run(partial(self._fetch, query, parameters))
 
     def _fetch(self, query: Executable, parameters: dict[str, Any]) -> Sequence[RowMapping]:
         with self._reading.connect() as connection:
             return connection.execute(query, parameters).mappings().all()
 
-    def _fetch_principal(self, key_id: str) -> Principal | None:
-        with self._reading.connect() as connection:
-            row = connection.execute(_FIND_KEY, {"id": key_id}).mappings().first()
-            if row is None:
-                return None
-            key = rows.api_key(row)
-            organization = rows.organization(
-                connection.execute(_FIND_ORGANIZATION, {"id": key.organization_id}).mappings().one()
-            )
-            if not organization.policy_version:
-                return Principal(key, organization, PolicyVersion())
-            version = {"id": organization.id, "version": organization.policy_version}
-            policy = connection.execute(_FIND_POLICY, version).mappings().first()
-            return Principal(key, organization, rows.policy_version(policy) if policy else PolicyVersion())
-
-    def _execute(self, statement: Executable, parameters: list[dict[str, Any]]) -> None:
+    def _record_key_use(self, uses: Mapping[str, datetime]) -> None:
         with self._engine.begin() as connection:
-            connection.execute(statement, parameters)
+            # Waiting for locks here could close a circle with changes that lock several keys.
+            lock = _LOCK_USED.with_for_update(skip_locked=True)
+            locked = connection.execute(lock, {"ids": list(uses)}).scalars()
+            used = [{"used_id": key_id, "used_at": uses[key_id]} for key_id in locked]
+            if used:
+                connection.execute(_RECORD_USE, used)
 
     def _change(self, work: Callable[[Transaction], T]) -> T:
         with self._engine.begin() as connection:
-            return work(SqlTransaction(connection))
+            transaction = SqlTransaction(connection)
+            result = work(transaction)
+            transaction.finish(self._append)
+            return result
 
 
 def _newest_after(query: Select[Any], table: Table, position: Position | None, most: int) -> Select[Any]:
     if position is not None:
         query = query.where(tuple_(table.c.created_at, table.c.id) < (position.created_at, position.id))
     return query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(most)
-
-
-@contextmanager
-def _told_as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except (InterfaceError, OperationalError, PoolTimeout) as error:
-        message = "The store of keys cannot be reached; try again."
-        raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error

@@ -1,24 +1,47 @@
 """Changes in one transaction of an SQL database.
 
-Rows are locked in one order, so that changes never wait for each other in a circle: invite, organisation, key, and last
-the head of the revocations, which stays locked until the commit.
+Rows are locked in one order, so that changes never wait for each other in a circle: invite, organisation (and with it
+its keys and policies), what the audit chain locks, and last the head of the revocations, which is everybody's and stays
+locked until the commit. Keys have no locks of their own: a caller may name another organisation's.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Executable, RowMapping, delete, insert, select, update
 
+from asahi_auth.domain.changes import Change
 from asahi_auth.domain.organizations import ApiKey, Invite, Organization, PolicyVersion
 from asahi_auth.stores import rows
 from asahi_auth.stores.tables import API_KEYS, INVITES, ORGANIZATIONS, POLICIES, REVOCATION_HEAD, REVOCATIONS
 
+Append = Callable[[Connection, Change], None]
+"""Appends a change to the audit chain, in the transaction that the connection has begun."""
+
 
 class SqlTransaction:
-    """A `Transaction` on a connection that has begun one."""
+    """A `Transaction` on a connection that has begun one, to be finished before that is committed."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._changes: list[Change] = []
+        self._news: list[dict[str, str]] = []
+
+    def audit(self, change: Change) -> None:
+        """Writes to the audit chain, when all else of the transaction is done, what it changes."""
+        self._changes.append(change)
+
+    def finish(self, append: Append | None) -> None:
+        """Appends what was changed to the audit chain, the installation's last, and makes the `Revocation`s."""
+        if append is not None:
+            for change in sorted(self._changes, key=lambda change: change.organization_id, reverse=True):
+                append(self._connection, change)
+        for news in self._news:
+            # The head's row stays locked until the commit: sequences become visible in their order.
+            next_sequence = update(REVOCATION_HEAD).values(sequence=REVOCATION_HEAD.c.sequence + 1)
+            sequence = self._connection.execute(next_sequence.returning(REVOCATION_HEAD.c.sequence)).scalar_one()
+            self._connection.execute(insert(REVOCATIONS).values(sequence=sequence, **news))
 
     def organization(self, organization_id: str) -> Organization | None:
         """The organisation, which nobody else changes until the transaction ends."""
@@ -26,8 +49,8 @@ class SqlTransaction:
         return rows.organization(row) if row is not None else None
 
     def key(self, key_id: str) -> ApiKey | None:
-        """The key, which nobody else changes until the transaction ends."""
-        row = self._first(select(API_KEYS).where(API_KEYS.c.id == key_id).with_for_update())
+        """The key, which nobody else changes until the transaction ends, if its organisation was read before."""
+        row = self._first(select(API_KEYS).where(API_KEYS.c.id == key_id))
         return rows.api_key(row) if row is not None else None
 
     def invite_of(self, code_sha256: bytes) -> Invite | None:
@@ -69,6 +92,11 @@ class SqlTransaction:
         erased = {
             "keys": self._connection.execute(delete(API_KEYS).where(API_KEYS.c.organization_id == organization_id)),
             "policies": self._connection.execute(delete(POLICIES).where(POLICIES.c.organization_id == organization_id)),
+            "invites": self._connection.execute(
+                update(INVITES)
+                .where(INVITES.c.organization_id == organization_id, INVITES.c.note != "")
+                .values(note="")
+            ),
         }
         self._change_organization(organization_id, name="", user_id="", email="", policy_version=0, deleted_at=at)
         return {name: result.rowcount for name, result in erased.items()}
@@ -143,11 +171,7 @@ class SqlTransaction:
         self._tell(api_key_id=key_id)
 
     def _tell(self, *, api_key_id: str = "", organization_id: str = "") -> None:
-        """Makes a `Revocation`. The head's row stays locked until the commit: sequences become visible in order."""
-        next_sequence = update(REVOCATION_HEAD).values(sequence=REVOCATION_HEAD.c.sequence + 1)
-        sequence = self._connection.execute(next_sequence.returning(REVOCATION_HEAD.c.sequence)).scalar_one()
-        told = insert(REVOCATIONS).values(sequence=sequence, api_key_id=api_key_id, organization_id=organization_id)
-        self._connection.execute(told)
+        self._news.append({"api_key_id": api_key_id, "organization_id": organization_id})
 
     def _first(self, query: Executable) -> RowMapping | None:
         return self._connection.execute(query).mappings().first()
