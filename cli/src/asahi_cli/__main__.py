@@ -9,6 +9,7 @@ import typer
 
 from asahi_cli.client import AsahiClient
 from asahi_cli.commands import ask as asking
+from asahi_cli.commands import audit as auditing
 from asahi_cli.commands import doctor as examining
 from asahi_cli.commands import keys as keeping
 from asahi_cli.commands import models as listing
@@ -19,6 +20,7 @@ from asahi_cli.settings import access, laptop_settings, require_access
 from asahi_cli.terminal import wants_colour
 
 _ASK_TIMEOUT_S = 600.0
+_VERIFY_TIMEOUT_S = 600.0
 
 app = typer.Typer(
     help="Asahi answers prompts for less. `asahi up` starts it on this machine; the others talk to one that runs.",
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Make, list and revoke the organization's keys.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys, name="keys")
+audit = typer.Typer(help="Read and verify the organization's audit chain.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(audit, name="audit")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of laptop mode (ASAHI_DATA_DIR; default .asahi).")
@@ -176,6 +180,24 @@ def revoke_key(
     """Revoke a key for good."""
     with _client(data_dir) as client:
         keeping.revoke(client, key_id, as_json=as_json)
+
+
+@audit.command("list")
+def list_audit(
+    most: Annotated[int, typer.Option("--limit", min=1, help="Most entries shown.")] = 100,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List who did what when, newest first."""
+    with _client(data_dir) as client:
+        auditing.show(client, most, as_json=as_json)
+
+
+@audit.command("verify")
+def verify_audit(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Recompute the chain against its checkpoints, and name what is wrong; exit code 1 if anything is."""
+    with _client(data_dir, _VERIFY_TIMEOUT_S) as client:
+        auditing.verify(client, as_json=as_json)
 
 
 @app.command()
