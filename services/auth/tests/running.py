@@ -64,7 +64,9 @@ def authenticate_request(secret: str) -> pb.AuthenticateRequest:
 @asynccontextmanager
 async def running(data_dir: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[RunningAuth]:
     """A service of its own on a free port; several may share one folder, as replicas share a database."""
-    chosen = AuthSettings(data_dir=data_dir, **({"signup": "open", "grpc_address": "127.0.0.1:0"} | settings))
+    chosen = AuthSettings(
+        data_dir=data_dir, **({"signup": "open", "grpc_address": "127.0.0.1:0", "audit_key": "k" * 32} | settings)
+    )
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     log = _log_that_tells(address)
     service = wiring.build(chosen, clock or SystemClock(), SystemIds(), log)

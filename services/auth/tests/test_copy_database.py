@@ -109,4 +109,4 @@ async def test_a_file_of_another_version_is_told_and_left_as_it_is(tmp_path: Pat
     engine.dispose()
     refused = copy(tmp_path, server.create_database("auth_of_another_version"))
     assert refused.returncode == MISTAKEN
-    assert "the file has the schema 0001, not 0002" in refused.stderr
+    assert "the file has the schema 0001, not 0003" in refused.stderr

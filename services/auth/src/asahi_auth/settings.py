@@ -19,6 +19,10 @@ class AuthSettings(ServiceSettings):
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
     )
+    audit_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Secret of the audit chains, 32 characters or more; empty: made once, in the data folder.",
+    )
     oidc_issuer: str = Field(
         default="", description="Address of the OIDC issuer whose tokens people come with; empty: people have none."
     )

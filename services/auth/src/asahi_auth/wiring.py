@@ -11,6 +11,9 @@ from asahi.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from asahi_auth.api.servicer import AuthServicer
 from asahi_auth.clients.issuer import OidcIssuer
 from asahi_auth.domain.administration import Administration
+from asahi_auth.domain.audit import AuditKeys
+from asahi_auth.domain.audit_checkpoints import Checkpointer
+from asahi_auth.domain.audit_trail import AuditTrail
 from asahi_auth.domain.authentication import Authentication
 from asahi_auth.domain.governance import Governance
 from asahi_auth.domain.people import ClaimRules, People
@@ -19,13 +22,21 @@ from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.watch import VerdictWatch
 from asahi_auth.metrics import AuthCollector
 from asahi_auth.settings import AuthSettings
+from asahi_auth.stores.audit import AuditChains
+from asahi_auth.stores.audit_changes import ChangeAppender
+from asahi_auth.stores.audit_key import audit_secret
+from asahi_auth.stores.audit_log import SqlAuditLog
+from asahi_auth.stores.checkpoints import CheckpointFile
 from asahi_auth.stores.copying import copy_database
-from asahi_auth.stores.opening import open_store
+from asahi_auth.stores.opening import SCHEMA, open_store
 from asahi_auth.stores.sql import SqlStore
+from asahi_auth.stores.transaction import SqlTransaction
 from asahi_core.clock import Clock
 from asahi_core.ids import Ids
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
+from asahi_core.sql.databases import database_at
+from asahi_core.sql.engines import open_engine
 from asahi_core.telemetry import Tracing
 
 
@@ -38,6 +49,8 @@ class AuthService:
     store: SqlStore
     watch: VerdictWatch
     issuer: OidcIssuer | None
+    audit_log: SqlAuditLog
+    checkpointer: Checkpointer
 
 
 def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLogger) -> AuthService:
@@ -46,7 +59,14 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
     Raises:
         OSError: the database cannot be used.
     """
-    store = open_store(settings.data_dir, settings.database_url.get_secret_value())
+    database_url = settings.database_url.get_secret_value()
+    database = database_at(database_url, settings.data_dir / "auth.db")
+    secret = audit_secret(settings.audit_key.get_secret_value(), settings.data_dir, shared=bool(database_url))
+    keys = AuditKeys(secret)
+    chains = AuditChains(keys)
+    store = open_store(settings.data_dir, database_url, ChangeAppender(chains))
+    audit_log = SqlAuditLog(open_engine(database, SCHEMA.service, connections=2), chains, SqlTransaction)
+    book = CheckpointFile(settings.data_dir / "audit-checkpoints.jsonl")
     watch = VerdictWatch(store, log)
     governance = Governance(store, clock, ids, signup=settings.signup, revoked=watch.hasten)
     issuer = OidcIssuer(settings.oidc_issuer, settings.oidc_audience, log) if settings.oidc_issuer else None
@@ -58,8 +78,10 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
         policies=Policies(store, clock, watch.hasten),
         watch=watch,
         people=people,
+        audit=AuditTrail(audit_log, book, keys, clock),
     )
-    return AuthService(servicer, AuthCollector(watch), store, watch, issuer)
+    checkpointer = Checkpointer(audit_log, book, keys, clock, log)
+    return AuthService(servicer, AuthCollector(watch), store, watch, issuer, audit_log, checkpointer)
 
 
 def copy_to_postgresql(settings: AuthSettings) -> Mapping[str, int]:
@@ -86,11 +108,18 @@ async def run(service: AuthService, settings: AuthSettings, log: FilteringBoundL
     Raises:
         OSError: the address cannot be listened on, or others could and need not prove who they are.
     """
-    with closing(service.store), closing(Tracing("auth", settings.otlp_endpoint, settings.trace_ratio)) as tracing:
+    served = asyncio.Event()
+    with (
+        closing(service.store),
+        closing(service.audit_log),
+        closing(Tracing("auth", settings.otlp_endpoint, settings.trace_ratio)) as tracing,
+    ):
         await service.watch.start()
         watching = asyncio.create_task(service.watch.run(stop))
         # Without the watch revocations would go unheard, so the service ends with it, whatever ended it.
         watching.add_done_callback(lambda _: stop.set())
+        checkpointing = asyncio.create_task(service.checkpointer.run(served))
+        checkpointing.add_done_callback(lambda _: stop.set())
         try:
             await serve(
                 settings.grpc_address,
@@ -104,5 +133,7 @@ async def run(service: AuthService, settings: AuthSettings, log: FilteringBoundL
         finally:
             stop.set()
             await watching
+            served.set()
+            await checkpointing
             if service.issuer is not None:
                 await service.issuer.close()

@@ -8,6 +8,7 @@ import grpc
 
 from asahi.auth.v1 import auth_pb2 as pb
 from asahi.auth.v1 import auth_pb2_grpc
+from asahi_auth.api.audit_methods import AuditMethods
 from asahi_auth.api.messages import (
     actor_of,
     invite_of,
@@ -23,6 +24,7 @@ from asahi_auth.api.messages import (
 )
 from asahi_auth.api.people_methods import PeopleMethods
 from asahi_auth.domain.administration import Administration
+from asahi_auth.domain.audit_trail import AuditTrail
 from asahi_auth.domain.authentication import Authentication
 from asahi_auth.domain.governance import DEFAULT_OVERLAP, Governance, SignupRequest
 from asahi_auth.domain.people import People
@@ -34,7 +36,7 @@ from asahi_core.keys import KeyDigest
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class AuthServicer(PeopleMethods, auth_pb2_grpc.AuthServiceServicer):
+class AuthServicer(AuditMethods, PeopleMethods, auth_pb2_grpc.AuthServiceServicer):
     """Serves authentication, governance and the watch of verdicts."""
 
     def __init__(
@@ -46,6 +48,7 @@ class AuthServicer(PeopleMethods, auth_pb2_grpc.AuthServiceServicer):
         policies: Policies,
         watch: VerdictWatch,
         people: People,
+        audit: AuditTrail,
     ) -> None:
         self._authentication = authentication
         self._governance = governance
@@ -53,6 +56,7 @@ class AuthServicer(PeopleMethods, auth_pb2_grpc.AuthServiceServicer):
         self._policies = policies
         self._watch = watch
         self._people = people
+        self._audit = audit
 
     async def Authenticate(self, request: pb.AuthenticateRequest, context: _Context) -> pb.AuthenticateResponse:
         digest = KeyDigest(request.key_prefix, request.key_sha256)

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text
 
+from asahi_auth.stores.audit_tables import AUDIT_RECORDS
 from asahi_auth.stores.opening import SCHEMA
-from asahi_auth.stores.tables import REVOCATION_HEAD, AuthTable
+from asahi_auth.stores.tables import REVOCATION_HEAD
 from asahi_core.sql.databases import database_at
 from asahi_core.sql.engines import open_engine
 from asahi_core.sql.schema import open_migrated, revision
 
 _BATCH = 1000
-_TABLES = AuthTable.metadata.sorted_tables
+_TABLES = AUDIT_RECORDS.metadata.sorted_tables
 """Those that are referred to before those that refer to them."""
 
 

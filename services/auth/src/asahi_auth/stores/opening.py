@@ -3,17 +3,18 @@
 from pathlib import Path
 
 from asahi_auth.stores.sql import SqlStore
+from asahi_auth.stores.transaction import Append
 from asahi_core.sql.databases import database_at
 from asahi_core.sql.schema import Schema, open_migrated
 
-SCHEMA = Schema("auth", head="0002", migrations="asahi_auth:migrations")
+SCHEMA = Schema("auth", head="0003", migrations="asahi_auth:migrations")
 _SQLITE_READERS = 2
 _SQLITE_WRITERS = 1  # SQLite has one at a time
 _READERS = 8
 _WRITERS = 4
 
 
-def open_store(data_dir: Path, database_url: str = "") -> SqlStore:
+def open_store(data_dir: Path, database_url: str = "", append: Append | None = None) -> SqlStore:
     """The store in `auth.db` of `data_dir`, or in PostgreSQL at `database_url`, brought to the newest schema.
 
     Raises:
@@ -21,4 +22,5 @@ def open_store(data_dir: Path, database_url: str = "") -> SqlStore:
     """
     database = database_at(database_url, data_dir / "auth.db")
     readers, writers = (_READERS, _WRITERS) if database.is_postgresql else (_SQLITE_READERS, _SQLITE_WRITERS)
-    return SqlStore(open_migrated(database, SCHEMA, connections=readers + writers), readers=readers, writers=writers)
+    engine = open_migrated(database, SCHEMA, connections=readers + writers)
+    return SqlStore(engine, readers=readers, writers=writers, append=append)
