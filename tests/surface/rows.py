@@ -15,7 +15,6 @@ INFER, CHAT = "/infer", "/v1/chat/completions"
 PATHS = (INFER, CHAT)
 
 LATER = {
-    "organization_suspended": "Keys and policies",
     "version_conflict": "Keys and policies",
     "rate_limit_exceeded": "Keys and policies",
     "idempotency_conflict": "Money",
@@ -23,7 +22,7 @@ LATER = {
     "budget_reserved": "Money",
     "insufficient_quota": "Money",
 }
-"""Codes of the contract that nothing raises yet, though the error may be declared, and the issue that brings them."""
+"""Codes of the contract that nothing raises yet, and the issue that brings them."""
 UNSEEN = {
     "internal_error": "only a fault in Asahi raises it; services/edge/tests shows its shape",
     "cancelled": "the caller is gone",

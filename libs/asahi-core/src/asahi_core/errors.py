@@ -85,12 +85,6 @@ class OrganizationMismatch(InsufficientScope):
     code = "organization_mismatch"
 
 
-class OrganizationSuspended(InsufficientScope):
-    """The operator has suspended the organisation that the key acts for."""
-
-    code = "organization_suspended"
-
-
 class NotFound(AsahiError):
     """No such thing, or not the caller's: the words are the same."""
 
@@ -113,16 +107,6 @@ class MethodNotAllowed(AsahiError):
     http_status = 405
     grpc_status = "UNIMPLEMENTED"
     openai_type = "invalid_request_error"
-
-
-class VersionConflict(AsahiError):
-    """The thing was changed meanwhile: it is not at the version that the caller expected."""
-
-    code = "version_conflict"
-    http_status = 409
-    grpc_status = "ABORTED"
-    openai_type = "invalid_request_error"
-    should_retry = False
 
 
 class RequestTooLarge(AsahiError):
@@ -159,31 +143,6 @@ class NoModelSatisfies(AsahiError):
     http_status = 422
     grpc_status = "FAILED_PRECONDITION"
     openai_type = "invalid_request_error"
-
-
-class RateLimitExceeded(AsahiError):
-    """A limit on requests or tokens is reached; always with `retry_after_s`."""
-
-    code = "rate_limit_exceeded"
-    http_status = 429
-    grpc_status = "RESOURCE_EXHAUSTED"
-    openai_type = "rate_limit_error"
-
-
-class BudgetReserved(RateLimitExceeded):
-    """Only the holds of calls under way stand between this call and its budget; always with `retry_after_s`."""
-
-    code = "budget_reserved"
-
-
-class InsufficientQuota(AsahiError):
-    """A budget is spent."""
-
-    code = "insufficient_quota"
-    http_status = 429
-    grpc_status = "RESOURCE_EXHAUSTED"
-    openai_type = "insufficient_quota"
-    should_retry = False
 
 
 class NotImplementedYet(AsahiError):

@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """Organisations, their API keys and policies, what a principal may do, and who changed what. Owns the hashes of keys;
-    secrets are never stored.
+    """Organisations, their API keys, and what a key may do. Owns the hashes of keys; secrets are never stored.
     """
 
     def __init__(self, channel):
@@ -69,8 +68,7 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """Organisations, their API keys and policies, what a principal may do, and who changed what. Owns the hashes of keys;
-    secrets are never stored.
+    """Organisations, their API keys, and what a key may do. Owns the hashes of keys; secrets are never stored.
     """
 
     def Authenticate(self, request, context):
@@ -159,8 +157,7 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """Organisations, their API keys and policies, what a principal may do, and who changed what. Owns the hashes of keys;
-    secrets are never stored.
+    """Organisations, their API keys, and what a key may do. Owns the hashes of keys; secrets are never stored.
     """
 
     @staticmethod

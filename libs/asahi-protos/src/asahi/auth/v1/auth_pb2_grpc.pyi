@@ -13,9 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuthServiceStub:
-    """Organisations, their API keys and policies, what a principal may do, and who changed what. Owns the hashes of keys;
-    secrets are never stored.
-    """
+    """Organisations, their API keys, and what a key may do. Owns the hashes of keys; secrets are never stored."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Authenticate: _aio.UnaryUnaryMultiCallable[_auth_pb2.AuthenticateRequest, _auth_pb2.AuthenticateResponse]
@@ -36,9 +34,7 @@ class AuthServiceStub:
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Organisations, their API keys and policies, what a principal may do, and who changed what. Owns the hashes of keys;
-    secrets are never stored.
-    """
+    """Organisations, their API keys, and what a key may do. Owns the hashes of keys; secrets are never stored."""
 
     @_abc_1.abstractmethod
     def Authenticate(
