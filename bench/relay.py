@@ -6,11 +6,10 @@ caller reads the same clock. What is measured so includes two passages over loop
 
 import asyncio
 import json
+import re
 import tempfile
 import time
 from pathlib import Path
-
-import httpx2
 
 from bench.machine import conditions, load_average
 from bench.report import quantile
@@ -21,6 +20,7 @@ _REQUESTS = 400
 _WARM = 50
 _PIECES = 8
 _PAUSE_S = 0.005
+_STAMP = re.compile(rb"<([0-9]+)>")
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -33,7 +33,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
             await asyncio.sleep(_PAUSE_S)
             for number in range(_PIECES):
-                delta = {"role": "assistant", "content": f"{time.monotonic_ns()}\n"}
+                delta = {"role": "assistant", "content": f"<{time.monotonic_ns()}>"}
                 _write(writer, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None})
                 await writer.drain()
                 if number < _PIECES - 1:
@@ -43,9 +43,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             _send(writer, b"data: [DONE]\n\n")
             writer.write(b"0\r\n\r\n")
             await writer.drain()
-    except asyncio.IncompleteReadError:
-        pass
-    finally:
+    except (asyncio.IncompleteReadError, ConnectionResetError):
         writer.close()
 
 
@@ -58,19 +56,22 @@ def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
-async def _held_us(client: httpx2.AsyncClient, number: int) -> list[float]:
-    """Microseconds that Asahi held each piece of one answer."""
+async def _held_us(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str, number: int) -> list[float]:
+    """Microseconds that Asahi held each piece of one answer, read off the socket."""
     body = {"model": _MODEL, "stream": True, "messages": [{"role": "user", "content": f"Question {number}"}]}
-    held = []
-    async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-        answer.raise_for_status()
-        async for line in answer.aiter_lines():
-            now = time.monotonic_ns()
-            if line.startswith("data: {"):
-                choices = json.loads(line[6:])["choices"]
-                sent = choices[0]["delta"].get("content") if choices else None
-                if sent:
-                    held.append((now - int(sent)) / 1000)
+    sent = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n"
+    writer.write(head.encode() + sent)
+    answered = await reader.readuntil(b"\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 200"), answered
+    held: list[float] = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        now = time.monotonic_ns()
+        chunk = (await reader.readexactly(size + 2))[:-2]
+        held += [(now - int(stamp)) / 1000 for stamp in _STAMP.findall(chunk)]
+    await reader.readexactly(2)
+    assert len(held) == _PIECES, f"{len(held)} of {_PIECES} pieces came"
     return held
 
 
@@ -78,8 +79,11 @@ async def _measure(provider_port: int, folder: Path) -> list[list[float]]:
     environment = {"router": {"OPENAI_API_KEY": "sk-bench", "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1"}}
     with running_installation(folder, simulator=False, environment=environment) as installation:
         organization = await asyncio.to_thread(installation.signup)
-        async with organization.async_client() as client:
-            return [await _held_us(client, number) for number in range(_REQUESTS)][_WARM:]
+        reader, writer = await asyncio.open_connection("127.0.0.1", installation["edge"].http_port)
+        try:
+            return [await _held_us(reader, writer, organization.key, number) for number in range(_REQUESTS)][_WARM:]
+        finally:
+            writer.close()
 
 
 async def _run() -> str:
@@ -89,6 +93,7 @@ async def _run() -> str:
     with tempfile.TemporaryDirectory(prefix="asahi-bench-") as folder:
         # The installation starts with blocking calls: the provider answers from the same loop only afterwards.
         held = await _measure(port, Path(folder))
+        await asyncio.sleep(_PAUSE_S)  # lets the provider see that its caller has gone
     server.close()
     first = sorted(one[0] for one in held)
     later = sorted(us for one in held for us in one[1:])
