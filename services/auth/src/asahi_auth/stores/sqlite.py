@@ -6,7 +6,7 @@ from sqlite3 import Connection as SqliteConnection
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-_BUSY_TIMEOUT_MS = 5000
+from asahi_core.sqlite import use_write_ahead_log
 
 
 def open_sqlite(path: Path, connections: int) -> Engine:
@@ -26,9 +26,7 @@ def open_sqlite(path: Path, connections: int) -> Engine:
 
 
 def _set_up(connection: SqliteConnection, _record: object) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    use_write_ahead_log(connection)
     connection.execute("PRAGMA foreign_keys = ON")
 
 

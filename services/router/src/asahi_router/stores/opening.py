@@ -7,10 +7,9 @@ from sqlite3 import Connection as SqliteConnection
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from asahi_core.sqlite import use_write_ahead_log
 from asahi_router.stores.outcomes import SqlOutcomeStore
 from asahi_router.stores.schema import SchemaTooNew, migrate
-
-_BUSY_TIMEOUT_MS = 5000
 
 
 def open_outcomes(data_dir: Path) -> SqlOutcomeStore:
@@ -50,9 +49,7 @@ def _open(path: Path) -> Engine:
 
 def _set_up(connection: SqliteConnection, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions late
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    use_write_ahead_log(connection)
 
 
 def _begin(connection: Connection) -> None:
