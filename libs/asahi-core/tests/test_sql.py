@@ -5,6 +5,7 @@ import contextlib
 import stat
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,12 +18,15 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from asahi_core.errors import Overloaded, ServiceUnavailable
 from asahi_core.sql.availability import told_as_unavailable
 from asahi_core.sql.databases import Database, database_at
-from asahi_core.sql.engines import open_engine, open_reader
+from asahi_core.sql.engines import limit_statements, open_engine, open_reader
 from asahi_core.sql.lane import Lane
 from asahi_core.sql.schema import Schema, alembic_config, migrate, open_migrated, revision
 from tests.postgresql import PostgreSQL, postgresql
 
 GUARD_S = 30.0
+_OPENERS = 4
+_FILES = 100
+"""Without another try about every tenth has an opener that fails."""
 _ENV = """
 from alembic import context
 attributes = context.config.attributes
@@ -205,6 +209,29 @@ def test_a_file_is_for_its_owner_alone_and_its_connections_durable(tmp_path: Pat
     with disposing(open_engine(database, "things", connections=1)) as engine, engine.connect() as connection:
         pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas] == ["wal", 2, 1, 5000]
+
+
+def test_who_opens_a_new_file_at_the_same_time_is_never_refused(tmp_path: Path) -> None:
+    barrier = threading.Barrier(_OPENERS)
+
+    def open_one(database: Database) -> None:
+        with disposing(open_engine(database, "things", connections=1)) as engine:
+            barrier.wait(GUARD_S)
+            with engine.begin() as connection:
+                connection.execute(text("CREATE TABLE IF NOT EXISTS things (id INTEGER)"))
+
+    with ThreadPoolExecutor(_OPENERS) as openers:
+        for number in range(_FILES):
+            list(openers.map(open_one, [database_at("", tmp_path / f"{number}.db")] * _OPENERS))
+
+
+def test_a_statement_on_a_file_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    database = database_at("", tmp_path / "things.db")
+    endless = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+    with disposing(open_reader(database, "things", connections=1)) as engine, engine.connect() as connection:
+        limit_statements(connection, lambda: True)
+        with pytest.raises(OperationalError, match="interrupted"):
+            connection.execute(endless)
 
 
 def test_a_file_that_stays_locked_is_told_as_unavailable(tmp_path: Path, schema: Schema) -> None:

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import URL, Engine, text
+from sqlalchemy import Engine, text
 
 from asahi.billing.v1.billing_pb2 import ReserveRequest, SpendingPlan
 from asahi.type.v1.policy_pb2 import Budget, BudgetAction, BudgetWindow
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.spending import Spending
-from asahi_billing.migrations import upgrade
-from asahi_billing.stores.engine import open_writer
+from asahi_billing.stores.opening import open_engines
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import ManualClock
 from asahi_core.prices import load_price_book
+from asahi_core.sql.databases import Database
 from services.billing.tests.records import NOON, ORGANIZATION, request_id
 
 _SILENT = 50
@@ -54,14 +54,12 @@ class Books:
 
 
 @asynccontextmanager
-async def open_books(url: URL, clock: ManualClock | None = None) -> AsyncIterator[Books]:
+async def open_books(database: Database, clock: ManualClock | None = None) -> AsyncIterator[Books]:
     """Opens the books on a database, as a process does that starts."""
-    writer = open_writer(url)
-    upgrade(writer)
+    engines = open_engines(database, 60)
     clock = clock or ManualClock(NOON)
     store = SqlStore(
-        writer,
-        url,
+        engines,
         clock,
         structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(_SILENT)),
         queue_records=20_000,
@@ -70,7 +68,7 @@ async def open_books(url: URL, clock: ManualClock | None = None) -> AsyncIterato
     )
     store.open()
     try:
-        yield Books(Ledger(store, load_price_book()), Spending(store, clock), store, writer, clock)
+        yield Books(Ledger(store, load_price_book()), Spending(store, clock), store, engines.writer, clock)
     finally:
         await store.close()
 

@@ -6,36 +6,32 @@ from pathlib import Path
 
 import pytest
 import structlog
-from sqlalchemy import URL, Engine
 
 from asahi_billing.domain.ledger import Ledger
-from asahi_billing.migrations import upgrade
-from asahi_billing.stores.engine import database_url, open_writer
+from asahi_billing.stores.opening import Engines, open_engines
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import SystemClock
 from asahi_core.prices import load_price_book
+from asahi_core.sql.databases import Database, database_at
 from services.billing.tests.books import Books, open_books
 from tests.postgresql import PostgreSQL, postgresql
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> URL:
-    return URL.create("sqlite", database=str(tmp_path / "billing.db"))
+def database(tmp_path: Path) -> Database:
+    return database_at("", tmp_path / "billing.db")
 
 
 @pytest.fixture
-def writer(url: URL) -> Engine:
-    """What the store writes through; the store closes it."""
-    writer = open_writer(url)
-    upgrade(writer)
-    return writer
+def engines(database: Database) -> Engines:
+    """What the store works on; the store closes it."""
+    return open_engines(database, 60)
 
 
 @pytest.fixture
-async def store(url: URL, writer: Engine) -> AsyncIterator[SqlStore]:
+async def store(engines: Engines) -> AsyncIterator[SqlStore]:
     store = SqlStore(
-        writer,
-        url,
+        engines,
         SystemClock(),
         structlog.get_logger(),
         queue_records=5_000,
@@ -64,17 +60,14 @@ def names() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgresql_url(server: PostgreSQL, names: Iterator[str]) -> URL:
+def on_postgresql(server: PostgreSQL, names: Iterator[str], tmp_path: Path) -> Database:
     """A database of the test's own."""
-    return database_url(server.create_database(next(names)))
+    return database_at(server.create_database(next(names)), tmp_path / "unused")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def books(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Books]:
+async def books(request: pytest.FixtureRequest) -> AsyncIterator[Books]:
     """The same promises on both databases."""
-    if request.param == "sqlite":
-        url = URL.create("sqlite", database=str(tmp_path / "billing.db"))
-    else:
-        url = request.getfixturevalue("postgresql_url")
-    async with open_books(url) as books:
+    name = "database" if request.param == "sqlite" else "on_postgresql"
+    async with open_books(request.getfixturevalue(name)) as books:
         yield books

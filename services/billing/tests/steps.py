@@ -10,13 +10,14 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlalchemy import URL, event
+from sqlalchemy import event
 
 from asahi.billing.v1.billing_pb2 import ReserveRequest, SpendingPlan, UsageRecord
 from asahi.type.v1.policy_pb2 import BudgetWindow
 from asahi_billing.domain.plans import Call
 from asahi_core.clock import ManualClock
 from asahi_core.errors import AsahiError, BudgetReserved, InsufficientQuota, InternalError, VersionConflict
+from asahi_core.sql.databases import database_at
 from services.billing.tests.books import Books, budget, hold, open_books, plan
 from services.billing.tests.records import NOON, ORGANIZATION, call, request_id
 
@@ -218,8 +219,8 @@ class LedgerSteps(RuleBasedStateMachine):
         return self._clock.now().timestamp()
 
     def _open(self) -> Books:
-        url = URL.create("sqlite", database=str(Path(self._folder.name) / "billing.db"))
-        return self._runner.run(self._stack.enter_async_context(open_books(url, self._clock)))
+        database = database_at("", Path(self._folder.name) / "billing.db")
+        return self._runner.run(self._stack.enter_async_context(open_books(database, self._clock)))
 
     def _reopen(self) -> None:
         self._runner.run(self._stack.aclose())

@@ -5,10 +5,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from asahi_billing.domain.ledger import Ledger, Recorded
 from asahi_billing.domain.store import Span
+from asahi_billing.stores.opening import Engines
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.errors import InvalidRequest, ServiceUnavailable
 from services.billing.tests.records import ORGANIZATION, OTHER, call, hit, request_id
@@ -71,16 +71,16 @@ async def test_a_second_answer_of_a_request_is_kept_and_counted_but_is_no_second
     assert store.repeated_answers == 2
 
 
-async def test_a_full_disk_refuses_records_and_loses_none(ledger: Ledger, writer: Engine) -> None:
+async def test_a_full_disk_refuses_records_and_loses_none(ledger: Ledger, engines: Engines) -> None:
     await ledger.record([call(1)])
-    with writer.connect() as connection:  # the only one there is: the store's next commit meets the limit
+    with engines.writer.connect() as connection:  # the only one there is: the store's next commit meets the limit
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
     many = [call(n) for n in range(1000)]
     with pytest.raises(ServiceUnavailable) as refused:
         await ledger.record(many)
     assert refused.value.retry_after_s
-    with writer.connect() as connection:
+    with engines.writer.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1000000")
     assert await ledger.record(many) == Recorded(new=999, duplicates=1)
 

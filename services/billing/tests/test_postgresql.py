@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Engine, inspect, text
+from sqlalchemy import Engine, inspect, text
 
 from asahi.billing.v1 import billing_pb2 as pb
-from asahi_billing.migrations import upgrade
-from asahi_billing.stores.engine import database_url, open_reader, open_writer
+from asahi_billing.stores.opening import SCHEMA, open_engines
 from asahi_billing.stores.spending_tables import EntryRow
 from asahi_core.clock import ManualClock
 from asahi_core.errors import BudgetReserved, ServiceUnavailable
+from asahi_core.sql.databases import Database, database_at
+from asahi_core.sql.engines import open_engine
+from asahi_core.sql.schema import alembic_config, migrate
 from services.billing.tests.books import MINUTE, Books, budget, hold, open_books, plan
 from services.billing.tests.records import NOON, ORGANIZATION, OTHER, call
 from services.billing.tests.running import running
@@ -26,23 +27,21 @@ from tests.postgresql import PostgreSQL, postgresql
 COST = call().cost_nanos
 
 
-def test_migrations_go_up_and_down(postgresql_url: URL) -> None:
-    engine = open_writer(postgresql_url)
-    upgrade(engine)
-    with engine.begin() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), EntryRow.metadata) == []
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", "services/billing/src/asahi_billing/migrations")
-        command.downgrade(config, "base")
-        assert inspect(connection).get_table_names() == ["alembic_version"]
-    upgrade(engine)
-    engine.dispose()
+def test_migrations_go_up_and_down(on_postgresql: Database) -> None:
+    engines = open_engines(on_postgresql, 60)
+    with engines.writer.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": SCHEMA.version_table("postgresql")})
+        assert compare_metadata(context, EntryRow.metadata) == []
+        command.downgrade(alembic_config(connection, SCHEMA), "base")
+        assert inspect(connection).get_table_names() == ["alembic_version_billing"]
+    migrate(engines.writer, SCHEMA)
+    engines.dispose()
 
 
-async def test_two_replicas_share_one_budget_and_count_everything_once(postgresql_url: URL) -> None:
+async def test_two_replicas_share_one_budget_and_count_everything_once(on_postgresql: Database) -> None:
     limited = plan(budget(limit_nanos=20 * COST))
     clock = ManualClock(NOON)
-    async with open_books(postgresql_url, clock) as one, open_books(postgresql_url, clock) as other:
+    async with open_books(on_postgresql, clock) as one, open_books(on_postgresql, clock) as other:
         both = (one, other)
         outcomes = await asyncio.gather(
             *(both[n % 2].spending.reserve(hold(n, COST, limited), MINUTE) for n in range(100)), return_exceptions=True
@@ -63,14 +62,14 @@ async def test_two_replicas_share_one_budget_and_count_everything_once(postgresq
 
 
 async def test_a_connection_that_dies_in_a_transaction_loses_and_doubles_nothing(
-    server: PostgreSQL, postgresql_url: URL
+    server: PostgreSQL, on_postgresql: Database, tmp_path: Path
 ) -> None:
-    async with open_books(postgresql_url) as books:
-        killer = open_writer(database_url(server.url()))
+    async with open_books(on_postgresql) as books:
+        killer = open_engine(database_at(server.url(), tmp_path), "test", connections=1)
         working = asyncio.create_task(_work(books))
         for _ in range(10):
             await asyncio.sleep(0.03)
-            await asyncio.to_thread(_end_connections, killer, postgresql_url)
+            await asyncio.to_thread(_end_connections, killer, on_postgresql)
         killer.dispose()
         await working
         await books.agree()
@@ -78,9 +77,9 @@ async def test_a_connection_that_dies_in_a_transaction_loses_and_doubles_nothing
         assert (state.spent_nanos, state.reserved_nanos) == (200 * COST, 0)
 
 
-async def test_a_server_that_is_away_refuses_and_comes_back() -> None:
+async def test_a_server_that_is_away_refuses_and_comes_back(tmp_path: Path) -> None:
     with postgresql() as server:
-        async with open_books(database_url(server.create_database("billing"))) as books:
+        async with open_books(database_at(server.create_database("billing"), tmp_path)) as books:
             await books.ledger.record([call(1)], [plan(budget())])
             server.stop()
             with pytest.raises(ServiceUnavailable):
@@ -90,13 +89,6 @@ async def test_a_server_that_is_away_refuses_and_comes_back() -> None:
             server.start()
             assert (await books.ledger.record([call(2)])).new == 1
             await books.agree()
-
-
-def test_a_statement_that_reads_too_long_is_ended(postgresql_url: URL) -> None:
-    reader = open_reader(postgresql_url, 1, 0.05)
-    with reader.connect() as connection, pytest.raises(Exception, match="statement timeout"):
-        connection.execute(text("SELECT pg_sleep(60)"))
-    reader.dispose()
 
 
 async def test_the_service_runs_on_it_and_tells_its_refusals(server: PostgreSQL, tmp_path: Path) -> None:
@@ -141,8 +133,9 @@ async def _insist(step: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-def _end_connections(engine: Engine, url: URL) -> None:
+def _end_connections(engine: Engine, database: Database) -> None:
     with engine.connect() as connection:
         connection.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": url.database}
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
+            {"name": database.url.database},
         )

@@ -8,18 +8,17 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import URL
 
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, Saving, TierSummary, UsageRecord
 from asahi.type.v1.usage_pb2 import Usage
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.rules import TOKEN_FIELDS
 from asahi_billing.domain.store import Span
-from asahi_billing.migrations import upgrade
-from asahi_billing.stores.engine import open_writer
+from asahi_billing.stores.opening import open_engines
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import SystemClock
 from asahi_core.errors import InvalidRequest
+from asahi_core.sql.databases import database_at
 from services.billing.tests.generated import histories
 from services.billing.tests.records import NOON, ORGANIZATION, OTHER, PRICES, call, compared, hit, usage
 
@@ -77,12 +76,8 @@ async def test_order_repetition_and_batches_change_no_sum(records: list[UsageRec
     arriving = data.draw(st.permutations([*records, *repeated]))
     span = data.draw(st.sampled_from([ALWAYS, _span(0, 1800), _span(900, 2700)]))
     with TemporaryDirectory() as folder:
-        url = URL.create("sqlite", database=str(Path(folder) / "billing.db"))
-        writer = open_writer(url)
-        upgrade(writer)
         store = SqlStore(
-            writer,
-            url,
+            open_engines(database_at("", Path(folder) / "billing.db"), 60),
             SystemClock(),
             structlog.get_logger(),
             queue_records=1000,

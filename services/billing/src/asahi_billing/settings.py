@@ -1,6 +1,6 @@
 """What the billing service can be told by environment variables."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr
 
 from asahi_billing.domain.rules import MAX_RECORDS
 from asahi_core.settings import ServiceSettings
@@ -21,16 +21,8 @@ class BillingSettings(ServiceSettings):
     billing_check_seconds: float = Field(
         default=3600.0, gt=0, le=86_400, description="Seconds between checks of the whole ledger."
     )
-    database_url: str = Field(
-        default="",
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
         alias="DATABASE_URL",
-        repr=False,
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
     )
-
-    @field_validator("database_url")
-    @classmethod
-    def _usable(cls, value: str) -> str:
-        if value and not value.startswith(("postgresql://", "postgres://")):
-            raise ValueError("it takes postgresql://user:password@host/database")
-        return value

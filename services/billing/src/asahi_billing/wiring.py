@@ -3,8 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 
-from sqlalchemy import URL, Engine
-from sqlalchemy.exc import DatabaseError
 from structlog.typing import FilteringBoundLogger
 
 from asahi.billing.v1.billing_pb2_grpc import add_BillingServiceServicer_to_server
@@ -13,14 +11,14 @@ from asahi_billing.api.servicer import BillingServicer
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
-from asahi_billing.migrations import UnknownSchema, upgrade
 from asahi_billing.settings import BillingSettings
-from asahi_billing.stores.engine import database_url, open_writer
+from asahi_billing.stores.opening import open_engines
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
 from asahi_core.prices import load_price_book
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
+from asahi_core.sql.databases import database_at
 from asahi_core.telemetry import Tracing
 
 
@@ -40,13 +38,10 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     Raises:
         OSError: the database cannot be used.
     """
-    url, name = _database(settings)
-    writer = open_writer(url)
-    _bring_up_to_date(writer, name)
+    database = database_at(settings.database_url.get_secret_value(), settings.data_dir / "billing.db")
     commits = commit_seconds()
     store = SqlStore(
-        writer,
-        url,
+        open_engines(database, settings.billing_read_seconds),
         clock,
         log,
         queue_records=settings.billing_queue_records,
@@ -89,22 +84,3 @@ async def run(
         await asyncio.wait(tasks)
         await service.store.close()
         tracing.close()
-
-
-def _database(settings: BillingSettings) -> tuple[URL, str]:
-    """Where the ledger is, and its name for a person, without a password."""
-    if settings.database_url:
-        url = database_url(settings.database_url)
-        return url, f"{url.host}/{url.database}"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    path = str(settings.data_dir / "billing.db")
-    return URL.create("sqlite", database=path), path
-
-
-def _bring_up_to_date(writer: Engine, name: str) -> None:
-    try:
-        upgrade(writer)
-    except (DatabaseError, UnknownSchema) as error:
-        reason = str(error.orig if isinstance(error, DatabaseError) else error).replace("\n", " ").strip()
-        message = f"cannot use the ledger {name}: {reason}; mend it, or set another DATABASE_URL or ASAHI_DATA_DIR"
-        raise OSError(message) from error

@@ -31,6 +31,11 @@ class RouterSettings(ServiceSettings):
     baseline_model: str = Field(
         default="", description="Model that savings and quality are measured against; empty: the catalog's."
     )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        alias="DATABASE_URL",
+        description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
+    )
     billing_target: str = Field(
         default="127.0.0.1:50054", description="The billing service, for calls whose caller vanished."
     )

@@ -86,7 +86,7 @@ def build(settings: RouterSettings, clock: Clock, random: Callable[[], float]) -
     catalog = serve_models(known, endpoints, settings.baseline_model)
     observations, estimator = Observations(known.models), TokenEstimator()
     scale = Scale(catalog, Tariffs(load_price_book(), clock.now()), estimator, observations)
-    store = open_outcomes(settings.data_dir)
+    store = open_outcomes(settings.data_dir, settings.database_url.get_secret_value())
     providers = _providers(settings, endpoints, catalog)
     breakers = Breakers(clock, BreakerRules(threshold=settings.breaker_failures))
     return RouterService(catalog, providers, scale, observations, estimator, breakers, store, clock, random)

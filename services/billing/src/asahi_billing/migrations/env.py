@@ -1,9 +1,7 @@
-"""Run by alembic: applies the steps on the connection that `upgrade` opened."""
+"""Alembic's entry: runs migrations on the connection, and in the transaction, that the service gives."""
 
 from alembic import context
 
-from asahi_billing.stores.spending_tables import EntryRow
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=EntryRow.metadata)
-with context.begin_transaction():
-    context.run_migrations()
+attributes = context.config.attributes
+context.configure(connection=attributes["connection"], version_table=attributes["version_table"])
+context.run_migrations()

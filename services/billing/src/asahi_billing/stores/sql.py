@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from structlog.typing import FilteringBoundLogger
 
@@ -18,15 +18,15 @@ from asahi_billing.domain.spending_store import Audit
 from asahi_billing.domain.store import OrphanPosition, Span, Totals
 from asahi_billing.domain.windows import Calendar
 from asahi_billing.stores import audit, postings, statements
-from asahi_billing.stores.engine import limit_statements, open_reader
 from asahi_billing.stores.group_commit import GroupCommit
+from asahi_billing.stores.opening import READERS, Engines
 from asahi_billing.stores.rows import from_row, to_row
 from asahi_core.clock import Clock
 from asahi_core.errors import DeadlineExceeded, InternalError, Overloaded, ServiceUnavailable
+from asahi_core.sql.engines import limit_statements
 
 Result = TypeVar("Result")
 _COUNTED = {"preserve_rowcount": True}
-_READERS = 2
 _MOST_READS_WAITING = 100
 _RETRY_AFTER_S = 1.0
 
@@ -36,8 +36,7 @@ class SqlStore:
 
     def __init__(
         self,
-        writer: Engine,
-        url: URL,
+        engines: Engines,
         clock: Clock,
         log: FilteringBoundLogger,
         *,
@@ -45,17 +44,16 @@ class SqlStore:
         read_limit_s: float,
         observe_commit_s: Callable[[float], None],
     ) -> None:
-        self._writer = writer
-        self._reader = open_reader(url, _READERS, read_limit_s)
+        self._engines = engines
         self._clock = clock
         self._log = log
         self._read_limit_s = read_limit_s
         self._observe_commit_s = observe_commit_s
-        self._append = statements.append(writer.dialect.name)
+        self._append = statements.append(engines.writer.dialect.name)
         self._count_repeated_answers = statements.count_repeated_answers()
         self._calendar = Calendar()
         self._commits: GroupCommit[Operation, Any] = GroupCommit(self._commit, capacity=queue_records)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._reads = 0
         self.repeated_answers = 0
         """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
@@ -67,7 +65,7 @@ class SqlStore:
 
     def open(self) -> None:
         """Starts writing, for callers of the running event loop."""
-        with self._writer.begin() as connection:
+        with self._engines.writer.begin() as connection:
             self.repeated_answers = connection.execute(self._count_repeated_answers).scalar_one()
         self._commits.start()
 
@@ -75,8 +73,7 @@ class SqlStore:
         """Writes what waits, and closes the database."""
         await self._commits.close()
         await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
-        self._reader.dispose()
-        self._writer.dispose()
+        self._engines.dispose()
 
     async def append(self, records: Sequence[UsageRecord], plans: Sequence[SpendingPlan] = ()) -> int:
         """Adds what is not known yet, durably; says how many that were."""
@@ -176,7 +173,7 @@ class SqlStore:
         return outcomes
 
     def _transact(self, operations: Sequence[Operation]) -> tuple[list[Any], int]:
-        with self._writer.begin() as connection:
+        with self._engines.writer.begin() as connection:
             postings.lock(connection, operations)
             book = Book(self._calendar, int(self._clock.now().timestamp() * 1_000_000_000))
             postings.load(connection, operations, book)
@@ -201,7 +198,7 @@ class SqlStore:
     def _query(self, query: Callable[[Connection], Result]) -> Result:
         deadline = self._clock.monotonic() + self._read_limit_s
         try:
-            with self._reader.begin() as connection:
+            with self._engines.reader.begin() as connection:
                 limit_statements(connection, lambda: self._clock.monotonic() > deadline)
                 return query(connection)
         except OperationalError as error:

@@ -1,59 +1,18 @@
-"""Opens the embedded store, or says in one line why it cannot be."""
+"""Opens the store of outcomes, or says in one line why it cannot be."""
 
-import os
 from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-
+from asahi_core.sql.databases import database_at
+from asahi_core.sql.schema import Schema, open_migrated
 from asahi_router.stores.outcomes import SqlOutcomeStore
-from asahi_router.stores.schema import SchemaTooNew, migrate
 
-_BUSY_TIMEOUT_MS = 5000
+SCHEMA = Schema("router", head="0001", migrations="asahi_router:migrations")
 
 
-def open_outcomes(data_dir: Path) -> SqlOutcomeStore:
-    """The store in `router.db` of `data_dir`, brought to the newest schema.
+def open_outcomes(data_dir: Path, database_url: str = "") -> SqlOutcomeStore:
+    """The store in `router.db` of `data_dir`, or in PostgreSQL at `database_url`, brought to the newest schema.
 
     Raises:
         OSError: it cannot be used; the message says why, and what to do.
     """
-    path = data_dir / "router.db"
-    try:
-        engine = _open(path)
-    except OSError as error:
-        message = f"cannot use {path}: {error.strerror}; set ASAHI_DATA_DIR to a folder that can be written"
-        raise OSError(message) from error
-    try:
-        migrate(engine)
-    except DBAPIError as error:
-        engine.dispose()
-        message = f"cannot use the database {path}: {error.orig}; mend or remove it, or set ASAHI_DATA_DIR"
-        raise OSError(message) from error
-    except SchemaTooNew as error:
-        engine.dispose()
-        raise OSError(f"cannot use the database {path}: it was made by a newer version of Asahi; run that") from error
-    return SqlOutcomeStore(engine)
-
-
-def _open(path: Path) -> Engine:
-    """An engine on the file at `path`, which is made if absent, readable by its owner alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    # Parameters stay out of errors: comments are people's own words.
-    engine = create_engine(URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=0, hide_parameters=True)
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _set_up(connection: SqliteConnection, _record: object) -> None:
-    connection.isolation_level = None  # the driver would begin transactions late
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return SqlOutcomeStore(open_migrated(database_at(database_url, data_dir / "router.db"), SCHEMA, connections=1))

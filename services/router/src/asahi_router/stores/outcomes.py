@@ -1,8 +1,6 @@
 """Outcomes in an SQL database, on one thread of their own: a commit waits for the disk."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC
 from functools import partial
@@ -10,16 +8,15 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, Insert, RowMapping, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError
 
-from asahi_core.errors import Overloaded, ServiceUnavailable
+from asahi_core.sql.availability import told_as_unavailable
+from asahi_core.sql.lane import Lane
 from asahi_router.domain.outcomes import Outcome
 from asahi_router.stores.tables import OUTCOMES
 
 T = TypeVar("T")
 _KEY = ("organization_id", "request_id", "source")
-_MOST_UNDER_WAY = 1000
-_RETRY_AFTER_S = 1.0
+_STORE = "store of outcomes"
 _OF_REQUEST = (
     select(OUTCOMES)
     .where(
@@ -36,8 +33,7 @@ class SqlOutcomeStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._put = _put(engine.dialect.name)
-        self._thread = ThreadPoolExecutor(1, "outcomes")
-        self._under_way = 0
+        self._lane = Lane("outcomes", 1, store=_STORE)
 
     async def record(self, outcome: Outcome) -> None:
         """Keeps it, durably, in the place of what the same source said of the same request before."""
@@ -49,7 +45,7 @@ class SqlOutcomeStore:
 
     def close(self) -> None:
         """Finishes what is under way and closes the connection."""
-        self._thread.shutdown()
+        self._lane.close()
         self._engine.dispose()
 
     def _write(self, row: dict[str, Any]) -> None:
@@ -62,19 +58,8 @@ class SqlOutcomeStore:
             return [_outcome(row) for row in rows.mappings()]
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
-        if self._under_way >= _MOST_UNDER_WAY:
-            raise Overloaded("Too many calls wait for the store of outcomes; try again.", retry_after_s=_RETRY_AFTER_S)
-        self._under_way += 1
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        future.add_done_callback(self._done)
-        try:
-            return await future
-        except (InterfaceError, OperationalError) as error:
-            message = "The store of outcomes cannot be reached; try again."
-            raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
-
-    def _done(self, _future: object) -> None:
-        self._under_way -= 1
+        with told_as_unavailable(_STORE):
+            return await self._lane.run(work)
 
 
 def _put(dialect: str) -> Insert:
