@@ -10,9 +10,12 @@ GENERATED := libs/asahi-protos/src/asahi
 # bench.transport        what a call and a streamed chunk cost between two processes
 # bench.relay            how long a stream's first byte is held
 # tests.kills            every service killed at random instants under load, three books compared
+# tests.limits           600 requests a minute over two edges, Redis stopped and started meanwhile
+# tests.ledger_steps     20 000 random steps over ledger and holds
+# tests.revocation       how soon every edge refuses a key that was revoked, under load
 # tests.leaving          what clients who leave are billed, against the provider's count
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay tests.kills tests.leaving tests.schemathesis_run
+RIGS      := bench.transport bench.relay tests.kills tests.limits tests.revocation tests.ledger_steps tests.leaving tests.schemathesis_run
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

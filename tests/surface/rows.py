@@ -17,13 +17,13 @@ PATHS = (INFER, CHAT)
 LATER = {
     "idempotency_conflict": "Money",
     "idempotency_replay_unavailable": "Money",
-    "budget_reserved": "Money",
-    "insufficient_quota": "Money",
 }
 """Codes of the contract that nothing raises yet, though the error may be declared, and the issue that brings them."""
 UNSEEN = {
     "internal_error": "only a fault in Asahi raises it; services/edge/tests shows its shape",
     "cancelled": "the caller is gone",
+    "budget_reserved": "only callers of billing meet it; services/billing/tests causes it",
+    "insufficient_quota": "only callers of billing meet it; services/billing/tests causes it",
     "version_conflict": "only changes to policies meet it; tests/surface/test_policies.py causes it",
 }
 """Codes that no question can be answered with on purpose, and why."""
