@@ -26,7 +26,7 @@ from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.usage import UsageDelivery
-from asahi_edge.stores.memory import MemorySpool
+from asahi_edge.stores.spool_memory import MemorySpool
 from services.edge.tests.neighbours import BASELINE, MemoryCache, ScriptedCompletion, ScriptedRouter, answer, reported
 from services.edge.tests.usage_records import CountingLedger
 

@@ -29,10 +29,10 @@ from asahi_core.telemetry import Tracing
 from asahi_edge.api.app import build_app
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
+from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.health import HealthCheck
-from asahi_edge.domain.limit_addresses import AddressLimit
-from asahi_edge.domain.limit_gate import LimitedPipeline
+from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.limits import Limiter
 from asahi_edge.domain.ports import Governance, Ledger, Outcomes
 from asahi_edge.domain.quotes import Quotes

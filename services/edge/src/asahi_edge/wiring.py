@@ -29,13 +29,13 @@ from asahi_edge.api.services import EdgeServices
 from asahi_edge.clients import auth, billing, cache, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
+from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.key_use import KeyUseReport
 from asahi_edge.domain.leads import Leads
-from asahi_edge.domain.limit_addresses import AddressLimit
-from asahi_edge.domain.limit_gate import LimitedPipeline
+from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request
 
 from asahi_edge.api.services import services_of
-from asahi_edge.domain.limit_addresses import client_address
+from asahi_edge.domain.address_limits import client_address
 from asahi_edge.domain.limits import Decision, Standing
 
 _KEY = "asahi.limits"

@@ -6,9 +6,9 @@ from typing import cast
 from fastapi import Request
 
 from asahi_core.clock import Clock
+from asahi_edge.domain.address_limits import AddressLimit, Network
 from asahi_edge.domain.health import HealthCheck
-from asahi_edge.domain.limit_addresses import AddressLimit, Network
-from asahi_edge.domain.limit_gate import LimitedPipeline
+from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery

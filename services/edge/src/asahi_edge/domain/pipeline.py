@@ -1,7 +1,8 @@
 """The path of one inference request, from an authenticated caller to an answer with its price.
 
-Read `Pipeline.infer` from top to bottom: admit, look near by, board a flight, wait, answer. What the flight does (look
-up, complete, settle and store) is `domain.pilot`, in that order. `Pipeline.stream` is the same, piece by piece.
+Callers come in through `domain.limited_pipeline`, which asks the limits first. Read `Pipeline.infer` from the top: see
+that usage can be written, look near by, board a flight, wait, answer. What the flight does (look up, complete, settle
+and store) is `domain.pilot`, in that order. `Pipeline.stream` is the same, piece by piece.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ class Pipeline:
         self._clock = clock
 
     async def infer(self, request: InferenceRequest, caller: Caller) -> InferenceResult:
-        """The answer to `request`, recorded before it is returned.
+        """The answer to `request`. Provider calls are recorded before it is returned; what was free, soon after.
 
         Raises:
             AsahiError: as the HTTP contract's table says. Nothing is cached then.

@@ -9,8 +9,8 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi_core.clock import Clock
 from asahi_core.errors import DeadlineExceeded, InvalidApiKey, RateLimitExceeded, ServiceUnavailable
 from asahi_core.keys import KeyDigest, digest_key
+from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.key_use import KeyUseReport
-from asahi_edge.domain.limit_addresses import AddressLimit
 from asahi_edge.domain.ports import Authenticator
 
 _ASK_AGAIN_S = 1.0
