@@ -143,8 +143,8 @@ class _Told(NamedTuple):
 
 
 _ANTHROPIC = [
-    pytest.param(_Told("POST", "/v1/messages", {}, 501, "api_error"), id="a path that is not served yet"),
-    pytest.param(_Told("POST", "/v1/messages/count_tokens", {}, 501, "api_error"), id="another"),
+    pytest.param(_Told("POST", "/v1/messages", {}, 400, "invalid_request_error"), id="an empty question"),
+    pytest.param(_Told("POST", "/v1/messages/count_tokens", {}, 501, "api_error"), id="a path that is not served yet"),
     pytest.param(
         _Told("POST", "/v1/messages", {"authorization": "Bearer x"}, 401, "authentication_error"), id="a wrong key"
     ),
@@ -189,7 +189,12 @@ def test_anthropics_sdk_raises_the_class_of_the_error(caller: Organization) -> N
         with pytest.raises(NotFoundError):
             sdk.models.retrieve("unknown")
         with pytest.raises(InternalServerError) as told:
-            sdk.messages.create(model="asahi", max_tokens=5, messages=[{"role": "user", "content": "x"}])
+            sdk.messages.create(
+                model="asahi",
+                max_tokens=5,
+                messages=[{"role": "user", "content": "x"}],
+                extra_headers={"idempotency-key": "once"},
+            )
         assert told.value.status_code == 501
     with Anthropic(base_url=url, api_key="wrong", max_retries=0) as sdk, pytest.raises(AuthenticationError):
         sdk.models.retrieve("unknown")

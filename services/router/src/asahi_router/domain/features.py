@@ -26,6 +26,7 @@ _IMAGE_TOKENS = 3_000
 # question with providers of its own protocol. The translation itself has the last word.
 _CARRIED_FROM_OPENAI = frozenset(
     {
+        "organization_id",
         "model",
         "stream",
         "stream_options",
@@ -49,6 +50,7 @@ _CARRIED_FROM_OPENAI = frozenset(
 )
 _CARRIED_FROM_ANTHROPIC = frozenset(
     {
+        "organization_id",
         "model",
         "stream",
         "metadata",

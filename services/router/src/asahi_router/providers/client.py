@@ -17,7 +17,7 @@ from asahi_router.providers.progress import Progress
 from asahi_router.providers.transport import Transport
 
 _EMPTY = "its answer is empty"
-_NO_LABELS: Mapping[str, str] = {}
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = None) -> Provider:
@@ -56,13 +56,13 @@ class HttpProvider:
         try:
             asked = self._asked(call)
             question = self._question(call, asked)
-            labels = self._labels(call)
+            headers = self._headers(call, asked)
             if not call.stream:
-                body = await self._transport.post(question, labels, progress)
+                body = await self._transport.post(question, headers, progress)
                 yield self._answer(call, asked, body, progress)
                 return
             reader = self._spoken.stream_reader()
-            async with aclosing(self._transport.stream(question, labels, progress)) as events:
+            async with aclosing(self._transport.stream(question, headers, progress)) as events:
                 if asked is self._spoken:
                     async for event in events:
                         mark = reader.read(event, progress)
@@ -108,10 +108,14 @@ class HttpProvider:
             chat, call.provider_model, stream=call.stream, default_max_tokens=self._config.default_max_tokens
         )
 
-    def _labels(self, call: ProviderCall) -> Mapping[str, str]:
-        if not self._config.label_calls:
-            return _NO_LABELS
-        return {"x-asahi-request-id": call.request_id, "x-asahi-attempt": str(call.attempt)}
+    def _headers(self, call: ProviderCall, asked: Dialect | None) -> Mapping[str, str]:
+        """Those of this call alone: the caller's, as far as they are the protocol's, and for the simulator its name."""
+        own = self._spoken.own_headers
+        sent = call.prompt.native.headers if asked is self._spoken else _NO_HEADERS
+        headers = {name: value for name, value in sent.items() if name in own}
+        if self._config.label_calls:
+            headers |= {"x-asahi-request-id": call.request_id, "x-asahi-attempt": str(call.attempt)}
+        return headers
 
     def _answer(self, call: ProviderCall, asked: Dialect | None, body: bytes, progress: Progress) -> Answer:
         """The whole answer in the form of the question; raises ProviderFailure if `body` is none."""

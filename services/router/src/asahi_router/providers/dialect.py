@@ -138,6 +138,8 @@ class Dialect(Protocol):
     api: Api.ValueType
     path: str
     """After the provider's base URL."""
+    own_headers: frozenset[str]
+    """Headers that callers may send with a question in this protocol, in lower case."""
 
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every call."""

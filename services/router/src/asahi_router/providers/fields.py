@@ -10,6 +10,8 @@ from asahi_router.providers.raw_json import Raw, read_object
 
 ValueT = TypeVar("ValueT")
 _NULL = b"null"
+OURS = "organization_id"
+"""A field of Asahi's own in the bodies of every protocol, which no provider knows."""
 
 
 class Fields:

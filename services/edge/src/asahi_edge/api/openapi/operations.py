@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from asahi_edge.api.openapi.anthropic import MESSAGE
 from asahi_edge.api.openapi.components import (
     ALWAYS,
     ON_INFERENCE,
@@ -14,7 +15,8 @@ from asahi_edge.api.openapi.components import (
 )
 from asahi_edge.api.openapi.errors import error_name
 from asahi_edge.api.openapi.openai import CHAT_ANSWER
-from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS
+from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS, MESSAGE_EVENTS
+from asahi_edge.api.schemas.anthropic import MessagesBody
 from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
 
@@ -131,6 +133,25 @@ def documented_openai_chat() -> dict[str, Any]:
         "responses": {200: answer} | _errors(_INFERENCE_ERRORS),
         "openapi_extra": {
             "requestBody": {"required": True, "content": struct_media(ChatBody)},
+            "parameters": parameters(*names),
+        },
+    }
+
+
+def documented_messages() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/messages`, whose bodies are Anthropic's."""
+    content = referring_media(MESSAGE, "MessageAnswer") | MESSAGE_EVENTS
+    answer = _answered("The provider's answer, with `asahi` added.", content)
+    answer["headers"] = header_references(ON_INFERENCE)
+    names = (
+        *("x-request-id", "anthropic-version", "anthropic-beta", "cache-control", "x-asahi-cache", "x-asahi-tags"),
+        *("x-asahi-routing", "idempotency-key"),
+    )
+    return {
+        "summary": "Continue a conversation",
+        "responses": {200: answer} | _errors(_INFERENCE_ERRORS, "anthropic"),
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": struct_media(MessagesBody)},
             "parameters": parameters(*names),
         },
     }

@@ -13,6 +13,7 @@ class Anthropic:
 
     api = Api.API_ANTHROPIC_MESSAGES
     path = "/v1/messages"
+    own_headers = frozenset({"anthropic-version", "anthropic-beta"})
 
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every call."""

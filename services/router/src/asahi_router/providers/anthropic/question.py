@@ -20,7 +20,7 @@ from asahi.type.v1.chat_pb2 import (
     ToolResult,
 )
 from asahi_core.errors import InvalidRequest
-from asahi_router.providers.fields import Fields, unsupported
+from asahi_router.providers.fields import OURS, Fields, unsupported
 from asahi_router.providers.raw_json import TRUE, Raw, raw, read_object
 
 _ROLES: dict[str, Role.ValueType] = {
@@ -40,6 +40,7 @@ _SCHEMA_NAME = "answer"
 def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
     """The question for `model`, streamed or plain; all else as it was written."""
     fields = read_object(body)
+    fields.pop(OURS, None)
     fields["model"] = raw(model)
     fields.pop("stream", None)
     if stream:
@@ -55,7 +56,9 @@ def read_question(body: bytes) -> ChatRequest:
         UnsupportedByModel: it has a field that only this protocol knows.
     """
     fields = Fields(body)
-    fields.ignore("model", "stream", "metadata", "cache_control", "user_profile_id", "workspace_id", "diagnostics")
+    fields.ignore(
+        OURS, "model", "stream", "metadata", "cache_control", "user_profile_id", "workspace_id", "diagnostics"
+    )
     fields.allow("service_tier", "auto", "standard_only")
     fields.allow("speed", "standard")
     fields.allow("thinking", {"type": "disabled"})

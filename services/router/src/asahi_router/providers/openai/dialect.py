@@ -11,6 +11,7 @@ class OpenAI:
 
     api = Api.API_OPENAI_CHAT_COMPLETIONS
     path = "/chat/completions"
+    own_headers: frozenset[str] = frozenset()
 
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every call; servers of one's own may need no key."""

@@ -17,7 +17,7 @@ from asahi.type.v1.chat_pb2 import (
     ToolResult,
 )
 from asahi_core.errors import InvalidRequest
-from asahi_router.providers.fields import Fields, unsupported
+from asahi_router.providers.fields import OURS, Fields, unsupported
 from asahi_router.providers.raw_json import TRUE, Raw, raw, read_object
 
 _ROLES: dict[str, Role.ValueType] = {
@@ -39,6 +39,7 @@ _REFUSES_MAX_TOKENS = re.compile(r"o\d|gpt-[5-9]")
 def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
     """The question for `model`, streamed with usage or plain; all else as it was written."""
     fields = read_object(body)
+    fields.pop(OURS, None)
     fields["model"] = raw(model)
     if "max_tokens" in fields and _REFUSES_MAX_TOKENS.match(model):
         most = fields.pop("max_tokens")
@@ -60,7 +61,9 @@ def read_question(body: bytes) -> ChatRequest:
         UnsupportedByModel: it has a field that only this protocol knows.
     """
     fields = Fields(body)
-    fields.ignore("model", "stream", "stream_options", "user", "metadata", "safety_identifier", "prompt_cache_key")
+    fields.ignore(
+        OURS, "model", "stream", "stream_options", "user", "metadata", "safety_identifier", "prompt_cache_key"
+    )
     fields.ignore("prompt_cache_retention", "prompt_cache_options")
     for name, *same in (
         ("n", 1), ("logprobs", False), ("top_logprobs", 0), ("store", False), ("service_tier", "auto", "default"),
