@@ -1,6 +1,7 @@
 """Answers in Anthropic's protocol: the provider's own, with `asahi` added; stored ones replayed as they would come."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from anthropic.types import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asahi.router.v1.router_pb2 import CountTokensResponse
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.errors import ServiceUnavailable
 from asahi_edge.api.message_replay import replayed
@@ -256,3 +258,59 @@ async def test_what_asahi_itself_needs_is_checked_and_named(subtests: pytest.Sub
                 assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
                 assert param in error["message"]
         assert served.rig.router.calls == []
+
+
+_COUNT = {"messages": _ASK["messages"], "tools": [{"name": "n", "input_schema": {}}], "x_new": 1}
+
+
+async def test_a_count_is_the_providers_own_with_asahi_added() -> None:
+    async with serving() as served:
+        served.rig.router.count = CountTokensResponse(
+            input_tokens=7,
+            model="claude-haiku-5-5",
+            provider="anthropic",
+            answer_json=b'{"input_tokens":7,"x":{"a":1.0}}',
+        )
+        answer = await served.ask(f"{_PATH}/count_tokens", _COUNT | {"model": "claude-haiku-5-5"})
+        (asked,) = served.rig.router.counted
+        assert served.rig.router.calls == []
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    asahi = body.pop("asahi")
+    assert body == {"input_tokens": 7, "x": {"a": 1.0}}
+    assert (asahi["estimated"], asahi["model"], asahi["provider"]) == (False, "claude-haiku-5-5", "anthropic")
+    assert asahi["request_id"] == answer.headers["x-asahi-request-id"]
+    assert json.loads(asked.prompt.native.body) == _COUNT | {"model": "claude-haiku-5-5"}
+
+
+async def test_an_estimate_says_that_it_is_one() -> None:
+    async with serving() as served:
+        body = (await served.ask(f"{_PATH}/count_tokens", _COUNT)).json()
+    assert (body["input_tokens"], body["asahi"]["estimated"]) == (12, True)
+
+
+async def test_a_count_is_a_request_to_the_limits_but_no_tokens() -> None:
+    async with serving() as served:
+        served.auth.says.policy.rate_limits.requests_per_minute = 2
+        served.auth.says.policy.rate_limits.tokens_per_minute = 1
+        answers = [await served.ask(f"{_PATH}/count_tokens", _COUNT) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0].headers["anthropic-ratelimit-requests-remaining"] == "1"
+    assert answers[2].json()["error"]["type"] == "rate_limit_error"
+
+
+async def test_limits_are_told_in_anthropics_headers_too_on_failures_as_well() -> None:
+    async with serving() as served:
+        _answers(served, _body())
+        served.auth.says.policy.rate_limits.requests_per_minute = 1
+        served.auth.says.policy.rate_limits.tokens_per_minute = 9000
+        told = [await served.ask(_PATH, _ASK), await served.ask(_PATH, _ASK)]
+    assert [answer.status_code for answer in told] == [200, 429]
+    now = served.rig.clock.now()
+    for answer in told:
+        assert answer.headers["anthropic-ratelimit-requests-limit"] == "1"
+        assert answer.headers["anthropic-ratelimit-requests-remaining"] == "0"
+        reset = datetime.fromisoformat(answer.headers["anthropic-ratelimit-requests-reset"])
+        assert timedelta(0) <= reset - now <= timedelta(seconds=62)
+        assert answer.headers["x-ratelimit-limit-requests"] == "1"
+    assert told[0].headers["anthropic-ratelimit-tokens-limit"] == "9000"

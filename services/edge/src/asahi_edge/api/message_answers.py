@@ -6,12 +6,14 @@ from contextlib import aclosing
 import msgspec
 from fastapi import Request
 
+from asahi.router.v1.router_pb2 import CountTokensResponse
 from asahi_core.errors import AsahiError
 from asahi_edge.api.answers import asahi_object, inference_headers, note_in_log, opening_headers
 from asahi_edge.api.events import error_event, event
 from asahi_edge.api.json import encode
 from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.message_replay import replayed
+from asahi_edge.api.schemas.anthropic import CountObject
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 
@@ -33,6 +35,16 @@ def message(request: InferenceRequest, result: InferenceResult) -> bytes:
     if result.reused:
         body["id"] = msgspec.Raw(encode(_own_id(request)))
     body["asahi"] = msgspec.Raw(encode(asahi_object(request, result)))
+    return msgspec.json.encode(body)
+
+
+def token_count(request: InferenceRequest, counted: CountTokensResponse) -> bytes:
+    """How many tokens the question has: the provider's own words, or an estimate, which says that it is one."""
+    body = _top_level.decode(counted.answer_json or encode({"input_tokens": counted.input_tokens}))
+    told = CountObject(
+        request_id=request.request_id, model=counted.model, provider=counted.provider, estimated=counted.estimated
+    )
+    body["asahi"] = msgspec.Raw(encode(told))
     return msgspec.json.encode(body)
 
 

@@ -48,6 +48,15 @@ class Decider:
         self._scale.tariffs.turn_to(self._clock.now())
         return decide(task, self._scale, self._available, explain=explain)
 
+    def would_answer(self, task: pb.Task) -> Candidate:
+        """The model that would answer `task` now; one that is named need not take all of it."""
+        if task.routing.mode != RoutingMode.ROUTING_MODE_EXPLICIT:
+            return self.decide(task, explain=False).chain[0]
+        _check(task)
+        self._scale.tariffs.turn_to(self._clock.now())
+        limits = replace(limits_of(task.routing, task.policy, self._scale.catalog, NO_GOAL), by_name=True)
+        return the_named(task.routing.model, read_features(task.prompt), limits, self._scale, answers=False)
+
 
 def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) -> Ranking:
     """The models that may answer `task`; `explain`: the decision lists every candidate.

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Annotated
 
 import msgspec
 
 from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, Api, ChatAnswer, NativeBody
 from asahi_core.clock import Clock, SystemClock
 from asahi_core.errors import InvalidRequest
-from asahi_router.domain.provider import FailureKind, Provider, ProviderCall, Received
+from asahi_router.domain.counting import TokenCount
+from asahi_router.domain.provider import FailureKind, ProviderCall, ProviderFailure, Received
 from asahi_router.providers.anthropic.dialect import Anthropic
 from asahi_router.providers.config import ProviderConfig, ProviderProtocol
 from asahi_router.providers.dialect import Dialect, Mark, StreamReader, StreamWriter, Summary, TextPiece, Translated
@@ -20,7 +22,7 @@ _EMPTY = "its answer is empty"
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = None) -> Provider:
+def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = None) -> "HttpProvider":
     """The client of the provider that `config` describes. `api_key`: empty: none is sent."""
     openai, anthropic = OpenAI(), Anthropic()
     spoken: Dialect = openai if config.protocol == ProviderProtocol.OPENAI else anthropic
@@ -80,6 +82,19 @@ class HttpProvider:
             yield self._answer(call, asked, reader.body(), progress)
         finally:
             del self._under_way[key]
+
+    async def count_tokens(self, call: ProviderCall) -> TokenCount | None:
+        """The provider's own count of a question in its protocol; None: it does not count beforehand."""
+        spoken, asked = self._spoken, self._asked(call)
+        if asked is not spoken or not spoken.count_path:
+            return None
+        question = spoken.adapt(call.prompt.native.body, call.provider_model, stream=False)
+        progress = Progress(self._clock)
+        body = await self._transport.post(question, self._headers(call, asked), progress, spoken.count_path)
+        try:
+            return TokenCount(_count.decode(body).input_tokens, body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProviderFailure(FailureKind.FAILED, "its answer is not what its protocol says") from error
 
     def received(self, call: ProviderCall) -> Received:
         """What has come so far of a call under way."""
@@ -152,7 +167,12 @@ class _Id(msgspec.Struct):
     id: str = ""
 
 
+class _Count(msgspec.Struct):
+    input_tokens: Annotated[int, msgspec.Meta(ge=0)]
+
+
 _id = msgspec.json.Decoder(_Id)
+_count = msgspec.json.Decoder(_Count)
 
 
 def _delta(mark: Mark, event: bytes) -> AnswerDelta:

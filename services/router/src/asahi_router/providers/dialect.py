@@ -138,6 +138,8 @@ class Dialect(Protocol):
     api: Api.ValueType
     path: str
     """After the provider's base URL."""
+    count_path: str
+    """Where tokens are counted without an answer; empty: nowhere."""
     own_headers: frozenset[str]
     """Headers that callers may send with a question in this protocol, in lower case."""
 

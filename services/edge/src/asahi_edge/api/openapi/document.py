@@ -35,6 +35,8 @@ _STRUCTS = (
     inference.FeedbackBody,
     openai.ChatBody,
     anthropic.MessagesBody,
+    anthropic.CountTokensBody,
+    anthropic.CountTokensAnswer,
     inference.FeedbackAnswer,
     errors.ErrorBody,
     errors.AnthropicErrorBody,

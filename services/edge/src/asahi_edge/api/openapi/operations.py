@@ -16,7 +16,7 @@ from asahi_edge.api.openapi.components import (
 from asahi_edge.api.openapi.errors import error_name
 from asahi_edge.api.openapi.openai import CHAT_ANSWER
 from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS, MESSAGE_EVENTS
-from asahi_edge.api.schemas.anthropic import MessagesBody
+from asahi_edge.api.schemas.anthropic import CountTokensAnswer, CountTokensBody, MessagesBody
 from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
 
@@ -82,13 +82,13 @@ def documented_models(*, summary: str, openai: type, anthropic: type, errors: Se
     }
 
 
-def documented_later(path: str, summary: str, shape: Shape) -> dict[str, Any]:
+def documented_later(path: str, summary: str) -> dict[str, Any]:
     """Arguments of the route decorator of a path that this version does not serve."""
     extra = {"parameters": [_id_in_path(name) for name in re.findall(r"{(\w+)}", path)]}
     return {
         "summary": f"{summary} (not served yet)",
         "status_code": 501,
-        "responses": _errors((401, 403, 501, 503), shape),
+        "responses": _errors((401, 403, 501, 503)),
         "openapi_extra": extra if extra["parameters"] else {},
     }
 
@@ -153,6 +153,21 @@ def documented_messages() -> dict[str, Any]:
         "openapi_extra": {
             "requestBody": {"required": True, "content": struct_media(MessagesBody)},
             "parameters": parameters(*names),
+        },
+    }
+
+
+def documented_count_tokens() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/messages/count_tokens`."""
+    answer = _answered(CountTokensAnswer.__doc__ or "", struct_media(CountTokensAnswer))
+    answer["headers"] = header_references((*ALWAYS, "x-asahi-model"))
+    errors = tuple(status for status in _INFERENCE_ERRORS if status != 501)
+    return {
+        "summary": "Count tokens",
+        "responses": {200: answer} | _errors(errors, "anthropic"),
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": struct_media(CountTokensBody)},
+            "parameters": parameters("x-request-id", "anthropic-version", "anthropic-beta", "x-asahi-routing"),
         },
     }
 

@@ -5,7 +5,7 @@ What values mean, and fields that are not here, are the provider's to judge.
 
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from asahi_edge.api.schemas.fields import Count, described
 
@@ -48,6 +48,7 @@ class CountTokensBody(Struct, kw_only=True):
         dict[str, Any] | None, described("Keeps the prompt in the provider's cache.", examples=[{"type": "ephemeral"}])
     ] = None
     output_config: Annotated[dict[str, Any] | None, described("The form of the answer: `format`, `effort`.")] = None
+    organization_id: Annotated[str | None, described("Must be the key's organization.")] = None
 
 
 class MessagesBody(CountTokensBody, kw_only=True):
@@ -65,7 +66,6 @@ class MessagesBody(CountTokensBody, kw_only=True):
         dict[str, Any] | None, described("`user_id` names the end user, for usage and limits; not part of the key.")
     ] = None
     service_tier: Annotated[_Short | None, described("The provider's tier.", examples=["auto"])] = None
-    organization_id: Annotated[str | None, described("Must be the key's organization.")] = None
 
 
 class CountObject(Struct, kw_only=True):
@@ -83,4 +83,4 @@ class CountTokensAnswer(Struct, kw_only=True):
     """How many tokens a conversation has."""
 
     input_tokens: Annotated[Count, described("Tokens that the provider would count as input.")]
-    asahi: Annotated[CountObject | UnsetType, described("Who counted.")] = UNSET
+    asahi: Annotated[CountObject, described("Who counted.")]

@@ -13,6 +13,7 @@ class Anthropic:
 
     api = Api.API_ANTHROPIC_MESSAGES
     path = "/v1/messages"
+    count_path = "/v1/messages/count_tokens"
     own_headers = frozenset({"anthropic-version", "anthropic-beta"})
 
     def headers(self, api_key: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ class OpenAI:
 
     api = Api.API_OPENAI_CHAT_COMPLETIONS
     path = "/chat/completions"
+    count_path = ""
     own_headers: frozenset[str] = frozenset()
 
     def headers(self, api_key: str) -> dict[str, str]:
