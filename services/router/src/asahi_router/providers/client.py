@@ -8,12 +8,13 @@ import msgspec
 
 from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, Api, ChatAnswer, NativeBody
 from asahi_core.clock import Clock, SystemClock
-from asahi_core.errors import InvalidRequest
+from asahi_core.errors import InvalidRequest, UnsupportedByModel
 from asahi_router.domain.counting import TokenCount
 from asahi_router.domain.provider import FailureKind, ProviderCall, ProviderFailure, Received
 from asahi_router.providers.anthropic.dialect import Anthropic
 from asahi_router.providers.config import ProviderConfig, ProviderProtocol
 from asahi_router.providers.dialect import Dialect, Mark, StreamReader, StreamWriter, Summary, TextPiece, Translated
+from asahi_router.providers.fields import placed
 from asahi_router.providers.openai.dialect import OpenAI
 from asahi_router.providers.progress import Progress
 from asahi_router.providers.transport import Transport
@@ -119,9 +120,12 @@ class HttpProvider:
         if asked is spoken:
             return spoken.adapt(body, call.provider_model, stream=call.stream)
         chat = call.prompt.chat if asked is None else asked.read_question(body)
-        return spoken.write_question(
-            chat, call.provider_model, stream=call.stream, default_max_tokens=self._config.default_max_tokens
-        )
+        try:
+            return spoken.write_question(
+                chat, call.provider_model, stream=call.stream, default_max_tokens=self._config.default_max_tokens
+            )
+        except UnsupportedByModel as error:
+            raise (placed(error, asked.places(body)) if asked is not None else error) from None
 
     def _headers(self, call: ProviderCall, asked: Dialect | None) -> Mapping[str, str]:
         """Those of this call alone: the caller's, as far as they are the protocol's, and for the simulator its name."""

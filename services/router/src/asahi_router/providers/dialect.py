@@ -11,6 +11,7 @@ from typing import Protocol
 
 from asahi.type.v1.chat_pb2 import Api, ChatAnswer, ChatRequest, FinishReason
 from asahi.type.v1.usage_pb2 import Usage
+from asahi_router.providers.fields import Places
 from asahi_router.providers.progress import Progress
 
 
@@ -153,6 +154,10 @@ class Dialect(Protocol):
 
     def read_question(self, body: bytes) -> ChatRequest:
         """A question in this protocol; raises InvalidRequest, or UnsupportedByModel for what cannot be carried."""
+        ...
+
+    def places(self, body: bytes) -> Places:
+        """Where the parts of each message of `read_question` stand in `body`."""
         ...
 
     def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from asahi.type.v1.chat_pb2 import Api, ChatAnswer, ChatRequest
 from asahi_router.providers.dialect import StreamReader, StreamWriter, Summary, Translated
+from asahi_router.providers.fields import Places
 from asahi_router.providers.openai import answer, question, translation
 from asahi_router.providers.openai.stream import OpenAIStreamReader, OpenAIStreamWriter
 
@@ -25,6 +26,10 @@ class OpenAI:
     def read_question(self, body: bytes) -> ChatRequest:
         """A question in this protocol."""
         return question.read_question(body)
+
+    def places(self, body: bytes) -> Places:
+        """Where the parts of the intermediate form stand in a question."""
+        return question.places(body)
 
     def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:
         """The question in this protocol, which needs no bound of the answer."""
