@@ -335,7 +335,8 @@ def test_results_of_tools_and_what_the_user_says_next_are_one_message_of_anthrop
 
 
 def _translate(asked: Dialect, spoken: Dialect, body: bytes) -> bytes:
+    chat = asked.read_question(body)
     try:
-        return spoken.write_question(asked.read_question(body), "m", stream=False, default_max_tokens=5)
+        return spoken.write_question(chat, "m", stream=False, default_max_tokens=5)
     except UnsupportedByModel as error:
         raise placed(error, asked.places(body)) from None

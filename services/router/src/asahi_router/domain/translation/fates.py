@@ -30,6 +30,8 @@ class Entry:
     """What it becomes, or why it becomes nothing."""
     values: tuple[Any, ...] = ()
     """Of a `NEUTRAL` field: the values that ask for nothing."""
+    whole: bool = False
+    """Whether it goes with all that lies in it, whatever that is."""
 
 
 Entries = Mapping[str, Entry]
@@ -43,9 +45,9 @@ def carried(note: str = "") -> Entry:
     return Entry(Fate.CARRIED, note)
 
 
-def translated(note: str) -> Entry:
+def translated(note: str, *, whole: bool = False) -> Entry:
     """Is said in another way."""
-    return Entry(Fate.TRANSLATED, note)
+    return Entry(Fate.TRANSLATED, note, whole=whole)
 
 
 def left_out(why: str) -> Entry:

@@ -93,7 +93,7 @@ FROM_ANTHROPIC: Table = {
         "type": translated("`function`"),
         "name": carried(),
         "description": carried(),
-        "input_schema": translated("`function.parameters`"),
+        "input_schema": translated("`function.parameters`", whole=True),
         "strict": carried(),
         "cache_control": _CACHING,
         "eager_input_streaming": left_out("how soon arguments come, not which"),

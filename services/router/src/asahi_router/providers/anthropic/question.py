@@ -123,7 +123,8 @@ def _messages(fields: Fields) -> Iterator[tuple[Message, list[str]]]:
     name = fields.need("role", str)
     role = _ROLES.get(name)
     if role is None:
-        raise InvalidRequest(f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}.")
+        words = f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}."
+        raise InvalidRequest(words, param=fields.at("role"))
     message: Message | None = None
     paths: list[str] = []
     for part, path in _content(fields, "content"):
@@ -235,7 +236,8 @@ def _tool_choice(fields: Fields) -> tuple[ToolChoice | None, bool | None]:
     kind = choice.need("type", str)
     mode = _CHOICES.get(kind)
     if mode is None:
-        raise InvalidRequest(f"'tool_choice.type' is '{kind[:40]}', not one of {', '.join(_CHOICES)}.")
+        message = f"'tool_choice.type' is '{kind[:40]}', not one of {', '.join(_CHOICES)}."
+        raise InvalidRequest(message, param="tool_choice.type")
     alone = choice.take("disable_parallel_tool_use", bool)
     name = choice.take("name", str) or ""
     choice.finish()

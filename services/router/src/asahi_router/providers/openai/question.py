@@ -129,7 +129,8 @@ def _message(fields: Fields) -> tuple[Message, list[str]]:
     name = fields.need("role", str)
     role = _ROLES.get(name)
     if role is None:
-        raise InvalidRequest(f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}.")
+        message = f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}."
+        raise InvalidRequest(message, param=fields.at("role"))
     fields.settle(entries_of(FROM_OPENAI, f"messages:{name}"))
     parts, paths = _content(fields)
     match role:
@@ -155,7 +156,7 @@ def _content(fields: Fields) -> tuple[list[ContentPart], list[str]]:
     holder = Fields(b'{"content":' + bytes(content) + b"}", fields.path)
     if bytes(content).startswith(b'"'):
         text = holder.need("content", str)
-        return ([ContentPart(text=text)] if text else []), [fields.at("content")]
+        return ([ContentPart(text=text)], [fields.at("content")]) if text else ([], [])
     items = list(holder.items("content"))
     return [_part(part) for part in items], [part.path for part in items]
 
