@@ -98,7 +98,7 @@ def _replay(request: InferenceRequest, result: InferenceResult, *, wants_usage: 
             message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
         index, logprobs = choice.get("index", 0), choice.get("logprobs")
         for delta, reason, probabilities in (
-            ({"role": role, "content": ""}, None, None),
+            ({"role": role, "content": "" if "content" in message else None}, None, None),
             (message, None, logprobs),
             ({}, choice.get("finish_reason"), None),
         ):
