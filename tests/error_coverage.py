@@ -1,6 +1,6 @@
 """Fails when the code can raise an error that no test of the HTTP contract causes: `python -m tests.error_coverage`.
 
-Every class of `asahi_core.errors` needs a row in `tests/surface/rows.py`, plain and streamed, on both inference paths;
+Every class of `asahi_core.errors` needs a row in `tests/surface/rows.py`, plain and streamed, on all inference paths;
 no package may have errors of its own, which no row could know.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from asahi_core import errors
 from asahi_core.errors import ERRORS_BY_CODE
 from tests.documents import ROOT
-from tests.surface.rows import CHAT, INFER, LATER, ROWS, UNSEEN, Row
+from tests.surface.rows import LATER, PATHS, ROWS, UNSEEN, Row
 
 _BOTH = (False, True)
 _STREAMS = {"not_found": (), "method_not_allowed": (False,), "request_too_large": (False,)}
-"""How errors can be caused that are found before `stream` is read; `not_found`: on neither path, for both are there."""
+"""How errors can be caused that are found before `stream` is read; `not_found`: on no path, for all are there."""
 
 
 def faults() -> list[str]:
@@ -40,7 +40,7 @@ def _faults_of(code: str, rows: list[Row]) -> Iterator[str]:
             yield f"{code}: the row says {row.status} {row.type}, the code {kind.http_status} {kind.openai_type}"
     asked = {(path, stream) for row in rows for path in row.paths for stream in row.streams}
     ways = (True,) if any(row.begun for row in rows) else _STREAMS.get(code, _BOTH)
-    wanted = {(path, stream) for path in (INFER, CHAT) for stream in ways}
+    wanted = {(path, stream) for path in PATHS for stream in ways}
     yield from (f"{code}: no row on {p}, {'streamed' if s else 'plain'}" for p, s in sorted(wanted - asked))
 
 

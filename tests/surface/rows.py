@@ -11,8 +11,8 @@ import httpx2
 from tests.installation import Installation, Organization
 
 UNPRICED = "model-without-a-price"
-INFER, CHAT = "/infer", "/v1/chat/completions"
-PATHS = (INFER, CHAT)
+INFER, CHAT, MESSAGES = "/infer", "/v1/chat/completions", "/v1/messages"
+PATHS = (INFER, CHAT, MESSAGES)
 
 LATER = {
     "idempotency_conflict": "Money",
@@ -31,13 +31,13 @@ UNSEEN = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question that can be put to either path, plain or streamed."""
+    """A question that can be put to any path, plain or streamed."""
 
     text: str = "What is an error?"
     model: str | None = None
     """Named: explicit routing."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Fields that both paths have."""
+    """Fields that all paths have."""
     routing: dict[str, Any] = field(default_factory=dict)
     """Routing fields, for `/v1` in the header."""
     headers: dict[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Question:
     def ask(self, client: httpx2.Client, caller: Organization, path: str, *, stream: bool) -> httpx2.Response:
         """The answer."""
         headers = {"authorization": f"Bearer {self._key(client, caller)}", "content-type": "application/json"}
-        if path == CHAT and self.routing:
+        if path != INFER and self.routing:
             headers["x-asahi-routing"] = httpx2.Request("POST", "http://x", json=self.routing).content.decode()
         headers |= self.headers
         content = (
@@ -89,9 +89,10 @@ class Question:
 
     def _json(self, path: str, caller: Organization, *, stream: bool) -> dict[str, Any]:
         fields = {n: caller.id if v == "OWN" else v for n, v in self.fields.items()} | {"stream": stream}
-        if path == CHAT:
+        if path != INFER:
             model = {} if self.model is None else {"model": self.model}
-            return {"messages": [{"role": "user", "content": self.text}], **model, **fields}
+            bound = {"max_tokens": 64} if path == MESSAGES else {}
+            return {"messages": [{"role": "user", "content": self.text}], **bound, **model, **fields}
         named = {} if self.model is None else {"routing_mode": "explicit", "model_override": self.model}
         return {"prompt": self.text, **named, **self.routing, **fields}
 
@@ -123,6 +124,10 @@ class Row:
     def param_on(self, path: str) -> str | None:
         """The field that is named on `path`."""
         return self.param[path] if isinstance(self.param, dict) else self.param
+
+    def status_on(self, path: str) -> int:
+        """The status on `path`: Anthropic has one of its own for load."""
+        return 529 if path == MESSAGES and self.code == "overloaded" else self.status
 
 
 def _suspended_key(client: httpx2.Client, installation: Installation) -> str:
@@ -164,7 +169,7 @@ ROWS = (
     ),
     Row(
         "context_length_exceeded", 400, "invalid_request_error", Question(text=_LONG), "messages",
-        ("tokens", "the largest window", "too few"), paths=(CHAT,),
+        ("tokens", "the largest window", "too few"), paths=(CHAT, MESSAGES),
     ),
     Row(
         "invalid_api_key", 401, "authentication_error", Question(headers={"authorization": ""}), None,

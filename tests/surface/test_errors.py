@@ -14,9 +14,10 @@ from openai import (
     UnprocessableEntityError,
 )
 
+from asahi_edge.api.errors import anthropic_type
 from tests.error_coverage import faults
 from tests.installation import Installation, Organization
-from tests.surface.rows import CHAT, INFER, ROWS, Row
+from tests.surface.rows import CHAT, MESSAGES, ROWS, Row
 from tests.test_streams import events_of
 
 _CASES = [
@@ -57,19 +58,25 @@ def test_an_error_is_told_as_the_contract_says(
     answer = row.question.ask(client, caller, path, stream=stream)
     if row.begun:
         assert answer.status_code == 200, answer.text
-        name, data = events_of(answer)[-1]
-        assert name == ("error" if path == INFER else "")
-        error = data["error"]
+        name, body = events_of(answer)[-1]
+        assert name == ("" if path == CHAT else "error")
     else:
-        assert answer.status_code == row.status, answer.text
+        assert answer.status_code == row.status_on(path), answer.text
         assert answer.headers["content-type"] == "application/json"
-        error = answer.json()["error"]
-    assert set(error) == _DETAIL
-    assert (error["code"], error["type"], error["param"]) == (row.code, row.type, row.param_on(path))
+        body = answer.json()
+    error = body["error"]
+    if path == MESSAGES:
+        assert (set(body), body["type"]) == ({"type", "error", "request_id"}, "error")
+        assert error == {"type": anthropic_type(row.code, row.status), "message": error["message"]}
+        request_id = body["request_id"]
+    else:
+        assert set(error) == _DETAIL
+        assert (error["code"], error["type"], error["param"]) == (row.code, row.type, row.param_on(path))
+        request_id = error["request_id"]
     for words in row.says:
         assert words in error["message"]
-    assert error["request_id"] == answer.headers["x-asahi-request-id"]
-    assert answer.headers["x-request-id"] == answer.headers["request-id"] == error["request_id"]
+    assert request_id == answer.headers["x-asahi-request-id"]
+    assert answer.headers["x-request-id"] == answer.headers["request-id"] == request_id
     for header, value in row.headers.items():
         assert value in {"", answer.headers[header]}
     if not row.begun:
@@ -143,8 +150,8 @@ class _Told(NamedTuple):
 
 
 _ANTHROPIC = [
-    pytest.param(_Told("POST", "/v1/messages", {}, 501, "api_error"), id="a path that is not served yet"),
-    pytest.param(_Told("POST", "/v1/messages/count_tokens", {}, 501, "api_error"), id="another"),
+    pytest.param(_Told("POST", "/v1/messages", {}, 400, "invalid_request_error"), id="an empty question"),
+    pytest.param(_Told("POST", "/v1/messages/count_tokens", {}, 400, "invalid_request_error"), id="nothing to count"),
     pytest.param(
         _Told("POST", "/v1/messages", {"authorization": "Bearer x"}, 401, "authentication_error"), id="a wrong key"
     ),
@@ -189,7 +196,12 @@ def test_anthropics_sdk_raises_the_class_of_the_error(caller: Organization) -> N
         with pytest.raises(NotFoundError):
             sdk.models.retrieve("unknown")
         with pytest.raises(InternalServerError) as told:
-            sdk.messages.create(model="asahi", max_tokens=5, messages=[{"role": "user", "content": "x"}])
+            sdk.messages.create(
+                model="asahi",
+                max_tokens=5,
+                messages=[{"role": "user", "content": "x"}],
+                extra_headers={"idempotency-key": "once"},
+            )
         assert told.value.status_code == 501
     with Anthropic(base_url=url, api_key="wrong", max_retries=0) as sdk, pytest.raises(AuthenticationError):
         sdk.models.retrieve("unknown")

@@ -13,6 +13,7 @@ from asahi.router.v1.router_pb2 import (
     Candidate,
     Completed,
     CompleteResponse,
+    CountTokensResponse,
     Decision,
     Task,
 )
@@ -147,6 +148,8 @@ class ScriptedRouter:
         self.calls: list[ScriptedCompletion] = []
         self.script: Callable[[ScriptedCompletion], None] = lambda _: None
         self.failure: AsahiError | None = None
+        self.count = CountTokensResponse(input_tokens=12, model=CHEAP, provider="openai", estimated=True)
+        self.counted: list[Task] = []
         self.opening = asyncio.Event()
         self.opening.set()
         """Cleared: completions open no sooner than it is set."""
@@ -158,6 +161,12 @@ class ScriptedRouter:
         if self.failure is not None:
             raise self.failure
         return Decision(model=CHEAP, reference_model=BASELINE, expected_cost_nanos=1000, reason="It is the cheapest.")
+
+    async def count_tokens(self, task: Task) -> CountTokensResponse:
+        if self.failure is not None:
+            raise self.failure
+        self.counted.append(task)
+        return self.count
 
     @asynccontextmanager
     async def complete(self, task: Task, *, explain: bool, stream: bool) -> AsyncIterator[ScriptedCompletion]:

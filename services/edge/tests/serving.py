@@ -136,6 +136,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             ledger=cast(Ledger, nobody),
             cache=rig.cache,
             catalog=others,
+            counter=rig.router,
             outcomes=cast(Outcomes, nobody),
             quotes=Quotes(rig.cache, rig.near, rig.router),
             usage=rig.usage,

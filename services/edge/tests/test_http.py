@@ -97,7 +97,7 @@ def _check_error(answer: httpx2.Response, kind: type[AsahiError]) -> None:
 async def test_errors_on_anthropics_paths_have_anthropics_shape() -> None:
     async with serving() as served:
         keyless = await served.client.post("/v1/messages", json={}, headers={"authorization": ""})
-        not_yet = await served.ask("/v1/messages", {})
+        not_yet = await served.ask("/v1/messages", {"max_tokens": 1}, idempotency_key="once")
         unknown = await served.client.get("/v1/models/none", headers={"anthropic-version": "2023-06-01"})
         openais = await served.client.get("/v1/models/none")
     assert (keyless.status_code, keyless.json()["error"]["type"]) == (401, "authentication_error")

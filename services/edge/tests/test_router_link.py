@@ -77,6 +77,9 @@ class _Servicer(RouterServiceServicer):
     async def Decide(self, request: Any, context: Any) -> pb.DecideResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def CountTokens(self, request: Any, context: Any) -> pb.CountTokensResponse:  # noqa: N802
+        raise NotImplementedError
+
     async def ListModels(self, request: Any, context: Any) -> pb.ListModelsResponse:  # noqa: N802
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """The service over real gRPC, with the simulator behind it."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -139,3 +140,33 @@ def test_keys_choose_the_vendors_over_the_simulator_and_are_shown_nowhere(tmp_pa
 def test_wrong_settings_are_refused(fields: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RouterSettings(**fields)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-5-5", "gpt-6-luna"])
+async def test_tokens_are_counted_by_a_provider_that_can_and_estimated_for_one_that_cannot(
+    router: RouterServiceStub, simulator: RunningSimulator, model: str
+) -> None:
+    asked = task(native(ANTHROPIC, "How long is this question, in tokens?", max_tokens=50), mode=EXPLICIT, model=model)
+    counted = await router.CountTokens(pb.CountTokensRequest(task=asked))
+    assert simulator.calls() == []
+    assert (counted.model, counted.provider) == (model, "simulator")
+    assert counted.estimated == model.startswith("gpt")
+    events = await complete(router, asked)
+    usage = events[-1].completed.answer.usage
+    if counted.estimated:
+        assert 0 < counted.input_tokens < 200
+        assert not counted.answer_json
+    else:
+        assert counted.input_tokens == usage.input_tokens
+        assert json.loads(counted.answer_json) == {"input_tokens": usage.input_tokens}
+
+
+async def test_what_an_unknown_model_would_count_nobody_knows(router: RouterServiceStub) -> None:
+    asked = task(native(ANTHROPIC, "x", max_tokens=5), mode=EXPLICIT, model="claude-9")
+    with pytest.raises(ModelNotFound):
+        await router.CountTokens(pb.CountTokensRequest(task=asked))
+
+
+async def test_a_question_that_is_too_long_to_be_answered_is_counted_all_the_same(router: RouterServiceStub) -> None:
+    asked = task(native(ANTHROPIC, "word " * 1_100_000, max_tokens=5), mode=EXPLICIT, model="claude-haiku-5-5")
+    assert (await router.CountTokens(pb.CountTokensRequest(task=asked))).input_tokens > 1_000_000

@@ -38,6 +38,7 @@ from asahi_router.providers.dialect import (
     TextPiece,
     Translated,
 )
+from asahi_router.providers.fields import placed
 from asahi_router.providers.openai.dialect import OpenAI
 from asahi_router.providers.progress import Progress
 
@@ -252,7 +253,7 @@ def test_what_openai_s_protocol_cannot_carry_is_refused_by_name(case: str) -> No
         (
             OpenAI(),
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u", "detail": "high"}}]}],
-            "image_url.detail",
+            "messages[0].content[0].image_url.detail",
         ),
         (
             Anthropic(),
@@ -334,4 +335,8 @@ def test_results_of_tools_and_what_the_user_says_next_are_one_message_of_anthrop
 
 
 def _translate(asked: Dialect, spoken: Dialect, body: bytes) -> bytes:
-    return spoken.write_question(asked.read_question(body), "m", stream=False, default_max_tokens=5)
+    chat = asked.read_question(body)
+    try:
+        return spoken.write_question(chat, "m", stream=False, default_max_tokens=5)
+    except UnsupportedByModel as error:
+        raise placed(error, asked.places(body)) from None

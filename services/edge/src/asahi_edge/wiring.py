@@ -133,6 +133,7 @@ async def edge(
             ledger=billing_client,
             cache=cache_client,
             catalog=router_client,
+            counter=router_client,
             outcomes=router_client,
             quotes=Quotes(cache_client, near, router_client),
             usage=usage,

@@ -33,15 +33,15 @@ from asahi_router.clients.billing import BillingOrphanLedger
 from asahi_router.domain.breaker import BreakerRules, Breakers
 from asahi_router.domain.candidates import Scale
 from asahi_router.domain.completion import CompletionLimits, Completions
+from asahi_router.domain.counting import TokenCounts
 from asahi_router.domain.decision import Decider
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.listing import Listing
-from asahi_router.domain.many_tongued import ManyTongued
+from asahi_router.domain.many_tongued import CountingProvider, ManyTongued
 from asahi_router.domain.models import Catalog
 from asahi_router.domain.observations import Observations
 from asahi_router.domain.orphans import DrainLimits, Orphanage
 from asahi_router.domain.outcomes import Outcomes
-from asahi_router.domain.provider import Provider
 from asahi_router.domain.retry import RetryRules
 from asahi_router.domain.tariffs import Tariffs
 from asahi_router.providers import ProviderConfig, ProviderProtocol, build_provider
@@ -63,7 +63,7 @@ class RouterService:
     """The service's objects, put together outside of the event loop."""
 
     catalog: Catalog
-    providers: dict[str, Provider]
+    providers: dict[str, CountingProvider]
     scale: Scale
     observations: Observations
     estimator: TokenEstimator
@@ -131,7 +131,8 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
             closing(Tracing("router", settings.otlp_endpoint, settings.trace_ratio)) as tracing,
         ):
             handled = partial(handled_call, _COMPLETE, tracing=tracing, log=log)
-            servicer = RouterServicer(decider, completions, listing, outcomes, handled=handled, stop=stop)
+            counts = TokenCounts(decider, service.providers, service.estimator)
+            servicer = RouterServicer(decider, completions, counts, listing, outcomes, handled=handled, stop=stop)
             await serve(
                 settings.grpc_address,
                 [lambda server: add_RouterServiceServicer_to_server(servicer, server)],
@@ -171,9 +172,9 @@ def _endpoints(settings: RouterSettings, known: CatalogFile) -> list[Endpoint]:
     return own + vendors
 
 
-def _providers(settings: RouterSettings, endpoints: list[Endpoint], catalog: Catalog) -> dict[str, Provider]:
+def _providers(settings: RouterSettings, endpoints: list[Endpoint], catalog: Catalog) -> dict[str, CountingProvider]:
     keys = {"OPENAI_API_KEY": settings.openai_api_key, "ANTHROPIC_API_KEY": settings.anthropic_api_key}
-    clients: dict[str, dict[str, Provider]] = {}
+    clients: dict[str, dict[str, CountingProvider]] = {}
     for endpoint in endpoints:
         config = ProviderConfig(
             id=endpoint.provider,
@@ -188,7 +189,7 @@ def _providers(settings: RouterSettings, endpoints: list[Endpoint], catalog: Cat
     return {name: _one(name, by_protocol, catalog) for name, by_protocol in clients.items()}
 
 
-def _one(name: str, by_protocol: dict[str, Provider], catalog: Catalog) -> Provider:
+def _one(name: str, by_protocol: dict[str, CountingProvider], catalog: Catalog) -> CountingProvider:
     if len(by_protocol) == 1:
         return next(iter(by_protocol.values()))
     served = (model for model in catalog.models if model.provider == name)

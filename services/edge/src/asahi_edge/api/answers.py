@@ -10,7 +10,8 @@ from asahi.router.v1.router_pb2 import Candidate
 from asahi.type.v1.chat_pb2 import AnswerOpening, ChatAnswer, FinishReason
 from asahi_core.money import dollars
 from asahi_edge.api.json import Dollars
-from asahi_edge.api.schemas.inference import AlternativeView
+from asahi_edge.api.routing import mode_name
+from asahi_edge.api.schemas.inference import AlternativeView, AsahiObject
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 
 
@@ -76,6 +77,25 @@ def alternatives(request: InferenceRequest, candidates: Sequence[Candidate]) -> 
         )
         for candidate in candidates
     ]
+
+
+def asahi_object(request: InferenceRequest, result: InferenceResult) -> AsahiObject:
+    """What an answer in a provider's protocol carries beside the provider's own fields."""
+    charge = result.charge
+    return AsahiObject(
+        request_id=request.request_id,
+        model=result.answer.model,
+        provider=result.answer.provider,
+        cost_usd=Dollars(charge.cost_nanos),
+        cost_original_usd=dollars_or_none(charge.original_nanos),
+        savings_usd=dollars_or_none(None if charge.original_nanos is None else charge.saved_nanos),
+        cache_hit=result.cache_tier > 0,
+        cache_tier=result.cache_tier,
+        routing_mode=mode_name(request.routing.mode),
+        routing_reason=result.reason,
+        optimization_techniques=result.techniques,
+        alternatives=alternatives(request, result.alternatives),
+    )
 
 
 def note_in_log(request: Request, result: InferenceResult) -> None:

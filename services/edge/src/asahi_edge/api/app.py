@@ -16,6 +16,7 @@ from asahi_edge.api import (
     health,
     infer,
     later,
+    messages,
     metrics,
     models,
     quote,
@@ -54,7 +55,19 @@ def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
     )
     app.state.services = services
     app.state.stop = stop
-    for module in (governance, infer, quote, feedback, chat_completions, models, metrics, analytics, health, later):
+    for module in (
+        governance,
+        infer,
+        quote,
+        feedback,
+        chat_completions,
+        messages,
+        models,
+        metrics,
+        analytics,
+        health,
+        later,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(AsahiError, answer_asahi_error)
     app.add_exception_handler(HTTPException, answer_http_exception)

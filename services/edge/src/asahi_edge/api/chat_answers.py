@@ -10,12 +10,10 @@ import msgspec
 from fastapi import Request
 
 from asahi_core.errors import AsahiError
-from asahi_edge.api.answers import alternatives, dollars_or_none, inference_headers, note_in_log, opening_headers
+from asahi_edge.api.answers import asahi_object, inference_headers, note_in_log, opening_headers
 from asahi_edge.api.events import error_event, event
-from asahi_edge.api.json import Dollars, encode
+from asahi_edge.api.json import encode
 from asahi_edge.api.limits import told_in_headers
-from asahi_edge.api.routing import mode_name
-from asahi_edge.api.schemas.inference import AsahiObject
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 
@@ -32,7 +30,7 @@ def chat_completion(request: InferenceRequest, result: InferenceResult) -> bytes
     if result.reused:
         body["id"] = msgspec.Raw(encode(f"chatcmpl-{request.request_id}"))
         body["created"] = msgspec.Raw(encode(int(time.time())))
-    body["asahi"] = msgspec.Raw(encode(_asahi_object(request, result)))
+    body["asahi"] = msgspec.Raw(encode(asahi_object(request, result)))
     return msgspec.json.encode(body)
 
 
@@ -78,7 +76,7 @@ async def chat_events(
 
 def _with_asahi(chunk: bytes, request: InferenceRequest, result: InferenceResult) -> bytes:
     body = _top_level.decode(chunk)
-    body["asahi"] = msgspec.Raw(encode(_asahi_object(request, result)))
+    body["asahi"] = msgspec.Raw(encode(asahi_object(request, result)))
     return msgspec.json.encode(body)
 
 
@@ -100,7 +98,7 @@ def _replay(request: InferenceRequest, result: InferenceResult, *, wants_usage: 
             message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
         index, logprobs = choice.get("index", 0), choice.get("logprobs")
         for delta, reason, probabilities in (
-            ({"role": role, "content": ""}, None, None),
+            ({"role": role, "content": "" if "content" in message else None}, None, None),
             (message, None, logprobs),
             ({}, choice.get("finish_reason"), None),
         ):
@@ -108,21 +106,3 @@ def _replay(request: InferenceRequest, result: InferenceResult, *, wants_usage: 
             yield encode({**frame, "choices": [piece], **usage})
     if wants_usage:
         yield encode({**frame, "choices": [], "usage": body.get("usage")})
-
-
-def _asahi_object(request: InferenceRequest, result: InferenceResult) -> AsahiObject:
-    charge = result.charge
-    return AsahiObject(
-        request_id=request.request_id,
-        model=result.answer.model,
-        provider=result.answer.provider,
-        cost_usd=Dollars(charge.cost_nanos),
-        cost_original_usd=dollars_or_none(charge.original_nanos),
-        savings_usd=dollars_or_none(None if charge.original_nanos is None else charge.saved_nanos),
-        cache_hit=result.cache_tier > 0,
-        cache_tier=result.cache_tier,
-        routing_mode=mode_name(request.routing.mode),
-        routing_reason=result.reason,
-        optimization_techniques=result.techniques,
-        alternatives=alternatives(request, result.alternatives),
-    )

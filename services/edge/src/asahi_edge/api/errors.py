@@ -6,22 +6,33 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from asahi_core.context import current_call
-from asahi_core.errors import AsahiError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Overloaded
+from asahi_core.errors import (
+    AsahiError,
+    InsufficientQuota,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+)
 from asahi_edge.api.json import json_response
 from asahi_edge.api.schemas.errors import AnthropicErrorBody, AnthropicErrorDetail, ErrorBody, ErrorDetail
 
-ANTHROPIC_TYPES = {
+_ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    409: "invalid_request_error",
     413: "request_too_large",
     415: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
     431: "invalid_request_error",
+    504: "timeout_error",
 }
+_ANTHROPIC_TYPES_BY_CODE = {Overloaded.code: "overloaded_error", InsufficientQuota.code: "billing_error"}
 
 
 def error_body(error: AsahiError, request_id: str | None = None) -> ErrorBody:
@@ -47,8 +58,13 @@ def wants_anthropic_shape(request: Request) -> bool:
 
 def anthropic_error_body(error: AsahiError) -> AnthropicErrorBody:
     """`error` as Anthropic's SDKs read it."""
-    kind = "overloaded_error" if error.code == Overloaded.code else ANTHROPIC_TYPES.get(error.http_status, "api_error")
+    kind = anthropic_type(error.code, error.http_status)
     return AnthropicErrorBody(error=AnthropicErrorDetail(kind, error.message), request_id=current_call.get().request_id)
+
+
+def anthropic_type(code: str, status: int) -> str:
+    """The type that Anthropic's SDKs know an error by."""
+    return _ANTHROPIC_TYPES_BY_CODE.get(code) or _ANTHROPIC_TYPES.get(status, "api_error")
 
 
 def error_response(request: Request, error: AsahiError) -> Response:

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from asahi_core.errors import AsahiError
 from asahi_edge.api.callers import HttpCaller, first_of, unless_left
-from asahi_edge.api.errors import error_body
+from asahi_edge.api.errors import anthropic_error_body, error_body, wants_anthropic_shape
 from asahi_edge.api.json import encode
 
 _SILENCE_S = 15.0
@@ -27,7 +27,8 @@ def event(data: bytes, name: str = "") -> bytes:
 def error_event(request: Request, error: AsahiError, name: str = "") -> bytes:
     """The last event of an answer that had begun when `error` ended it."""
     request.scope["asahi"]["error"] = error.code
-    return event(encode(error_body(error)), name)
+    body = anthropic_error_body(error) if wants_anthropic_shape(request) else error_body(error)
+    return event(encode(body), name)
 
 
 async def open_stream(

@@ -26,8 +26,6 @@ LATER = (
     _Later("DELETE", "/v1/responses/{response_id}", "OpenAI-compatible", "Delete a stored response"),
     _Later("GET", "/v1/responses/{response_id}/input_items", "OpenAI-compatible", "What a stored response was asked"),
     _Later("POST", "/v1/embeddings", "OpenAI-compatible", "Embeddings"),
-    _Later("POST", "/v1/messages", "Anthropic-compatible", "Anthropic's Messages API"),
-    _Later("POST", "/v1/messages/count_tokens", "Anthropic-compatible", "Count tokens"),
     _Later("GET", "/analytics/cost-breakdown", "Analytics", "Costs by model, provider, key, user or tag"),
     _Later("GET", "/analytics/trends", "Analytics", "A figure over time"),
     _Later("GET", "/analytics/latency-percentiles", "Analytics", "Latency by model and tier"),
@@ -62,5 +60,5 @@ for one in LATER:
         _endpoint(one),
         methods=[one.method],
         tags=[one.tag],
-        **documented_later(one.path, one.summary, "anthropic" if one.tag == "Anthropic-compatible" else "openai"),
+        **documented_later(one.path, one.summary),
     )

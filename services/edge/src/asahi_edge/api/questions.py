@@ -12,6 +12,7 @@ from asahi_core.context import current_call
 from asahi_core.errors import InvalidRequest, NotImplementedYet
 from asahi_edge.api.directives import cache_directives, tags
 from asahi_edge.api.json import encode
+from asahi_edge.api.protocol_headers import headers_apart, protocol_headers
 from asahi_edge.api.routing import routing_of, routing_of_model
 from asahi_edge.api.schemas.inference import InferBody
 from asahi_edge.domain.access import require_organization
@@ -61,15 +62,17 @@ def native_question(
     """A question in a provider's protocol, whose body is passed on as it is."""
     routing = routing_of_model(decoded.get("model") or "", headers.get("x-asahi-routing"))
     govern_routing(routing, verdict)
-    user = decoded.get("user")
+    user = _user_in(api, decoded)
     user_id = user[:_MAX_USER] if isinstance(user, str) else verdict.user_id
+    own_headers = protocol_headers(api, headers)
+    apart = users_apart(verdict, user_id, decoded) | headers_apart(own_headers)
     return InferenceRequest(
         request_id=current_call.get().request_id,
         api=api,
         verdict=verdict,
-        prompt=Prompt(native=NativeBody(api=api, body=body)),
+        prompt=Prompt(native=NativeBody(api=api, body=body, headers=own_headers)),
         routing=routing,
-        fingerprint=fingerprint(verdict.organization_id, api, routing, decoded, users_apart(verdict, user_id, decoded)),
+        fingerprint=fingerprint(verdict.organization_id, api, routing, decoded, apart),
         cache=govern_cache(cache_directives(headers), verdict, decoded.get("temperature")),
         stream=decoded.get("stream") is True,
         user_id=user_id,
@@ -125,6 +128,14 @@ def limit_time(routing: Routing) -> None:
     call = current_call.get()
     deadline = asyncio.get_running_loop().time() + routing.latency_budget_ms / 1000
     current_call.set(replace(call, deadline=deadline if call.deadline is None else min(call.deadline, deadline)))
+
+
+def _user_in(api: Api.ValueType, decoded: dict[str, Any]) -> Any:
+    """The end user, where the protocol has one."""
+    if api != Api.API_ANTHROPIC_MESSAGES:
+        return decoded.get("user")
+    metadata = decoded.get("metadata")
+    return metadata.get("user_id") if isinstance(metadata, dict) else None
 
 
 def _check_workflow(body: InferBody) -> None:

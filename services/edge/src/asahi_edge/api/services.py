@@ -9,7 +9,7 @@ from asahi_core.clock import Clock
 from asahi_edge.domain.address_limits import AddressLimit, Network
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
-from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes
+from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes, TokenCounter
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
@@ -25,6 +25,7 @@ class EdgeServices:
     ledger: Ledger
     cache: AnswerCache
     catalog: Catalog
+    counter: TokenCounter
     outcomes: Outcomes
     quotes: Quotes
     usage: UsageDelivery

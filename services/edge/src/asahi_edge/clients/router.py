@@ -33,6 +33,10 @@ class RouterClient:
         """What a completion would decide, with every candidate; calls nobody."""
         return (await self._stub.Decide(pb.DecideRequest(task=task))).decision
 
+    async def count_tokens(self, task: pb.Task) -> pb.CountTokensResponse:
+        """The tokens of a question; no answer is asked for."""
+        return await self._stub.CountTokens(pb.CountTokensRequest(task=task))
+
     async def close(self) -> None:
         """Ends the standing connections."""
         await self._links.close()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from asahi.router.v1.router_pb2 import CountTokensResponse
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, UpstreamInterrupted
 from asahi_core.prices.book import prompt_tokens
@@ -10,7 +11,8 @@ from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 from asahi_edge.domain.limits import Decision, Demand, Limiter, estimated_tokens, limits_of, refusal, settles_nothing
 from asahi_edge.domain.pipeline import Pipeline
-from asahi_edge.domain.ports import Caller
+from asahi_edge.domain.ports import Caller, TokenCounter
+from asahi_edge.domain.task import task_of
 
 _MAY_HAVE_USED = (Cancelled, DeadlineExceeded, UpstreamInterrupted)
 """Ends after which a provider may have counted tokens that nobody told: the estimate stays."""
@@ -63,13 +65,33 @@ class LimitedPipeline:
                 _settle_failure(settle, error)
                 raise
 
+    async def count_tokens(
+        self,
+        request: InferenceRequest,
+        counter: TokenCounter,
+        on_decided: Callable[[Decision], None] = _tell_nobody,
+    ) -> CountTokensResponse:
+        """The tokens of the request, which it uses none of; it is one to the limits of requests.
+
+        Raises:
+            RateLimitExceeded, Overloaded: as `infer` does.
+        """
+        with self._concurrency.slot(request.organization_id):
+            limits = tuple(limit for limit in limits_of(request.verdict, request.user_id) if limit.unit == "requests")
+            await self._ask(Demand(request.organization_id, limits, 0), on_decided)
+            return await counter.count_tokens(task_of(request))
+
     async def _admit(self, request: InferenceRequest, on_decided: Callable[[Decision], None]) -> Callable[[int], None]:
         """Asks the limiter where a limit applies; returns what settles the tokens."""
         limits = limits_of(request.verdict, request.user_id)
-        if not limits:
-            return settles_nothing
         counted = any(limit.unit == "tokens" for limit in limits)
-        demand = Demand(request.organization_id, limits, estimated_tokens(request) if counted else 0)
+        return await self._ask(
+            Demand(request.organization_id, limits, estimated_tokens(request) if counted else 0), on_decided
+        )
+
+    async def _ask(self, demand: Demand, on_decided: Callable[[Decision], None]) -> Callable[[int], None]:
+        if not demand.limits:
+            return settles_nothing
         decision = await self._limiter.admit(demand)
         on_decided(decision)
         if decision.refused_by is not None:

@@ -10,7 +10,14 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.billing.v1 import billing_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
-from asahi.router.v1.router_pb2 import CompleteResponse, Decision, ListModelsResponse, RecordOutcomeRequest, Task
+from asahi.router.v1.router_pb2 import (
+    CompleteResponse,
+    CountTokensResponse,
+    Decision,
+    ListModelsResponse,
+    RecordOutcomeRequest,
+    Task,
+)
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.errors import AsahiError
 from asahi_core.keys import KeyDigest
@@ -188,6 +195,14 @@ class ModelRouter(Protocol):
 
     async def decide(self, task: Task) -> Decision:
         """What a completion would decide, with every candidate; calls nobody."""
+        ...
+
+
+class TokenCounter(Protocol):
+    """The router service as one that counts."""
+
+    async def count_tokens(self, task: Task) -> CountTokensResponse:
+        """The tokens of a question; no answer is asked for."""
         ...
 
 

@@ -12,6 +12,7 @@ from asahi.router.v1 import router_pb2_grpc
 from asahi_core.errors import InvalidRequest
 from asahi_router.api.attached import Attachment, Handled
 from asahi_router.domain.completion import Completions
+from asahi_router.domain.counting import TokenCounts
 from asahi_router.domain.decision import Decider
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.outcomes import Outcomes
@@ -20,12 +21,13 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
-    """Serves decisions, completions, the catalog and outcomes."""
+    """Serves decisions, completions, counts, the catalog and outcomes."""
 
     def __init__(
         self,
         decider: Decider,
         completions: Completions,
+        counts: TokenCounts,
         listing: Listing,
         outcomes: Outcomes,
         *,
@@ -35,6 +37,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """`handled` surrounds each completion of a standing connection; `stop` is set when the service is to stop."""
         self._decider = decider
         self._completions = completions
+        self._counts = counts
         self._listing = listing
         self._outcomes = outcomes
         self._handled = handled
@@ -60,6 +63,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         context.add_done_callback(cast(Any, lambda _context: attachment.end()))  # its type is nominal
         async for response in attachment.responses(requests, self._stop):
             yield response
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: _Context) -> pb.CountTokensResponse:
+        return await self._counts.count(request.task)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: _Context) -> pb.ListModelsResponse:
         return self._listing.models()

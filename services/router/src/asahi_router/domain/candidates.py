@@ -12,7 +12,7 @@ from asahi.type.v1.chat_pb2 import Api
 from asahi.type.v1.routing_pb2 import LatencyPreference, Routing, RoutingPolicy
 from asahi_core.globs import matches_any
 from asahi_core.prices.rates import Rates
-from asahi_router.domain.features import FORCED_TOOL_CHOICE, Features
+from asahi_router.domain.features import Features
 from asahi_router.domain.goal import Goal
 from asahi_router.domain.models import PROTOCOLS, Catalog, CatalogModel, ServedModel
 from asahi_router.domain.observations import Speed
@@ -202,24 +202,23 @@ def unsupported(served: ServedModel, features: Features, *, by_name: bool) -> It
         (features.has_schema, "json_schema", "response_format"),
     ):
         if needed and capability not in model.capabilities:
-            yield Violation(Constraint.CAPABILITY, f"no {capability}", field=field)
+            yield Violation(Constraint.CAPABILITY, f"no {capability}", field=features.field(field))
     only_without_reasoning = model.tools_only_without_reasoning and not by_name
     if features.has_tools and only_without_reasoning and model.reasons(features.reasoning_effort):
         words = "takes tools only with reasoning_effort none"
         yield Violation(Constraint.CAPABILITY, words, field="tools")
     refused = features.parameters & model.refused(features.reasoning_effort)
-    if not _speaks(served, features):
+    if not speaks(served, features):
         refused |= features.only_in_its_protocol
     for name in sorted(refused):
-        field = "tool_choice" if name == FORCED_TOOL_CHOICE else name
-        yield Violation(Constraint.PARAMETER, f"does not take {name}", field=field)
+        yield Violation(Constraint.PARAMETER, f"does not take {name}", field=features.field(name))
     most = features.max_output_tokens
     if most is not None and most > model.max_output_tokens:
         words = f"answers of at most {model.max_output_tokens} tokens"
         yield Violation(Constraint.ANSWER, words, most / model.max_output_tokens - 1, "max_tokens")
 
 
-def _speaks(served: ServedModel, features: Features) -> bool:
+def speaks(served: ServedModel, features: Features) -> bool:
     """Whether the question can be said to the provider as it is. Asahi's own form is close to OpenAI's."""
     return features.api == PROTOCOLS[served.protocol] or (features.api == _OWN_FORM and served.protocol == "openai")
 

@@ -11,7 +11,7 @@ from asahi.router.v1 import router_pb2 as pb
 from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi_core.clock import Clock
 from asahi_core.errors import InvalidRequest
-from asahi_router.domain.candidates import Candidate, Constraint, Scale, limits_of, weigh
+from asahi_router.domain.candidates import Candidate, Constraint, Scale, limits_of, speaks, weigh
 from asahi_router.domain.features import Features, read_features
 from asahi_router.domain.goal import NO_GOAL, goal_of
 from asahi_router.domain.models import ServedModel
@@ -48,6 +48,15 @@ class Decider:
         self._scale.tariffs.turn_to(self._clock.now())
         return decide(task, self._scale, self._available, explain=explain)
 
+    def would_answer(self, task: pb.Task) -> Candidate:
+        """The model that would answer `task` now; one that is named need not take all of it."""
+        if task.routing.mode != RoutingMode.ROUTING_MODE_EXPLICIT:
+            return self.decide(task, explain=False).chain[0]
+        _check(task)
+        self._scale.tariffs.turn_to(self._clock.now())
+        limits = replace(limits_of(task.routing, task.policy, self._scale.catalog, NO_GOAL), by_name=True)
+        return the_named(task.routing.model, read_features(task.prompt), limits, self._scale, answers=False)
+
 
 def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) -> Ranking:
     """The models that may answer `task`; `explain`: the decision lists every candidate.
@@ -78,7 +87,7 @@ def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) 
     reason = why_chosen(fitting, features, limits, goal, compared, yielded=yielded)
     fit = {c.model for c in fitting}
     listed = [*fitting, *(c for c in candidates if c.model not in fit)] if explain else ()
-    return Ranking(_decision(fitting[0], reason, reference, features, listed), _chain(fitting))
+    return Ranking(_decision(fitting[0], reason, reference, features, listed), _chain(fitting, features))
 
 
 def _by_name(task: pb.Task, features: Features, scale: Scale, *, explain: bool) -> Ranking:
@@ -116,13 +125,20 @@ def _best_first(candidate: Candidate) -> tuple[float, int, str]:
     return -candidate.quality, candidate.expected_cost_nanos or 0, candidate.model
 
 
-def _chain(fitting: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The first few; where they are all of one provider, the last gives way to the first of another."""
+def _chain(fitting: Sequence[Candidate], features: Features) -> tuple[Candidate, ...]:
+    """The first few; where they are all of one provider, the last gives way to the first of another.
+
+    So it does where none speaks the question's own protocol: part of the question may be what no other can carry.
+    """
     chain = list(fitting[:_MOST_IN_CHAIN])
     if len({candidate.provider for candidate in chain}) == 1:
         other = next((candidate for candidate in fitting if candidate.provider != chain[0].provider), None)
         if other is not None:
             chain[-1] = other
+    if not any(speaks(candidate.served, features) for candidate in chain):
+        native = next((candidate for candidate in fitting if speaks(candidate.served, features)), None)
+        if native is not None:
+            chain[-1] = native
     return tuple(chain)
 
 

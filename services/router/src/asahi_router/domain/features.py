@@ -10,6 +10,9 @@ from asahi_core.errors import InvalidRequest
 from asahi_router.domain.estimate import prompt_bytes
 from asahi_router.domain.kinds import kind_of, script_of
 from asahi_router.domain.native_bodies import Part, Turn, asks_for_something, read_body, value, whole_number
+from asahi_router.domain.translation.fates import carried_names
+from asahi_router.domain.translation.from_anthropic import FROM_ANTHROPIC
+from asahi_router.domain.translation.from_openai import FROM_OPENAI
 
 FORCED_TOOL_CHOICE = "forced_tool_choice"
 """What a model refuses that cannot be made to call a tool. The field is `tool_choice`."""
@@ -22,51 +25,12 @@ _TOOL_TOKENS = 1_000
 _IMAGE_TOKENS = 3_000
 """Most tokens of an image."""
 
-# The fields of each protocol that the other one can carry, or that mean nothing to it. What else is sent keeps a
-# question with providers of its own protocol. The translation itself has the last word.
-_CARRIED_FROM_OPENAI = frozenset(
-    {
-        "model",
-        "stream",
-        "stream_options",
-        "user",
-        "metadata",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "prompt_cache_options",
-        "messages",
-        "max_completion_tokens",
-        "max_tokens",
-        "temperature",
-        "top_p",
-        "stop",
-        "response_format",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-    }
-)
-_CARRIED_FROM_ANTHROPIC = frozenset(
-    {
-        "model",
-        "stream",
-        "metadata",
-        "cache_control",
-        "messages",
-        "system",
-        "max_tokens",
-        "temperature",
-        "top_p",
-        "stop_sequences",
-        "tools",
-        "tool_choice",
-        "output_config",
-        "user_profile_id",
-        "workspace_id",
-        "diagnostics",
-    }
-)
+_CARRIED_FROM_OPENAI, _CARRIED_FROM_ANTHROPIC = carried_names(FROM_OPENAI), carried_names(FROM_ANTHROPIC)
+"""The fields of each protocol that keep no question with it. The translation itself has the last word."""
+_OPENAI_NAMES = {"stop_sequences": "stop"}
+"""Anthropic's parameters that the catalog knows by OpenAI's name."""
+_ANTHROPIC_NAMES = {"stop": "stop_sequences", "response_format": "output_config", FORCED_TOOL_CHOICE: "tool_choice"}
+_OWN_NAMES = {FORCED_TOOL_CHOICE: "tool_choice"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +62,11 @@ class Features:
     """Names of those that no other protocol can carry."""
     writes_cache: bool = False
     """Whether parts are marked to be kept in the provider's prompt cache, which may cost more than they do."""
+
+    def field(self, name: str) -> str:
+        """What the question calls the parameter that the catalog knows as `name`."""
+        names = _ANTHROPIC_NAMES if self.api == Api.API_ANTHROPIC_MESSAGES else _OWN_NAMES
+        return names.get(name, name)
 
     @property
     def is_bare(self) -> bool:
@@ -184,7 +153,7 @@ def _native(prompt: Prompt) -> Features:
         max_output_tokens=whole_number(most, name),
         answers=(whole_number(fields.get("n"), "n") or 1) if openai else 1,
         reasoning_effort=effort if isinstance(effort, str) else "",
-        parameters=frozenset(sent),
+        parameters=frozenset(sent if openai else (_OPENAI_NAMES.get(name, name) for name in sent)),
         only_in_its_protocol=beyond | (sent - known - {FORCED_TOOL_CHOICE}),
         writes_cache=b'"cache_control"' in native.body,
     )

@@ -21,8 +21,11 @@ _MOST_NAMED = 3
 _UNSUPPORTED = frozenset({Constraint.CAPABILITY, Constraint.PARAMETER, Constraint.ANSWER})
 
 
-def the_named(name: str, features: Features, limits: Limits, scale: Scale) -> Candidate:
-    """The model of that id or alias, which may answer.
+_ACCESS = frozenset({Constraint.SERVED, Constraint.MODELS, Constraint.PROVIDERS})
+
+
+def the_named(name: str, features: Features, limits: Limits, scale: Scale, *, answers: bool = True) -> Candidate:
+    """The model of that id or alias, which may answer; `answers`: False: it need not, only be open to the key.
 
     Raises:
         ModelNotFound: the catalog lacks it, or nobody serves it here.
@@ -36,8 +39,9 @@ def the_named(name: str, features: Features, limits: Limits, scale: Scale) -> Ca
     if served is None:
         raise _not_found(name, limits, scale)
     candidate = weigh(served, features, limits, scale)
-    if candidate.violations:
-        raise _fault(candidate, candidate.violations[0], features, limits, scale)
+    for violation in candidate.violations:
+        if answers or violation.constraint in _ACCESS:
+            raise _fault(candidate, violation, features, limits, scale)
     return candidate
 
 

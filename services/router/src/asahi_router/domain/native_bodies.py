@@ -23,6 +23,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "service_tier": ("auto", "default", "standard_only"),
     "speed": ("standard",),
+    "verbosity": ("medium",),
     "thinking": ({"type": "disabled"},),
 }
 """Values that ask for nothing: a model that refuses the parameter takes them."""

@@ -2,25 +2,28 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Annotated
 
 import msgspec
 
 from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, Api, ChatAnswer, NativeBody
 from asahi_core.clock import Clock, SystemClock
-from asahi_core.errors import InvalidRequest
-from asahi_router.domain.provider import FailureKind, Provider, ProviderCall, Received
+from asahi_core.errors import InvalidRequest, UnsupportedByModel
+from asahi_router.domain.counting import TokenCount
+from asahi_router.domain.provider import FailureKind, ProviderCall, ProviderFailure, Received
 from asahi_router.providers.anthropic.dialect import Anthropic
 from asahi_router.providers.config import ProviderConfig, ProviderProtocol
 from asahi_router.providers.dialect import Dialect, Mark, StreamReader, StreamWriter, Summary, TextPiece, Translated
+from asahi_router.providers.fields import placed
 from asahi_router.providers.openai.dialect import OpenAI
 from asahi_router.providers.progress import Progress
 from asahi_router.providers.transport import Transport
 
 _EMPTY = "its answer is empty"
-_NO_LABELS: Mapping[str, str] = {}
+_NO_HEADERS: Mapping[str, str] = {}
 
 
-def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = None) -> Provider:
+def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = None) -> "HttpProvider":
     """The client of the provider that `config` describes. `api_key`: empty: none is sent."""
     dialects: dict[ProviderProtocol, Dialect] = {
         ProviderProtocol.OPENAI: OpenAI(),
@@ -58,13 +61,13 @@ class HttpProvider:
         try:
             asked = self._asked(call)
             question = self._question(call, asked)
-            labels = self._labels(call)
+            headers = self._headers(call, asked)
             if not call.stream:
-                body = await self._transport.post(question, labels, progress)
+                body = await self._transport.post(question, headers, progress)
                 yield self._answer(call, asked, body, progress)
                 return
             reader = self._spoken.stream_reader()
-            async with aclosing(self._transport.stream(question, labels, progress)) as events:
+            async with aclosing(self._transport.stream(question, headers, progress)) as events:
                 if asked is self._spoken:
                     async for event in events:
                         mark = reader.read(event, progress)
@@ -82,6 +85,19 @@ class HttpProvider:
             yield self._answer(call, asked, reader.body(), progress)
         finally:
             del self._under_way[key]
+
+    async def count_tokens(self, call: ProviderCall) -> TokenCount | None:
+        """The provider's own count of a question in its protocol; None: it does not count beforehand."""
+        spoken, asked = self._spoken, self._asked(call)
+        if asked is not spoken or not spoken.count_path:
+            return None
+        question = spoken.adapt(call.prompt.native.body, call.provider_model, stream=False)
+        progress = Progress(self._clock)
+        body = await self._transport.post(question, self._headers(call, asked), progress, spoken.count_path)
+        try:
+            return TokenCount(_count.decode(body).input_tokens, body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProviderFailure(FailureKind.FAILED, "its answer is not what its protocol says") from error
 
     def received(self, call: ProviderCall) -> Received:
         """What has come so far of a call under way."""
@@ -106,14 +122,21 @@ class HttpProvider:
         if asked is spoken:
             return spoken.adapt(body, call.provider_model, stream=call.stream)
         chat = call.prompt.chat if asked is None else asked.read_question(body)
-        return spoken.write_question(
-            chat, call.provider_model, stream=call.stream, default_max_tokens=self._config.default_max_tokens
-        )
+        try:
+            return spoken.write_question(
+                chat, call.provider_model, stream=call.stream, default_max_tokens=self._config.default_max_tokens
+            )
+        except UnsupportedByModel as error:
+            raise (placed(error, asked.places(body)) if asked is not None else error) from None
 
-    def _labels(self, call: ProviderCall) -> Mapping[str, str]:
-        if not self._config.label_calls:
-            return _NO_LABELS
-        return {"x-asahi-request-id": call.request_id, "x-asahi-attempt": str(call.attempt)}
+    def _headers(self, call: ProviderCall, asked: Dialect | None) -> Mapping[str, str]:
+        """Those of this call alone: the caller's, as far as they are the protocol's, and for the simulator its name."""
+        own = self._spoken.own_headers
+        sent = call.prompt.native.headers if asked is self._spoken else _NO_HEADERS
+        headers = {name: value for name, value in sent.items() if name in own}
+        if self._config.label_calls:
+            headers |= {"x-asahi-request-id": call.request_id, "x-asahi-attempt": str(call.attempt)}
+        return headers
 
     def _answer(self, call: ProviderCall, asked: Dialect | None, body: bytes, progress: Progress) -> Answer:
         """The whole answer in the form of the question; raises ProviderFailure if `body` is none."""
@@ -150,7 +173,12 @@ class _Id(msgspec.Struct):
     id: str = ""
 
 
+class _Count(msgspec.Struct):
+    input_tokens: Annotated[int, msgspec.Meta(ge=0)]
+
+
 _id = msgspec.json.Decoder(_Id)
+_count = msgspec.json.Decoder(_Count)
 
 
 def _delta(mark: Mark, event: bytes) -> AnswerDelta:

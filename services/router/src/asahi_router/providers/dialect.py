@@ -11,6 +11,7 @@ from typing import Protocol
 
 from asahi.type.v1.chat_pb2 import Api, ChatAnswer, ChatRequest, FinishReason
 from asahi.type.v1.usage_pb2 import Usage
+from asahi_router.providers.fields import Places
 from asahi_router.providers.progress import Progress
 
 
@@ -138,6 +139,10 @@ class Dialect(Protocol):
     api: Api.ValueType
     path: str
     """After the provider's base URL."""
+    count_path: str
+    """Where tokens are counted without an answer; empty: nowhere."""
+    own_headers: frozenset[str]
+    """Headers that callers may send with a question in this protocol, in lower case."""
 
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every call."""
@@ -149,6 +154,10 @@ class Dialect(Protocol):
 
     def read_question(self, body: bytes) -> ChatRequest:
         """A question in this protocol; raises InvalidRequest, or UnsupportedByModel for what cannot be carried."""
+        ...
+
+    def places(self, body: bytes) -> Places:
+        """Where the parts of each message of `read_question` stand in `body`."""
         ...
 
     def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:

@@ -1,15 +1,22 @@
 """Reads JSON objects of questions field by field, so that no field is lost unnoticed in a translation."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from asahi_core.errors import InvalidRequest, UnsupportedByModel
+from asahi_router.domain.translation.fates import Entries, Fate
 from asahi_router.providers.raw_json import Raw, read_object
 
+Places = Sequence[Sequence[str]]
+"""Where each part of each message of the intermediate form stands in the question."""
+_PART = re.compile(r"messages\[(?P<message>\d+)\]\.content\[(?P<part>\d+)\](?P<rest>.*)")
 ValueT = TypeVar("ValueT")
 _NULL = b"null"
+OURS = "organization_id"
+"""A field of Asahi's own in the bodies of every protocol, which no provider knows."""
 
 
 class Fields:
@@ -51,8 +58,8 @@ class Fields:
         raw = self.take(name, Raw)
         return Fields(raw, self.at(name)) if raw is not None else None
 
-    def ignore(self, *names: str) -> None:
-        """Drops fields that cannot change the answer."""
+    def drop(self, *names: str) -> None:
+        """Drops what the call itself says."""
         for name in names:
             self._left.pop(name, None)
 
@@ -61,6 +68,15 @@ class Fields:
         raw = self._left.get(name)
         if raw is not None and msgspec.json.decode(raw) in values:
             del self._left[name]
+
+    def settle(self, entries: Entries) -> None:
+        """Drops what a table says is left out, and what has a neutral value."""
+        for name in [name for name in self._left if name in entries]:
+            entry = entries[name]
+            if entry.fate == Fate.LEFT_OUT:
+                del self._left[name]
+            elif entry.fate == Fate.NEUTRAL:
+                self.allow(name, *entry.values)
 
     def finish(self) -> None:
         """Raises UnsupportedByModel for the first field that is left."""
@@ -71,6 +87,16 @@ class Fields:
     def refuse(self, path: str) -> None:
         """Raises UnsupportedByModel for the field at `path`."""
         raise unsupported(path)
+
+
+def placed(error: UnsupportedByModel, places: Places) -> UnsupportedByModel:
+    """An error about the intermediate form, with the place in the question as its caller wrote it."""
+    found = _PART.fullmatch(error.param or "")
+    if found is None:
+        return error
+    parts = places[int(found["message"])]
+    number = int(found["part"])
+    return unsupported((parts[number] if number < len(parts) else parts[-1]) + found["rest"])
 
 
 def unsupported(path: str) -> UnsupportedByModel:

@@ -27,7 +27,8 @@ class Transport:
     def __init__(self, config: ProviderConfig, path: str, headers: Mapping[str, str], clock: Clock) -> None:
         """`headers`: those of every call, the key among them."""
         self._config = config
-        self._url = URL(config.base_url.rstrip("/") + path)
+        self._base = URL(config.base_url.rstrip("/"))
+        self._url = self._base / path.lstrip("/")
         self._headers = {
             **headers,
             "content-type": "application/json",
@@ -44,8 +45,8 @@ class Transport:
             total=None, sock_connect=times.connect_s, sock_read=times.silence_s, ceil_threshold=60
         )
 
-    async def post(self, body: bytes, labels: Mapping[str, str], progress: Progress) -> bytes:
-        """The whole body of a successful answer.
+    async def post(self, body: bytes, headers: Mapping[str, str], progress: Progress, path: str = "") -> bytes:
+        """The whole body of a successful answer; `path`: where, if not at the protocol's own.
 
         Raises:
             ProviderFailure: there is none.
@@ -54,7 +55,7 @@ class Transport:
         whole = bytearray()
         try:
             async with (
-                self._open(QuestionBody(body, progress), labels, self._plain_timeout) as response,
+                self._open(QuestionBody(body, progress), headers, self._plain_timeout, path) as response,
                 asyncio.timeout(config.timeouts.whole_s),
             ):
                 size = response.content_length
@@ -69,7 +70,7 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _failure(error, progress) from error
 
-    async def stream(self, body: bytes, labels: Mapping[str, str], progress: Progress) -> AsyncGenerator[bytes, None]:
+    async def stream(self, body: bytes, headers: Mapping[str, str], progress: Progress) -> AsyncGenerator[bytes, None]:
         """The data of each event of a successful answer.
 
         Raises:
@@ -80,7 +81,7 @@ class Transport:
         left = config.max_answer_bytes
         try:
             async with (
-                self._open(QuestionBody(body, progress), labels, self._stream_timeout) as response,
+                self._open(QuestionBody(body, progress), headers, self._stream_timeout) as response,
                 asyncio.timeout(config.timeouts.whole_s),
             ):
                 progress.answering = True
@@ -106,11 +107,16 @@ class Transport:
     async def _open(
         self,
         body: QuestionBody,
-        labels: Mapping[str, str],
+        headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
+        path: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         async with self._opened().post(
-            self._url, data=body, headers=labels, timeout=timeout, allow_redirects=False
+            self._base / path.lstrip("/") if path else self._url,
+            data=body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
         ) as response:
             if response.status != 200:
                 told = await response.content.read(_MOST_ERROR_BYTES)

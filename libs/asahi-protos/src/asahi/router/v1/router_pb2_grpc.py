@@ -50,6 +50,11 @@ class RouterServiceStub:
                 request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachRequest.SerializeToString,
                 response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachResponse.FromString,
                 _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/asahi.router.v1.RouterService/CountTokens',
+                request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/asahi.router.v1.RouterService/ListModels',
                 request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
@@ -95,6 +100,14 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountTokens(self, request, context):
+        """Counts the input tokens of a question in a provider's protocol, as the model that would answer it counts them;
+        estimates them where its provider does not count beforehand. Asks nobody to answer, costs nothing. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the catalog. Idempotent.
         """
@@ -127,6 +140,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.Attach,
                     request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachRequest.FromString,
                     response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.AttachResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.CountTokensRequest.FromString,
+                    response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.CountTokensResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -221,6 +239,33 @@ class RouterService:
             '/asahi.router.v1.RouterService/Attach',
             asahi_dot_router_dot_v1_dot_router__pb2.AttachRequest.SerializeToString,
             asahi_dot_router_dot_v1_dot_router__pb2.AttachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.router.v1.RouterService/CountTokens',
+            asahi_dot_router_dot_v1_dot_router__pb2.CountTokensRequest.SerializeToString,
+            asahi_dot_router_dot_v1_dot_router__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,10 @@ class RouterServiceStub:
     each `Complete` on it. A caller ends its side when it begins no more; the service ends the connection when the last
     completion has ended after that.
     """
+    CountTokens: _aio.UnaryUnaryMultiCallable[_router_pb2.CountTokensRequest, _router_pb2.CountTokensResponse]
+    """Counts the input tokens of a question in a provider's protocol, as the model that would answer it counts them;
+    estimates them where its provider does not count beforehand. Asks nobody to answer, costs nothing. Idempotent.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the catalog. Idempotent."""
     RecordOutcome: _aio.UnaryUnaryMultiCallable[_router_pb2.RecordOutcomeRequest, _router_pb2.RecordOutcomeResponse]
@@ -74,6 +78,16 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         go, at a third of its price: messages that are there together travel together. The connection's end is the end of
         each `Complete` on it. A caller ends its side when it begins no more; the service ends the connection when the last
         completion has ended after that.
+        """
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _router_pb2.CountTokensRequest,
+        context: _aio.ServicerContext[_router_pb2.CountTokensRequest, _abc.Awaitable[_router_pb2.CountTokensResponse]],
+    ) -> _abc.Awaitable[_router_pb2.CountTokensResponse]:
+        """Counts the input tokens of a question in a provider's protocol, as the model that would answer it counts them;
+        estimates them where its provider does not count beforehand. Asks nobody to answer, costs nothing. Idempotent.
         """
 
     @_abc_1.abstractmethod

@@ -133,6 +133,11 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "Any, such as `2023-06-01`, selects Anthropic's shape of answers and errors.",
         {"type": "string"},
     ),
+    "anthropic-beta": _parameter(
+        "anthropic-beta",
+        "Features of Anthropic's API that the body uses; goes on to a provider of the same protocol.",
+        {"type": "string"},
+    ),
 }
 
 

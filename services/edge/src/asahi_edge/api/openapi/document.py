@@ -5,11 +5,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from asahi_edge.api.errors import ANTHROPIC_TYPES
+from asahi_edge.api.errors import anthropic_type
 from asahi_edge.api.openapi.components import HEADERS, example_components
 from asahi_edge.api.openapi.errors import error_responses
 from asahi_edge.api.openapi.structs import struct_schemas
-from asahi_edge.api.schemas import analytics, errors, health, inference, models, openai
+from asahi_edge.api.schemas import analytics, anthropic, errors, health, inference, models, openai
 from asahi_edge.api.schemas.governance import (
     api_keys,
     audit,
@@ -34,6 +34,9 @@ _STRUCTS = (
     inference.RoutingHeader,
     inference.FeedbackBody,
     openai.ChatBody,
+    anthropic.MessagesBody,
+    anthropic.CountTokensBody,
+    anthropic.CountTokensAnswer,
     inference.FeedbackAnswer,
     errors.ErrorBody,
     errors.AnthropicErrorBody,
@@ -115,7 +118,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         document["components"] = {
             "schemas": struct_schemas(_STRUCTS),
             "examples": example_components(),
-            "responses": error_responses(ANTHROPIC_TYPES),
+            "responses": error_responses(anthropic_type),
             "headers": HEADERS,
             "securitySchemes": _SCHEMES,
         }

@@ -1,5 +1,6 @@
 """Errors in the OpenAPI document: what each status means, its headers, and an example of each code."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,10 +114,9 @@ def openai_body(example: ErrorExample) -> dict[str, Any]:
     return {"error": {**detail, "request_id": _REQUEST_ID}}
 
 
-def anthropic_body(example: ErrorExample, type_of: dict[int, str]) -> dict[str, Any]:
-    """The example in the shape of Anthropic's SDKs; `type_of`: their types by status."""
-    kind = "overloaded_error" if example.kind is errors.Overloaded else type_of.get(example.kind.http_status)
-    error = {"type": kind or "api_error", "message": example.message}
+def anthropic_body(example: ErrorExample, type_of: Callable[[str, int], str]) -> dict[str, Any]:
+    """The example in the shape of Anthropic's SDKs; `type_of`: their types by code and status."""
+    error = {"type": type_of(example.kind.code, example.kind.http_status), "message": example.message}
     return {"type": "error", "error": error, "request_id": _REQUEST_ID}
 
 
@@ -125,7 +125,7 @@ def error_name(status: int, shape: str) -> str:
     return f"error{status}" if shape == "openai" else f"error{status}{shape.capitalize()}"
 
 
-def error_responses(type_of: dict[int, str]) -> dict[str, Any]:
+def error_responses(type_of: Callable[[str, int], str]) -> dict[str, Any]:
     """Every error response by name: in OpenAI's shape, in Anthropic's, and for paths that answer in either."""
     found: dict[str, Any] = {}
     for status in MEANINGS:

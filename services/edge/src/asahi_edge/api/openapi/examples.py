@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asahi_edge.api.openapi.anthropic_examples import ANTHROPIC_EXAMPLES
 from asahi_edge.api.openapi.governance_examples import GOVERNANCE_EXAMPLES
 
 _REQUEST = "01a20da6-23de-7451-967a-afcb49443661"
@@ -113,6 +114,7 @@ _HEALTHY: dict[str, Any] = {
 }
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    **ANTHROPIC_EXAMPLES,
     **GOVERNANCE_EXAMPLES,
     "InferBody": {
         "Asahi chooses the model": {"prompt": "Explain async/await in Python.", "latency_budget_ms": 5000},

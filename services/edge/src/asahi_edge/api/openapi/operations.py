@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from asahi_edge.api.openapi.anthropic import MESSAGE
 from asahi_edge.api.openapi.components import (
     ALWAYS,
     ON_INFERENCE,
@@ -14,7 +15,8 @@ from asahi_edge.api.openapi.components import (
 )
 from asahi_edge.api.openapi.errors import error_name
 from asahi_edge.api.openapi.openai import CHAT_ANSWER
-from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS
+from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS, MESSAGE_EVENTS
+from asahi_edge.api.schemas.anthropic import CountTokensAnswer, CountTokensBody, MessagesBody
 from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
 
@@ -80,13 +82,13 @@ def documented_models(*, summary: str, openai: type, anthropic: type, errors: Se
     }
 
 
-def documented_later(path: str, summary: str, shape: Shape) -> dict[str, Any]:
+def documented_later(path: str, summary: str) -> dict[str, Any]:
     """Arguments of the route decorator of a path that this version does not serve."""
     extra = {"parameters": [_id_in_path(name) for name in re.findall(r"{(\w+)}", path)]}
     return {
         "summary": f"{summary} (not served yet)",
         "status_code": 501,
-        "responses": _errors((401, 403, 501, 503), shape),
+        "responses": _errors((401, 403, 501, 503)),
         "openapi_extra": extra if extra["parameters"] else {},
     }
 
@@ -132,6 +134,40 @@ def documented_openai_chat() -> dict[str, Any]:
         "openapi_extra": {
             "requestBody": {"required": True, "content": struct_media(ChatBody)},
             "parameters": parameters(*names),
+        },
+    }
+
+
+def documented_messages() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/messages`, whose bodies are Anthropic's."""
+    content = referring_media(MESSAGE, "MessageAnswer") | MESSAGE_EVENTS
+    answer = _answered("The provider's answer, with `asahi` added.", content)
+    answer["headers"] = header_references(ON_INFERENCE)
+    names = (
+        *("x-request-id", "anthropic-version", "anthropic-beta", "cache-control", "x-asahi-cache", "x-asahi-tags"),
+        *("x-asahi-routing", "idempotency-key"),
+    )
+    return {
+        "summary": "Continue a conversation",
+        "responses": {200: answer} | _errors(_INFERENCE_ERRORS, "anthropic"),
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": struct_media(MessagesBody)},
+            "parameters": parameters(*names),
+        },
+    }
+
+
+def documented_count_tokens() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/messages/count_tokens`."""
+    answer = _answered(CountTokensAnswer.__doc__ or "", struct_media(CountTokensAnswer))
+    answer["headers"] = header_references((*ALWAYS, "x-asahi-model"))
+    errors = tuple(status for status in _INFERENCE_ERRORS if status != 501)
+    return {
+        "summary": "Count tokens",
+        "responses": {200: answer} | _errors(errors, "anthropic"),
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": struct_media(CountTokensBody)},
+            "parameters": parameters("x-request-id", "anthropic-version", "anthropic-beta", "x-asahi-routing"),
         },
     }
 

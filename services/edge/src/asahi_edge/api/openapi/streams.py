@@ -29,6 +29,28 @@ data: {"id":"chatcmpl-7","object":"chat.completion.chunk","model":"gpt-6.1-terra
 data: [DONE]
 
 """
+_MESSAGE = """event: message_start
+data: {"type":"message_start","message":{"id":"msg_7","type":"message","role":"assistant","content":[], …}}
+
+event: ping
+data: {"type":"ping"}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello!"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":3, …}}
+
+event: message_stop
+data: {"type":"message_stop","asahi":{"cost_usd":0.000021, …}}
+
+"""
 
 
 def _events(description: str, example: str, names: tuple[str, ...]) -> dict[str, Any]:
@@ -51,4 +73,13 @@ CHAT_EVENTS = _events(
     "`[DONE]` after it.",
     _CHAT,
     (),
+)
+MESSAGE_EVENTS = _events(
+    "With `stream`: Anthropic's server-sent events in their order, each of this form, `asahi` in `message_stop`; or an "
+    "`error` without `message_stop` after it.",
+    _MESSAGE,
+    (
+        *("message_start", "ping", "content_block_start", "content_block_delta", "content_block_stop"),
+        *("message_delta", "message_stop", "error"),
+    ),
 )

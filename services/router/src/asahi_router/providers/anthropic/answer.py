@@ -24,7 +24,7 @@ _WRITTEN: dict[FinishReason.ValueType, str] = {
     FinishReason.FINISH_REASON_CONTENT_FILTER: "refusal",
 }
 _STANDARD = (None, "standard")
-_NO_ARGUMENTS = Raw(b"{}")
+NO_ARGUMENTS = Raw(b"{}")
 
 
 class CacheCreation(msgspec.Struct, gc=False):
@@ -71,7 +71,7 @@ class _Block(msgspec.Struct):
     text: str = ""
     id: str = ""
     name: str = ""
-    input: Raw = _NO_ARGUMENTS
+    input: Raw = NO_ARGUMENTS
     thinking: str = ""
     signature: str = ""
     data: str = ""
@@ -193,7 +193,7 @@ def arguments(text: str) -> Raw:
     try:
         msgspec.json.decode(text, type=dict[str, Raw])
     except msgspec.DecodeError:
-        return _NO_ARGUMENTS
+        return NO_ARGUMENTS
     return Raw(text.encode())
 
 

@@ -4,6 +4,7 @@ from asahi.type.v1.chat_pb2 import Api, ChatAnswer, ChatRequest
 from asahi_router.providers.anthropic import answer, question, translation
 from asahi_router.providers.anthropic.stream import AnthropicStreamReader, AnthropicStreamWriter
 from asahi_router.providers.dialect import StreamReader, StreamWriter, Summary, Translated
+from asahi_router.providers.fields import Places
 
 _VERSION = "2023-06-01"
 
@@ -13,6 +14,8 @@ class Anthropic:
 
     api = Api.API_ANTHROPIC_MESSAGES
     path = "/v1/messages"
+    count_path = "/v1/messages/count_tokens"
+    own_headers = frozenset({"anthropic-version", "anthropic-beta"})
 
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every call."""
@@ -26,6 +29,10 @@ class Anthropic:
     def read_question(self, body: bytes) -> ChatRequest:
         """A question in this protocol."""
         return question.read_question(body)
+
+    def places(self, body: bytes) -> Places:
+        """Where the parts of the intermediate form stand in a question."""
+        return question.places(body)
 
     def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:
         """The question in this protocol."""

@@ -20,7 +20,9 @@ from asahi.type.v1.chat_pb2 import (
     ToolResult,
 )
 from asahi_core.errors import InvalidRequest
-from asahi_router.providers.fields import Fields, unsupported
+from asahi_router.domain.translation.fates import Entry, entries_of
+from asahi_router.domain.translation.from_anthropic import FROM_ANTHROPIC
+from asahi_router.providers.fields import OURS, Fields, unsupported
 from asahi_router.providers.raw_json import TRUE, Raw, raw, read_object
 
 _ROLES: dict[str, Role.ValueType] = {
@@ -34,12 +36,14 @@ _CHOICES: dict[str, ToolChoiceMode.ValueType] = {
     "tool": ToolChoiceMode.TOOL_CHOICE_MODE_NAMED,
     "none": ToolChoiceMode.TOOL_CHOICE_MODE_NONE,
 }
+_REQUEST, _TOOL = entries_of(FROM_ANTHROPIC, "request"), entries_of(FROM_ANTHROPIC, "tools:custom")
 _SCHEMA_NAME = "answer"
 
 
 def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
     """The question for `model`, streamed or plain; all else as it was written."""
     fields = read_object(body)
+    fields.pop(OURS, None)
     fields["model"] = raw(model)
     fields.pop("stream", None)
     if stream:
@@ -48,18 +52,16 @@ def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
 
 
 def read_question(body: bytes) -> ChatRequest:
-    """The question in the intermediate form. `cache_control` is left out: other providers cache by themselves.
+    """The question in the intermediate form.
 
     Raises:
         InvalidRequest: it cannot be understood.
         UnsupportedByModel: it has a field that only this protocol knows.
     """
     fields = Fields(body)
-    fields.ignore("model", "stream", "metadata", "cache_control", "user_profile_id", "workspace_id", "diagnostics")
-    fields.allow("service_tier", "auto", "standard_only")
-    fields.allow("speed", "standard")
-    fields.allow("thinking", {"type": "disabled"})
-    messages = [*_system(fields), *(one for message in fields.items("messages") for one in _messages(message))]
+    fields.settle(_REQUEST)
+    fields.drop("model", "stream")
+    messages = [message for message, _ in _conversation(fields)]
     choice, parallel = _tool_choice(fields)
     chat = ChatRequest(
         messages=messages,
@@ -71,15 +73,34 @@ def read_question(body: bytes) -> ChatRequest:
         tools=[_tool(tool) for tool in fields.items("tools")],
         tool_choice=choice,
         parallel_tool_calls=parallel,
+        user=_user(fields),
     )
     fields.finish()
     return chat
 
 
-def _system(fields: Fields) -> Iterator[Message]:
-    parts = _content(fields, "system")
-    if parts:
-        yield Message(role=Role.ROLE_SYSTEM, parts=parts)
+def places(body: bytes) -> list[list[str]]:
+    """Where the parts of each message of `read_question` stand in `body`."""
+    return [paths for _, paths in _conversation(Fields(body))]
+
+
+def _conversation(fields: Fields) -> Iterator[tuple[Message, list[str]]]:
+    """Each message with where its parts stand."""
+    instructions = _content(fields, "system")
+    if instructions:
+        paths = [path for _, path in instructions]
+        yield Message(role=Role.ROLE_SYSTEM, parts=[part for part, _ in instructions]), paths
+    for message in fields.items("messages"):
+        yield from _messages(message)
+
+
+def _user(fields: Fields) -> str:
+    metadata = fields.object("metadata")
+    if metadata is None:
+        return ""
+    user = metadata.take("user_id", str)
+    metadata.finish()
+    return user or ""
 
 
 def _response_format(fields: Fields) -> bytes:
@@ -97,40 +118,53 @@ def _response_format(fields: Fields) -> bytes:
     return msgspec.json.encode({"type": "json_schema", "json_schema": schema})
 
 
-def _messages(fields: Fields) -> Iterator[Message]:
+def _messages(fields: Fields) -> Iterator[tuple[Message, list[str]]]:
     """One message, or several: results of tools speak with the user's voice here, and with their own elsewhere."""
     name = fields.need("role", str)
     role = _ROLES.get(name)
     if role is None:
-        raise InvalidRequest(f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}.")
+        words = f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}."
+        raise InvalidRequest(words, param=fields.at("role"))
     message: Message | None = None
-    for part in _content(fields, "content"):
+    paths: list[str] = []
+    for part, path in _content(fields, "content"):
         voice = Role.ROLE_TOOL if part.HasField("tool_result") else role
         if message is None or message.role != voice:
             if message is not None:
-                yield message
-            message = Message(role=voice)
+                yield message, paths
+            message, paths = Message(role=voice), []
         message.parts.append(part)
+        paths.append(path)
     fields.finish()
-    yield message if message is not None else Message(role=role)
+    yield (message, paths) if message is not None else (Message(role=role), [fields.at("content")])
 
 
-def _content(fields: Fields, name: str) -> list[ContentPart]:
+def _content(fields: Fields, name: str) -> list[tuple[ContentPart, str]]:
+    """The parts, and where each stands."""
     content = fields.take(name, Raw)
     if content is None:
         return []
-    holder = Fields(b'{"content":' + bytes(content) + b"}", fields.path)
+    holder = Fields(b'{"' + name.encode() + b'":' + bytes(content) + b"}", fields.path)
     if bytes(content).startswith(b'"'):
-        text = holder.need("content", str)
-        return [ContentPart(text=text)] if text else []
-    return [_part(block) for block in holder.items("content")]
+        text = holder.need(name, str)
+        return [(ContentPart(text=text), fields.at(name))] if text else []
+    read = ((_part(block), block.path) for block in holder.items(name))
+    return [(part, path) for part, path in read if part is not None]
 
 
-def _part(fields: Fields) -> ContentPart:
-    fields.ignore("cache_control")
-    match fields.need("type", str):
+def _part(fields: Fields) -> ContentPart | None:
+    """A part; None: it is left out."""
+    kind = fields.need("type", str)
+    entries = FROM_ANTHROPIC.get(f"content:{kind}")
+    if entries is None:
+        raise unsupported(fields.path)
+    if kind == "thinking":
+        return _thinking(fields)
+    if not isinstance(entries, Entry):
+        fields.settle(entries)
+    part: ContentPart | None
+    match kind:
         case "text":
-            fields.allow("citations", [])
             part = ContentPart(text=fields.need("text", str))
         case "image":
             part = ContentPart(image=_image(fields))
@@ -145,18 +179,20 @@ def _part(fields: Fields) -> ContentPart:
             result = ToolResult(
                 tool_call_id=fields.need("tool_use_id", str),
                 is_error=bool(fields.take("is_error", bool)),
-                parts=_content(fields, "content"),
+                parts=[part for part, _ in _content(fields, "content")],
             )
             part = ContentPart(tool_result=result)
-        case "thinking":
-            thinking = Thinking(text=fields.take("thinking", str) or "", signature=fields.take("signature", str) or "")
-            part = ContentPart(thinking=thinking)
-        case "redacted_thinking":
-            part = ContentPart(thinking=Thinking(redacted=fields.need("data", str)))
         case _:
-            raise unsupported(fields.path)
+            part = ContentPart(thinking=Thinking(redacted=fields.need("data", str)))
     fields.finish()
     return part
+
+
+def _thinking(fields: Fields) -> ContentPart | None:
+    """Thoughts, unless nobody signed them: no provider takes those back."""
+    text, signature = fields.take("thinking", str) or "", fields.take("signature", str) or ""
+    fields.finish()
+    return ContentPart(thinking=Thinking(text=text, signature=signature)) if signature else None
 
 
 def _image(fields: Fields) -> Image:
@@ -179,10 +215,9 @@ def _image(fields: Fields) -> Image:
 
 
 def _tool(fields: Fields) -> Tool:
-    fields.ignore("cache_control", "eager_input_streaming")
-    fields.allow("type", "custom")
-    fields.allow("allowed_callers", ["direct"])
-    fields.allow("defer_loading", False)
+    if fields.take("type", str) not in {None, "custom"}:
+        raise unsupported(fields.path)
+    fields.settle(_TOOL)
     tool = Tool(
         name=fields.need("name", str),
         description=fields.take("description", str) or "",
@@ -201,7 +236,8 @@ def _tool_choice(fields: Fields) -> tuple[ToolChoice | None, bool | None]:
     kind = choice.need("type", str)
     mode = _CHOICES.get(kind)
     if mode is None:
-        raise InvalidRequest(f"'tool_choice.type' is '{kind[:40]}', not one of {', '.join(_CHOICES)}.")
+        message = f"'tool_choice.type' is '{kind[:40]}', not one of {', '.join(_CHOICES)}."
+        raise InvalidRequest(message, param="tool_choice.type")
     alone = choice.take("disable_parallel_tool_use", bool)
     name = choice.take("name", str) or ""
     choice.finish()

@@ -7,8 +7,9 @@ import msgspec
 
 from asahi.type.v1.chat_pb2 import FinishReason
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
-from asahi_router.domain.provider import FailureKind
+from asahi_router.domain.provider import FailureKind, ProviderFailure
 from asahi_router.providers.anthropic.answer import (
+    NO_ARGUMENTS,
     UsageBody,
     finish_reason,
     message_id,
@@ -39,6 +40,8 @@ class _Block(msgspec.Struct):
     name: str = ""
     text: str = ""
     data: str = ""
+    thinking: str = ""
+    input: msgspec.Raw = NO_ARGUMENTS
 
 
 class _Delta(msgspec.Struct):
@@ -63,6 +66,7 @@ class _Event(msgspec.Struct):
     usage: UsageBody | Junk = None
 
 
+_NOTHING = (b"{}", b"null")
 _event = msgspec.json.Decoder(_Event)
 _NAMES = tuple(name for name in UsageBody.__struct_fields__)
 
@@ -77,6 +81,9 @@ class AnthropicStreamReader:
         self._told = UsageBody()
         self._usage: Usage | None = None
         self._blocks = 0
+        self._input = b""
+        """Arguments that a tool call began with, unless pieces of them come."""
+        self._progress: Progress | None = None
 
     def read(self, event: bytes, progress: Progress) -> Mark:
         """Takes the event in; raises ProviderFailure if it is an error, or cannot be understood."""
@@ -86,6 +93,7 @@ class AnthropicStreamReader:
             kind = FailureKind.INTERRUPTED if progress.pieces else FailureKind.FAILED
             raise progress.failure(kind, "its answer is not what its protocol says") from error
         self._last = told
+        self._progress = progress
         self._events.append(event)
         match told.type:
             case "content_block_delta" if told.delta is not None:
@@ -119,27 +127,43 @@ class AnthropicStreamReader:
             case "message_start" if event.message is not None:
                 yield Began(event.message.id, self._usage)
             case "content_block_start" if event.content_block is not None:
-                block = event.content_block
-                if block.type == "tool_use":
-                    yield CallBegan(block.id, block.name)
-                elif block.type == "redacted_thinking":
-                    yield ThinkingPiece(redacted=block.data)
-                elif block.text:
-                    yield TextPiece(block.text)
+                yield from self._block_pieces(event.content_block)
             case "content_block_delta" if event.delta is not None:
                 delta = event.delta
                 if delta.text:
                     yield TextPiece(delta.text)
                 elif delta.partial_json:
+                    self._input = b""
                     yield CallPiece(delta.partial_json)
                 elif delta.thinking or delta.signature:
                     yield ThinkingPiece(delta.thinking, delta.signature)
+            case "content_block_stop" if self._input:
+                yield CallPiece(self._input.decode())
+                self._input = b""
             case "message_stop":
                 yield Ended(self._reason, self._usage)
 
     def body(self) -> bytes:
         """The body of the plain answer that all events together are."""
         return assemble(self._events)
+
+    def _block_pieces(self, block: _Block) -> Iterator[Piece]:
+        match block.type:
+            case "tool_use":
+                self._input = b"" if bytes(block.input) in _NOTHING else bytes(block.input)
+                yield CallBegan(block.id, block.name)
+            case "redacted_thinking":
+                yield ThinkingPiece(redacted=block.data)
+            case "thinking":
+                if block.thinking:
+                    yield ThinkingPiece(block.thinking)
+            case "text":
+                if block.text:
+                    yield TextPiece(block.text)
+            case kind:
+                words = f"its answer has a part of the type {kind[:40]}, which cannot be translated"
+                received = self._progress.received() if self._progress is not None else None
+                raise ProviderFailure(FailureKind.INTERRUPTED, words, received=received)
 
     def _count(self, told: UsageBody | Junk, progress: Progress, *, final: bool) -> None:
         """Figures are cumulative: what is told last holds."""

@@ -17,9 +17,11 @@ from asahi.type.v1.chat_pb2 import (
     ToolChoiceMode,
     ToolResult,
 )
+from asahi_router.domain.translation.fates import entries_of
+from asahi_router.domain.translation.from_openai import FROM_OPENAI
 from asahi_router.providers.anthropic.answer import arguments
 from asahi_router.providers.fields import Fields, unsupported
-from asahi_router.providers.raw_json import Raw
+from asahi_router.providers.raw_json import Raw, raw, read_object
 
 _MOST_TEMPERATURE = 1.0
 _ROLES: dict[Role.ValueType, str] = {
@@ -35,6 +37,7 @@ _CHOICES: dict[ToolChoiceMode.ValueType, str] = {
     ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED: "any",
     ToolChoiceMode.TOOL_CHOICE_MODE_NAMED: "tool",
 }
+_SCHEMA = entries_of(FROM_OPENAI, "response_format:json_schema/json_schema")
 _NO_PARAMETERS = Raw(b'{"type":"object"}')
 
 
@@ -51,7 +54,9 @@ def write_question(chat: ChatRequest, model: str, *, stream: bool, default_max_t
     }
     if instructions:
         parts = [part for message in chat.messages[:instructions] for part in message.parts]
-        body["system"] = _text([_block(part, f"messages[0].content[{i}]") for i, part in enumerate(parts)])
+        blocks = [_block(part, f"messages[0].content[{i}]") for i, part in enumerate(parts) if _says_something(part)]
+        if blocks:
+            body["system"] = _text(blocks)
     body["messages"] = list(_messages(chat.messages, instructions))
     for name in ("temperature", "top_p"):
         if chat.HasField(name):
@@ -65,6 +70,8 @@ def write_question(chat: ChatRequest, model: str, *, stream: bool, default_max_t
     choice = _tool_choice(chat)
     if choice is not None:
         body["tool_choice"] = choice
+    if chat.user:
+        body["metadata"] = {"user_id": chat.user}
     if stream:
         body["stream"] = True
     return msgspec.json.encode(body)
@@ -84,13 +91,21 @@ def _messages(messages: Sequence[Message], first: int) -> Iterator[dict[str, Any
             yield {"role": voice, "content": _text(blocks)}
             blocks = []
         voice = role
-        blocks += [
+        said = [
             _block(part, f"messages[{index}].content[{number}]")
             for number, part in enumerate(message.parts)
-            if part.WhichOneof("part") != "text" or part.text
+            if _says_something(part)
         ]
+        if not said:
+            raise unsupported(f"messages[{index}].content[0]")
+        blocks += said
     if blocks:
         yield {"role": voice, "content": _text(blocks)}
+
+
+def _says_something(part: ContentPart) -> bool:
+    """This protocol takes no empty text."""
+    return part.WhichOneof("part") != "text" or bool(part.text)
 
 
 def _text(blocks: list[dict[str, Any]]) -> Any:
@@ -104,10 +119,13 @@ def _block(part: ContentPart, path: str) -> dict[str, Any]:
         case "refusal":
             return {"type": "text", "text": part.refusal}
         case "image":
-            return {"type": "image", "source": _source(part.image)}
+            return {"type": "image", "source": _source(part.image, path)}
         case "tool_call":
             call = part.tool_call
-            return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments(call.arguments_json)}
+            given = arguments(call.arguments_json)
+            if call.arguments_json and bytes(given) != call.arguments_json.encode():
+                raise unsupported(f"{path}.function.arguments")
+            return {"type": "tool_use", "id": call.id, "name": call.name, "input": given}
         case "tool_result":
             return _tool_result(part.tool_result, path)
         case "thinking":
@@ -130,10 +148,10 @@ def _thinking(thinking: Thinking) -> dict[str, Any]:
     return {"type": "thinking", "thinking": thinking.text, "signature": thinking.signature}
 
 
-def _source(image: Image) -> dict[str, str]:
+def _source(image: Image, path: str) -> dict[str, str]:
     """This protocol knows no `detail`; `auto` is what it does."""
     if image.detail not in {"", "auto"}:
-        raise unsupported("image_url.detail")
+        raise unsupported(f"{path}.image_url.detail")
     if image.HasField("url"):
         return {"type": "url", "url": image.url}
     return {"type": "base64", "media_type": image.media_type, "data": b64encode(image.data).decode()}
@@ -146,7 +164,15 @@ def _schema(response_format: bytes) -> Raw:
     described = wanted.object("json_schema")
     if kind != "json_schema" or described is None:
         raise unsupported("response_format")
-    return described.need("schema", Raw)
+    schema, description = described.need("schema", Raw), described.take("description", str)
+    described.settle(_SCHEMA)
+    described.finish()
+    wanted.finish()
+    if description:
+        fields = read_object(bytes(schema))
+        fields.setdefault("description", raw(description))
+        return raw(fields)
+    return schema
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from asahi.type.v1.chat_pb2 import ChatAnswer, ContentPart, FinishReason, ToolCall
+from asahi.type.v1.chat_pb2 import ChatAnswer, ContentPart, FinishReason, Thinking, ToolCall
 from asahi.type.v1.usage_pb2 import Usage, UsageDetails, UsageSource
 from asahi_router.providers.counts import Junk, count, details, part, service_tier
 from asahi_router.providers.dialect import Summary, Translated
@@ -82,6 +82,7 @@ class _Call(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     content: str | None = None
+    reasoning_content: str | None = None
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
 
@@ -196,6 +197,8 @@ def read_answer(body: bytes) -> ChatAnswer:
     """The first choice in the intermediate form; raises ValueError if it has what cannot be carried."""
     message = _body.decode(body).choices[0].message
     parts = []
+    if message.reasoning_content:
+        parts.append(ContentPart(thinking=Thinking(text=message.reasoning_content)))
     if message.content:
         parts.append(ContentPart(text=message.content))
     if message.refusal:
@@ -213,11 +216,14 @@ def write_answer(answer: Translated) -> bytes:
     text = [part.text for part in answer.chat.parts if part.HasField("text")]
     refusal = [part.refusal for part in answer.chat.parts if part.HasField("refusal")]
     calls = [part.tool_call for part in answer.chat.parts if part.HasField("tool_call")]
+    thoughts = "".join(part.thinking.text for part in answer.chat.parts)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": "".join(text) if text or not (calls or refusal) else None,
         "refusal": "".join(refusal) if refusal else None,
     }
+    if thoughts:
+        message["reasoning_content"] = thoughts
     if calls:
         message["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}

@@ -2,6 +2,7 @@
 
 from asahi.type.v1.chat_pb2 import Api, ChatAnswer, ChatRequest
 from asahi_router.providers.dialect import StreamReader, StreamWriter, Summary, Translated
+from asahi_router.providers.fields import Places
 from asahi_router.providers.openai import answer, question, translation
 from asahi_router.providers.openai.stream import OpenAIStreamReader, OpenAIStreamWriter
 
@@ -11,6 +12,8 @@ class OpenAI:
 
     api = Api.API_OPENAI_CHAT_COMPLETIONS
     path = "/chat/completions"
+    count_path = ""
+    own_headers: frozenset[str] = frozenset()
 
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every call; servers of one's own may need no key."""
@@ -23,6 +26,10 @@ class OpenAI:
     def read_question(self, body: bytes) -> ChatRequest:
         """A question in this protocol."""
         return question.read_question(body)
+
+    def places(self, body: bytes) -> Places:
+        """Where the parts of the intermediate form stand in a question."""
+        return question.places(body)
 
     def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:
         """The question in this protocol, which needs no bound of the answer."""

@@ -3,6 +3,7 @@
 import re
 from base64 import b64decode
 from binascii import Error as NoBase64
+from collections.abc import Iterator
 
 from asahi.type.v1.chat_pb2 import (
     ChatRequest,
@@ -17,7 +18,9 @@ from asahi.type.v1.chat_pb2 import (
     ToolResult,
 )
 from asahi_core.errors import InvalidRequest
-from asahi_router.providers.fields import Fields, unsupported
+from asahi_router.domain.translation.fates import entries_of
+from asahi_router.domain.translation.from_openai import FROM_OPENAI
+from asahi_router.providers.fields import OURS, Fields, unsupported
 from asahi_router.providers.raw_json import TRUE, Raw, raw, read_object
 
 _ROLES: dict[str, Role.ValueType] = {
@@ -32,6 +35,8 @@ _CHOICES: dict[str, ToolChoiceMode.ValueType] = {
     "none": ToolChoiceMode.TOOL_CHOICE_MODE_NONE,
     "required": ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED,
 }
+_REQUEST = entries_of(FROM_OPENAI, "request")
+_SEED_BITS = 63
 _REFUSES_MAX_TOKENS = re.compile(r"o\d|gpt-[5-9]")
 """OpenAI's models that reason take the bound of an answer as `max_completion_tokens` only; the meaning is the same."""
 
@@ -39,6 +44,7 @@ _REFUSES_MAX_TOKENS = re.compile(r"o\d|gpt-[5-9]")
 def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
     """The question for `model`, streamed with usage or plain; all else as it was written."""
     fields = read_object(body)
+    fields.pop(OURS, None)
     fields["model"] = raw(model)
     if "max_tokens" in fields and _REFUSES_MAX_TOKENS.match(model):
         most = fields.pop("max_tokens")
@@ -60,28 +66,42 @@ def read_question(body: bytes) -> ChatRequest:
         UnsupportedByModel: it has a field that only this protocol knows.
     """
     fields = Fields(body)
-    fields.ignore("model", "stream", "stream_options", "user", "metadata", "safety_identifier", "prompt_cache_key")
-    fields.ignore("prompt_cache_retention", "prompt_cache_options")
-    for name, *same in (
-        ("n", 1), ("logprobs", False), ("top_logprobs", 0), ("store", False), ("service_tier", "auto", "default"),
-        ("frequency_penalty", 0), ("presence_penalty", 0), ("logit_bias", {}), ("modalities", ["text"]),
-    ):  # fmt: skip
-        fields.allow(name, *same)
+    fields.settle(_REQUEST)
+    fields.drop("model", "stream")
     most, most_once = fields.take("max_completion_tokens", int), fields.take("max_tokens", int)
     chat = ChatRequest(
-        messages=[_message(message) for message in fields.items("messages")],
+        messages=[message for message, _ in _messages(fields)],
         max_output_tokens=most if most is not None else most_once,
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
         stop=_stop(fields),
-        seed=fields.take("seed", int),
+        seed=_seed(fields),
         response_format_json=_response_format(fields),
         tools=[_tool(tool) for tool in fields.items("tools")],
         tool_choice=_tool_choice(fields),
         parallel_tool_calls=fields.take("parallel_tool_calls", bool),
+        user=_user(fields),
     )
     fields.finish()
     return chat
+
+
+def places(body: bytes) -> list[list[str]]:
+    """Where the parts of each message of `read_question` stand in `body`."""
+    return [paths for _, paths in _messages(Fields(body))]
+
+
+def _seed(fields: Fields) -> int | None:
+    seed = fields.take("seed", int)
+    if seed is not None and seed.bit_length() > _SEED_BITS:
+        raise InvalidRequest("'seed' must be a whole number of 64 bits.", param="seed")
+    return seed
+
+
+def _user(fields: Fields) -> str:
+    """The newer of the two names goes first."""
+    user = fields.take("user", str)
+    return fields.take("safety_identifier", str) or user or ""
 
 
 def _stop(fields: Fields) -> list[str]:
@@ -93,51 +113,66 @@ def _response_format(fields: Fields) -> bytes:
     wanted = fields.take("response_format", Raw)
     if wanted is None:
         return b""
+    if not bytes(wanted).startswith(b"{"):
+        raise InvalidRequest("'response_format' must be an object.", param="response_format")
     kind = Fields(wanted, "response_format").take("type", str)
     return b"" if kind == "text" else bytes(wanted)
 
 
-def _message(fields: Fields) -> Message:
+def _messages(fields: Fields) -> Iterator[tuple[Message, list[str]]]:
+    for message in fields.items("messages"):
+        yield _message(message)
+
+
+def _message(fields: Fields) -> tuple[Message, list[str]]:
+    """A message, and where each of its parts stands."""
     name = fields.need("role", str)
     role = _ROLES.get(name)
     if role is None:
-        raise InvalidRequest(f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}.")
-    parts = _content(fields)
+        message = f"'{fields.at('role')}' is '{name[:40]}', not one of {', '.join(_ROLES)}."
+        raise InvalidRequest(message, param=fields.at("role"))
+    fields.settle(entries_of(FROM_OPENAI, f"messages:{name}"))
+    parts, paths = _content(fields)
     match role:
         case Role.ROLE_ASSISTANT:
             refusal = fields.take("refusal", str)
             if refusal:
                 parts.append(ContentPart(refusal=refusal))
-            parts += [_tool_call(call) for call in fields.items("tool_calls")]
-            fields.allow("annotations", [])
+                paths.append(fields.at("refusal"))
+            for call in fields.items("tool_calls"):
+                parts.append(_tool_call(call))
+                paths.append(call.path)
         case Role.ROLE_TOOL:
             result = ToolResult(tool_call_id=fields.need("tool_call_id", str), parts=parts)
-            parts = [ContentPart(tool_result=result)]
+            parts, paths = [ContentPart(tool_result=result)], [fields.path]
     fields.finish()
-    return Message(role=role, parts=parts)
+    return Message(role=role, parts=parts), paths or [fields.at("content")]
 
 
-def _content(fields: Fields) -> list[ContentPart]:
+def _content(fields: Fields) -> tuple[list[ContentPart], list[str]]:
     content = fields.take("content", Raw)
     if content is None:
-        return []
+        return [], []
     holder = Fields(b'{"content":' + bytes(content) + b"}", fields.path)
     if bytes(content).startswith(b'"'):
         text = holder.need("content", str)
-        return [ContentPart(text=text)] if text else []
-    return [_part(part) for part in holder.items("content")]
+        return ([ContentPart(text=text)], [fields.at("content")]) if text else ([], [])
+    items = list(holder.items("content"))
+    return [_part(part) for part in items], [part.path for part in items]
 
 
 def _part(fields: Fields) -> ContentPart:
-    match fields.need("type", str):
+    kind = fields.need("type", str)
+    if f"content:{kind}" not in FROM_OPENAI:
+        raise unsupported(fields.path)
+    fields.settle(entries_of(FROM_OPENAI, f"content:{kind}"))
+    match kind:
         case "text":
             part = ContentPart(text=fields.need("text", str))
         case "refusal":
             part = ContentPart(refusal=fields.need("refusal", str))
-        case "image_url":
-            part = ContentPart(image=_image(fields))
         case _:
-            raise unsupported(fields.path)
+            part = ContentPart(image=_image(fields))
     fields.finish()
     return part
 
@@ -151,7 +186,9 @@ def _image(fields: Fields) -> Image:
     image.finish()
     if not url.startswith("data:"):
         return Image(url=url, detail=detail)
-    media_type, _, data = url.removeprefix("data:").partition(";base64,")
+    media_type, encoded, data = url.removeprefix("data:").partition(";base64,")
+    if not encoded:
+        raise InvalidRequest(f"'{image.at('url')}' is no base64 data URL.", param=image.at("url"))
     try:
         return Image(data=b64decode(data, validate=True), media_type=media_type, detail=detail)
     except NoBase64 as error:
@@ -202,4 +239,8 @@ def _tool_choice(fields: Fields) -> ToolChoice | None:
     function = named.object("function")
     if function is None:
         raise unsupported("tool_choice")
-    return ToolChoice(mode=ToolChoiceMode.TOOL_CHOICE_MODE_NAMED, name=function.need("name", str))
+    name = function.need("name", str)
+    named.allow("type", "function")
+    function.finish()
+    named.finish()
+    return ToolChoice(mode=ToolChoiceMode.TOOL_CHOICE_MODE_NAMED, name=name)

@@ -7,7 +7,7 @@ import msgspec
 
 from asahi.type.v1.chat_pb2 import FinishReason
 from asahi.type.v1.usage_pb2 import Usage
-from asahi_router.domain.provider import FailureKind
+from asahi_router.domain.provider import FailureKind, ProviderFailure
 from asahi_router.providers.counts import Junk
 from asahi_router.providers.dialect import (
     Began,
@@ -83,6 +83,9 @@ class OpenAIStreamReader:
         self._refused: set[int] = set()
         self._usage: Usage | None = None
         self._call = -1
+        self._held: list[Piece] = []
+        """What was said in the midst of tool calls: it comes after them."""
+        self._progress: Progress | None = None
 
     def read(self, event: bytes, progress: Progress) -> Mark:
         """Takes the event in; raises ProviderFailure if it is an error, or cannot be understood."""
@@ -99,6 +102,7 @@ class OpenAIStreamReader:
         if chunk.error is not msgspec.UNSET:
             raise failure_from_event(event, progress.received(), begun=progress.pieces > 0)
         self._last = chunk
+        self._progress = progress
         self._events.append(event)
         mark = Mark.PLAIN
         for choice in chunk.choices:
@@ -119,6 +123,7 @@ class OpenAIStreamReader:
         """The event that was read last, in the intermediate form; the first choice only."""
         chunk = self._last
         if chunk is _END:
+            yield from self._held
             reasons = self._reasons.values() or (FinishReason.FINISH_REASON_UNSPECIFIED,)
             yield Ended(worst(reasons), self._usage)
             return
@@ -129,10 +134,11 @@ class OpenAIStreamReader:
             delta = choice.delta
             if delta is None or choice.index:
                 continue
-            if delta.content:
-                yield TextPiece(delta.content)
-            if delta.refusal:
-                yield RefusalPiece(delta.refusal)
+            said = list(_said(delta))
+            if self._call < 0:
+                yield from said
+            else:
+                self._held += said
             for call in delta.tool_calls or ():
                 yield from self._call_pieces(call)
 
@@ -142,6 +148,10 @@ class OpenAIStreamReader:
 
     def _call_pieces(self, call: _Call) -> Iterator[Piece]:
         function = call.function or _Function()
+        if call.index < self._call:
+            received = self._progress.received() if self._progress is not None else None
+            words = "its tool calls come interleaved, which cannot be translated"
+            raise ProviderFailure(FailureKind.INTERRUPTED, words, received=received)
         if call.index != self._call:
             self._call = call.index
             yield CallBegan(call.id or "", function.name or "")
@@ -161,6 +171,15 @@ class OpenAIStreamReader:
                 progress.add((call.function.name or "") + (call.function.arguments or ""))
 
 
+def _said(delta: _Delta) -> Iterator[Piece]:
+    if delta.reasoning_content:
+        yield ThinkingPiece(delta.reasoning_content)
+    if delta.content:
+        yield TextPiece(delta.content)
+    if delta.refusal:
+        yield RefusalPiece(delta.refusal)
+
+
 class OpenAIStreamWriter:
     """Writes `chat.completion.chunk`s, each whole; the end of the stream is its reader's to mark."""
 
@@ -171,7 +190,7 @@ class OpenAIStreamWriter:
         self._calls = -1
 
     def write(self, piece: Piece) -> Iterator[tuple[Mark, bytes]]:
-        """The events that say `piece`. Thoughts have no place in this protocol."""
+        """The events that say `piece`. Of thoughts it tells the text, as servers of this protocol do that show any."""
         match piece:
             case Began(id=foreign_id):
                 head = {
@@ -199,8 +218,8 @@ class OpenAIStreamWriter:
                 if usage is not None:
                     written = msgspec.json.encode(written_usage(usage))
                     yield Mark.USAGE_ONLY, self._head + b',"choices":[],"usage":' + written + b"}"
-            case ThinkingPiece():
-                return
+            case ThinkingPiece(text=text) if text:
+                yield Mark.PLAIN, self._chunk({"reasoning_content": text})
 
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

@@ -42,6 +42,8 @@ def write_question(chat: ChatRequest, model: str, *, stream: bool) -> bytes:
         body["tools"] = [_tool(tool) for tool in chat.tools]
     if chat.HasField("tool_choice"):
         body["tool_choice"] = _tool_choice(chat.tool_choice)
+    if chat.user:
+        body["user"] = chat.user
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -60,7 +62,8 @@ def _messages(message: Message, index: int) -> Iterator[dict[str, Any]]:
         for number, part in enumerate(message.parts)
         if not part.HasField("tool_call")
     ]
-    written: dict[str, Any] = {"role": _ROLES[message.role], "content": _content(content)}
+    nothing = None if calls else ""
+    written: dict[str, Any] = {"role": _ROLES[message.role], "content": _content(content) if content else nothing}
     if calls:
         written["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
@@ -70,8 +73,6 @@ def _messages(message: Message, index: int) -> Iterator[dict[str, Any]]:
 
 
 def _content(parts: Sequence[dict[str, Any]]) -> Any:
-    if not parts:
-        return None
     return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
@@ -101,8 +102,8 @@ def _tool_message(part: ContentPart, path: str) -> dict[str, Any]:
         raise unsupported(f"{path}.is_error")
     if not all(one.HasField("text") for one in result.parts):
         raise unsupported(f"{path}.content")
-    content = _content([{"type": "text", "text": one.text} for one in result.parts])
-    return {"role": "tool", "tool_call_id": result.tool_call_id, "content": content or ""}
+    texts = [{"type": "text", "text": one.text} for one in result.parts]
+    return {"role": "tool", "tool_call_id": result.tool_call_id, "content": _content(texts) if texts else ""}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
