@@ -11,8 +11,9 @@ GENERATED := libs/asahi-protos/src/asahi
 # bench.relay            how long a stream's first byte is held
 # tests.kills            every service killed at random instants under load, three books compared
 # tests.leaving          what clients who leave are billed, against the provider's count
+# tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay tests.kills tests.leaving tests.schemathesis_run
+RIGS      := bench.transport bench.relay tests.kills tests.leaving tests.budgets tests.schemathesis_run
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
