@@ -12,12 +12,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx2
 import psycopg
 
 from asahi.billing.v1 import billing_pb2 as pb
@@ -120,7 +122,7 @@ def set_budget(organization: Organization, limit_nanos: int) -> None:
 
 
 async def ask_until_spent(
-    organization: Organization, number: int, outcome: Outcome, random: Random, trouble: Trouble
+    client: httpx2.AsyncClient, number: int, outcome: Outcome, random: Random, trouble: Trouble
 ) -> None:
     """One caller: asks until there is an answer or no money, unless it leaves."""
     body = {
@@ -130,26 +132,25 @@ async def ask_until_spent(
         "max_tokens": MAX_TOKENS,
         "cost_budget": _COST_BUDGET_USD,
     }
-    leaves_after_s = random.uniform(0.02, 0.5) if random.random() < trouble.leaving else None
-    async with organization.async_client(EDGES[number % len(EDGES)]) as client:
-        deadline = time.monotonic() + _GUARD_S
-        while time.monotonic() < deadline:
-            try:
-                async with asyncio.timeout(leaves_after_s):
-                    answer = await client.post("/infer", json=body)
-            except TimeoutError:
-                outcome.seen["left"] += 1
-                return
-            if answer.status_code == 200:
-                outcome.seen["200"] += 1
-                outcome.dearest = max(outcome.dearest, round(answer.json()["cost"] * NANOS_PER_DOLLAR))
-                return
-            code = answer.json()["error"]["code"]
-            outcome.seen[f"{answer.status_code}:{code}"] += 1
-            if answer.headers.get("x-should-retry") == "false":
-                return
-            await asyncio.sleep(int(answer.headers["retry-after-ms"]) / 1000 * random.uniform(0.2, 1.0))
-        outcome.seen["gave up"] += 1
+    leaves_after_s = random.uniform(0.02, 1.0) if random.random() < trouble.leaving else None
+    deadline = time.monotonic() + _GUARD_S
+    while time.monotonic() < deadline:
+        try:
+            async with asyncio.timeout(leaves_after_s):
+                answer = await client.post("/infer", json=body)
+        except TimeoutError:
+            outcome.seen["left"] += 1
+            return
+        if answer.status_code == 200:
+            outcome.seen["200"] += 1
+            outcome.dearest = max(outcome.dearest, round(answer.json()["cost"] * NANOS_PER_DOLLAR))
+            return
+        code = answer.json()["error"]["code"]
+        outcome.seen[f"{answer.status_code}:{code}"] += 1
+        if answer.headers.get("x-should-retry") == "false":
+            return
+        await asyncio.sleep(int(answer.headers["retry-after-ms"]) / 1000 * random.uniform(0.2, 1.0))
+    outcome.seen["gave up"] += 1
 
 
 async def watch(database: str, organization: Organization, outcome: Outcome, stop: asyncio.Event) -> None:
@@ -189,10 +190,12 @@ async def spend(running: Installation, database: str, *, callers: int, answers: 
     stop = asyncio.Event()
     watching = asyncio.create_task(watch(database, organization, outcome, stop))
     killing = asyncio.create_task(kill_billing(running, trouble.kills, random))
-    async with asyncio.TaskGroup() as group:
-        for number in range(callers):
-            one = Random(f"{number}")
-            group.create_task(ask_until_spent(organization, number, outcome, one, trouble))
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(organization.async_client(edge)) for edge in EDGES]
+        async with asyncio.TaskGroup() as group:
+            for number in range(callers):
+                client = clients[number % len(clients)]
+                group.create_task(ask_until_spent(client, number, outcome, Random(f"{number}"), trouble))
     await killing
     await _look_at_the_end(running, organization, outcome)
     stop.set()
