@@ -181,20 +181,59 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"budgets": [{"per": "organization", "window": "day", "limit_usd": 5, "action": "block"}]}, "budgets"),
         ({"alerts": {"webhook_url": "https://example.com"}}, "alerts.webhook_url"),
         ({"learning": {"exploration": False}}, "learning.exploration"),
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"cache": {"false_hit_bound": 0.02}}, "cache.false_hit_bound"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
         ({"retention": {"usage_days": 30}}, "retention.usage_days"),
-        ({"default_max_output_tokens": 100}, "default_max_output_tokens"),
-        ({"fail_open_without_billing": True}, "fail_open_without_billing"),
     ],
 )
 def test_what_nothing_honours_yet_is_refused_by_name(changes: dict[str, Any], param: str) -> None:
     with pytest.raises(NotImplementedYet, match=f"'{param}'"):
         changed({}, changes)
+
+
+_BUDGET = {"per": "organization", "window": "day", "limit_usd": 5, "action": "block"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"per": "everybody"}, "per"),
+        ({"per": "tag:"}, "per"),
+        ({"window": "minute"}, "window"),
+        ({"limit_usd": 0}, "limit_usd"),
+        ({"limit_usd": 0.0000000001}, "limit_usd"),
+        ({"limit_usd": "5"}, "limit_usd"),
+        ({"action": "warn"}, "action"),
+        ({"action": None}, "action"),
+        ({"alert_at": [0.8, 0.5]}, "alert_at"),
+        ({"alert_at": [1.1]}, "alert_at"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"limit": 5}, "limit"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused_by_its_field(wrong: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        changed({}, {"budgets": [_BUDGET, {**_BUDGET, **wrong}]})
+    assert caught.value.param == f"budgets[1].{param}"
+
+
+def test_budgets_are_told_in_nano_dollars_with_their_defaults() -> None:
+    tagged = {
+        "per": "tag:team",
+        "window": "month",
+        "limit_usd": 0.000000001,
+        "action": "alert",
+        "timezone": "Asia/Tokyo",
+    }
+    policy = effective(changed({}, {"budgets": [_BUDGET, tagged]}))
+    assert [(one.per, one.limit_nanos, one.timezone, list(one.alert_at)) for one in policy.budgets] == [
+        ("organization", 5_000_000_000, "", [0.5, 0.8, 1.0]),
+        ("tag:team", 1, "Asia/Tokyo", [0.5, 0.8, 1.0]),
+    ]
+    assert not effective(changed({"budgets": [_BUDGET]}, {"budgets": None})).budgets
 
 
 def test_patterns_that_ids_can_match_are_taken() -> None:

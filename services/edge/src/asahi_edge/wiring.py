@@ -30,9 +30,11 @@ from asahi_edge.clients import auth, billing, cache, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
 from asahi_edge.domain.address_limits import AddressLimit
+from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
+from asahi_edge.domain.holds import BudgetedLedger, Holds
 from asahi_edge.domain.key_use import KeyUseReport
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
@@ -76,10 +78,11 @@ async def edge(
         auth_client = auth.AuthClient(channels.auth)
         router_client = router.RouterClient(channels.router)
         stack.push_async_callback(router_client.close)
-        billing_client = billing.BillingClient(channels.billing)
+        billing_client = billing.BillingClient(channels.billing, settings.reserve_timeout_seconds)
+        plans, holds = KnownPlans(), Holds(billing_client, clock, log)
         spool = await stack.enter_async_context(_open_spool(settings, clock, log))
         usage = UsageDelivery(
-            billing_client,
+            BudgetedLedger(billing_client, plans, holds),
             spool,
             prices=prices,
             clock=clock,
@@ -96,6 +99,8 @@ async def edge(
             cache=cache_client,
             router=router_client,
             usage=usage,
+            holds=holds,
+            plans=plans,
             prices=prices,
             near=near,
             board=board,
@@ -164,11 +169,12 @@ async def edge(
         await _connect(channels)
         watching = [] if shared is None else [shared.watch()]
         async with _running(
-            attachment.run(), auth.watch_verdicts(channels.auth, verdicts, log), key_use.run(), *watching
+            attachment.run(), auth.watch_verdicts(channels.auth, verdicts, log), key_use.run(), holds.run(), *watching
         ):
             yield Edge(app, lambda server: add_InferenceServiceServicer_to_server(servicer, server))
             await pilot.close(_DRAIN_S)
         await key_use.close(_LAST_REPORT_S)
+        await holds.close(_LAST_REPORT_S)
         await usage.close(_DRAIN_S)
         await delivering
 

@@ -26,6 +26,7 @@ from asahi.type.v1.policy_pb2 import (
     RetentionPolicy,
     SampledAnswers,
 )
+from asahi_auth.domain.budgets import budgets_of, check_budgets
 from asahi_core.errors import InvalidRequest, NotImplementedYet
 
 Settings = Mapping[str, Any]
@@ -96,6 +97,7 @@ def effective(settings: Settings) -> Policy:
             share_between_users=CacheSharing.Value(f"CACHE_SHARING_{cache['share_between_users'].upper()}"),
             sampled_answers=SampledAnswers.Value(f"SAMPLED_ANSWERS_{cache['sampled_answers'].upper()}"),
         ),
+        budgets=budgets_of(settings.get("budgets", ())),
         alerts=AlertPolicy(),
         learning=LearningPolicy(
             exploration=learning["exploration"],
@@ -223,7 +225,8 @@ def _check_tiers(path: str, value: Any) -> None:
         _check_whole(1, 3, f"{path}[{index}]", one)
 
 
-def _check_timezone(path: str, value: Any) -> None:
+def check_timezone(path: str, value: Any) -> None:
+    """Raises InvalidRequest where `value` is no IANA time zone."""
     if not isinstance(value, str) or value not in available_timezones():
         close = get_close_matches(str(value)[:100], available_timezones(), n=1)
         raise _refuse(path, value, "an IANA time zone" + (f"; did you mean {close[0]}?" if close else ""))
@@ -245,8 +248,8 @@ _FIELDS: Mapping[str, _Check] = {
     "allowed_models": partial(_check_each, _check_pattern),
     "allowed_providers": partial(_check_each, _check_provider),
     "baseline_model": _check_text,
-    "default_max_output_tokens": _later,
-    "timezone": _check_timezone,
+    "default_max_output_tokens": partial(_check_whole, 1, 10_000_000),
+    "timezone": check_timezone,
     "quality": partial(
         _check_object,
         {
@@ -267,13 +270,13 @@ _FIELDS: Mapping[str, _Check] = {
         },
     ),
     "rate_limits": partial(_check_object, LIMIT_FIELDS),
-    "budgets": _later,
+    "budgets": partial(check_budgets, check_timezone=check_timezone),
     "alerts": partial(_check_object, dict.fromkeys(("webhook_url",), _later)),
     "learning": partial(
         _check_object,
         dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd", "cascade"), _later),
     ),
     "retention": partial(_check_object, dict.fromkeys(("prompts_days", "usage_days", "responses_days"), _later)),
-    "fail_open_without_billing": _later,
+    "fail_open_without_billing": _check_switch,
     "strict_revocation": _check_switch,
 }

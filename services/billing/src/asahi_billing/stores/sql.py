@@ -114,7 +114,7 @@ class SqlStore:
             sums = connection.execute(statements.totals(organization_id, span)).mappings().one()
             savings = connection.execute(statements.savings(organization_id, span)).all()
             return Totals(
-                **{name: value or 0 for name, value in sums.items()},
+                **{name: _plain(value) for name, value in sums.items()},
                 savings={technique: int(nanos) for technique, nanos in savings},
             )
 
@@ -216,3 +216,8 @@ def _parameters(record: UsageRecord) -> dict[str, Any]:
     row["same_request"] = row["request_id"]
     row["claims"] = row["answered"]
     return row
+
+
+def _plain(total: Any) -> Any:
+    """A sum as Python has it: PostgreSQL adds 64-bit integers up to a NUMERIC, and nothing to null."""
+    return total if isinstance(total, float) else int(total or 0)

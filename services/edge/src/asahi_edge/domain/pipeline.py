@@ -14,7 +14,7 @@ from asahi.cache.v1.cache_pb2 import CacheHit
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
-from asahi_core.errors import Cancelled, DeadlineExceeded, UpstreamInterrupted
+from asahi_core.errors import BudgetReserved, Cancelled, DeadlineExceeded, InsufficientQuota, UpstreamInterrupted
 from asahi_core.prices import PriceBook
 from asahi_edge.domain.access import may_use_answer
 from asahi_edge.domain.charge import charge_reused
@@ -26,8 +26,8 @@ from asahi_edge.domain.ports import AnswerCache, Caller
 from asahi_edge.domain.records import reuse_record
 from asahi_edge.domain.usage import UsageDelivery
 
-_LOST = (Cancelled, DeadlineExceeded, UpstreamInterrupted)
-"""How a flight ends that took others' request with it."""
+_LOST = (Cancelled, DeadlineExceeded, UpstreamInterrupted, InsufficientQuota, BudgetReserved)
+"""How a flight ends that took others' request with it: they may have more time, or other budgets."""
 _RIDES = 3
 """Flights that a request may lose to others' misfortune before its caller hears of it."""
 
@@ -153,6 +153,7 @@ class Pipeline:
             attempts=landing.attempts,
             alternatives=landing.alternatives,
             degraded=landing.degraded,
+            added_max_output_tokens=landing.added_max_output_tokens,
         )
 
     def _answer_from_cache(self, run: _Run, hit: CacheHit) -> InferenceResult:

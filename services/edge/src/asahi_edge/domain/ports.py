@@ -8,7 +8,7 @@ from typing import Protocol
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.billing.v1 import billing_pb2
-from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
+from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import (
     CompleteResponse,
@@ -181,6 +181,10 @@ class Completion(Protocol):
         """What happens, in order; to be closed before the completion is."""
         ...
 
+    def confirm(self, attempt: int) -> None:
+        """Lets an announced provider call begin, where each waits for that."""
+        ...
+
     def cancel(self) -> None:
         """Gives it up: the provider call ends at once, its outcome still comes."""
         ...
@@ -189,8 +193,10 @@ class Completion(Protocol):
 class ModelRouter(Protocol):
     """The router service."""
 
-    def complete(self, task: Task, *, explain: bool, stream: bool) -> AbstractAsyncContextManager[Completion]:
-        """Opens a completion."""
+    def complete(
+        self, task: Task, *, explain: bool, stream: bool, confirm: bool
+    ) -> AbstractAsyncContextManager[Completion]:
+        """Opens a completion; `confirm`: each provider call waits for `Completion.confirm`."""
         ...
 
     async def decide(self, task: Task) -> Decision:
@@ -217,8 +223,8 @@ class Outcomes(Protocol):
 class Ledger(Protocol):
     """The billing service."""
 
-    async def record(self, records: Sequence[UsageRecord]) -> None:
-        """Records usage durably; a record that is known already changes nothing."""
+    async def budgets(self, organization_id: str) -> Sequence[billing_pb2.BudgetState]:
+        """How an organisation's budgets stand in their present windows, as far as anything was spent or is held."""
         ...
 
     async def cost_summary(self, organization_id: str, start: datetime, end: datetime) -> GetCostSummaryResponse:

@@ -155,6 +155,7 @@ class Completions:
             model=choice.model,
             provider=choice.provider,
             estimated_input_tokens=self._estimator.input_tokens(choice.model, asked_bytes),
+            added_max_output_tokens=choice.added_max_output_tokens,
         )
         if choice.max_cost_nanos is not None:
             attempt.max_cost_nanos = choice.max_cost_nanos

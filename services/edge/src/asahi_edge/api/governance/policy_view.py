@@ -2,6 +2,7 @@
 
 from asahi.auth.v1.auth_pb2 import PolicyVersion
 from asahi.type.v1.policy_pb2 import CacheSharing, SampledAnswers
+from asahi_edge.api.governance.budgets import budget_views
 from asahi_edge.api.governance.limits import limits_view
 from asahi_edge.api.governance.queries import moment
 from asahi_edge.api.schemas.governance.policies import CachePolicyView, PolicyView, QualityView, RetentionView
@@ -34,6 +35,7 @@ def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
             sampled_answers=_word(SampledAnswers.Name(cache.sampled_answers), "SAMPLED_ANSWERS_"),
         ),
         rate_limits=limits_view(policy.rate_limits),
+        budgets=budget_views(policy.budgets),
         retention=RetentionView(retention.prompts_days, retention.usage_days, retention.responses_days),
         fail_open_without_billing=policy.fail_open_without_billing,
         strict_revocation=policy.strict_revocation,

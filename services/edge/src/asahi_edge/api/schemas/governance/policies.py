@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from asahi_edge.api.schemas.fields import Count, Moment, Text, described
+from asahi_edge.api.schemas.governance.budgets import BudgetBody, BudgetView
 from asahi_edge.api.schemas.governance.limits import RateLimits
 
 Patterns = Annotated[list[Text], Meta(max_length=100)]
@@ -99,7 +100,10 @@ class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
         bool | UnsetType | None,
         described("Whether a key is refused at once when auth cannot be reached, without its grace. Default false."),
     ] = UNSET
-    budgets: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    budgets: Annotated[
+        Annotated[list[BudgetBody], Meta(max_length=100)] | UnsetType | None,
+        described("Limits on what is spent. Default: none."),
+    ] = UNSET
     alerts: Annotated[Any, described(_NOT_SERVED)] = UNSET
     learning: Annotated[Any, described(_NOT_SERVED)] = UNSET
     version: Annotated[
@@ -154,7 +158,7 @@ class PolicyView(Struct, kw_only=True):
     retention: Annotated[RetentionView, described("How long data is kept.")]
     fail_open_without_billing: Annotated[bool, described("Whether hard budgets yield while billing is away.")]
     strict_revocation: Annotated[bool, described("Whether keys have no grace while auth is away.")]
-    budgets: Annotated[None, described(_NEVER_SET)] = None
+    budgets: Annotated[list[BudgetView] | None, described("Limits on what is spent; null: none.")] = None
     alerts: Annotated[None, described(_NEVER_SET)] = None
     learning: Annotated[None, described(_NEVER_SET)] = None
 
