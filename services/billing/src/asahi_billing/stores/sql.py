@@ -14,19 +14,20 @@ from asahi.billing.v1.billing_pb2 import SpendingPlan, UsageRecord
 from asahi_billing.domain.book import Balance, Book
 from asahi_billing.domain.operations import Operation, Record
 from asahi_billing.domain.plans import AccountKey, Call
+from asahi_billing.domain.rollups import Additions
 from asahi_billing.domain.spending_store import Audit
 from asahi_billing.domain.store import OrphanPosition, Span, Totals
 from asahi_billing.domain.windows import Calendar
-from asahi_billing.stores import audit, postings, statements
+from asahi_billing.stores import audit, postings, rollups, statements
 from asahi_billing.stores.group_commit import GroupCommit
 from asahi_billing.stores.opening import READERS, Engines
 from asahi_billing.stores.rows import from_row, to_row
+from asahi_billing.stores.tables import USAGE_RECORDS
 from asahi_core.clock import Clock
 from asahi_core.errors import DeadlineExceeded, InternalError, Overloaded, ServiceUnavailable
 from asahi_core.sql.engines import limit_statements
 
 Result = TypeVar("Result")
-_COUNTED = {"preserve_rowcount": True}
 _MOST_READS_WAITING = 100
 _RETRY_AFTER_S = 1.0
 
@@ -49,7 +50,6 @@ class SqlStore:
         self._log = log
         self._read_limit_s = read_limit_s
         self._observe_commit_s = observe_commit_s
-        self._append = statements.append(engines.writer.dialect.name)
         self._count_repeated_answers = statements.count_repeated_answers()
         self._calendar = Calendar()
         self._commits: GroupCommit[Operation, Any] = GroupCommit(self._commit, capacity=queue_records)
@@ -179,11 +179,35 @@ class SqlStore:
             postings.load(connection, operations, book)
             outcomes = [operation.apply(book) for operation in operations]
             postings.save(connection, book)
-            for index, operation in enumerate(operations):
-                if operation.records:
-                    rows = [_parameters(record) for record in operation.records]
-                    outcomes[index] = connection.execute(self._append, rows, execution_options=_COUNTED).rowcount
+            if any(operation.records for operation in operations):
+                new = self._add_records(connection, operations)
+                outcomes = [
+                    count if operation.records else outcome
+                    for operation, outcome, count in zip(operations, outcomes, new, strict=True)
+                ]
             return outcomes, connection.execute(self._count_repeated_answers).scalar_one()
+
+    def _add_records(self, connection: Connection, operations: Sequence[Operation]) -> list[int]:
+        """Adds the records that are new, to the ledger and to its rollups; how many each operation had."""
+        calls, answered = rollups.known(connection, [record for one in operations for record in one.records])
+        additions, rows, counts = Additions(), [], []
+        for operation in operations:
+            before = len(rows)
+            for record in operation.records:
+                request = (record.organization_id, record.request_id)
+                if (*request, record.attempt) in calls:
+                    continue
+                calls.add((*request, record.attempt))
+                repeats = record.answered and request in answered
+                if record.answered:
+                    answered.add(request)
+                rows.append(to_row(record) | {"repeats_answer": repeats})
+                additions.add(record, repeats_answer=repeats)
+            counts.append(len(rows) - before)
+        if rows:
+            connection.execute(USAGE_RECORDS.insert(), rows)
+            rollups.save(connection, additions)
+        return counts
 
     async def _read(self, query: Callable[[Connection], Result]) -> Result:
         if self._reads >= _MOST_READS_WAITING:
@@ -208,11 +232,3 @@ class SqlStore:
             self._log.error("ledger_not_read", error=str(error.orig))
             message = "The ledger cannot be read at the moment; try again shortly."
             raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
-
-
-def _parameters(record: UsageRecord) -> dict[str, Any]:
-    row = to_row(record)
-    row["same_organization"] = row["organization_id"]
-    row["same_request"] = row["request_id"]
-    row["claims"] = row["answered"]
-    return row

@@ -2,52 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Insert,
-    Select,
-    Text,
-    and_,
-    bindparam,
-    case,
-    cast,
-    exists,
-    func,
-    select,
-    true,
-    tuple_,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, Select, Text, and_, case, cast, func, select, true, tuple_
 
 from asahi_billing.domain.store import OrphanPosition, Span
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 _r = USAGE_RECORDS.c
-
-
-def append(dialect: str) -> Insert:
-    """Adds a row of `to_row` unless its identity is known.
-
-    Takes `same_organization`, `same_request` and `claims` too: the row's organisation and request once more, and
-    whether it says that it answered.
-    """
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    earlier = USAGE_RECORDS.alias("earlier")
-    answered_before = exists().where(
-        earlier.c.organization_id == bindparam("same_organization"),
-        earlier.c.request_id == bindparam("same_request"),
-        earlier.c.answered == true(),
-    )
-    values: dict[str, ColumnElement[Any]] = {
-        column.name: bindparam(column.name) for column in USAGE_RECORDS.c if column.name != "id"
-    }
-    values["repeats_answer"] = and_(bindparam("claims"), answered_before)
-    return (
-        insert(USAGE_RECORDS)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=["organization_id", "request_id", "attempt"])
-    )
 
 
 def count_repeated_answers() -> Select[Any]:
