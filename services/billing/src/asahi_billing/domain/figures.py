@@ -58,7 +58,7 @@ _TIERS = {1: "tier_1_hits", 2: "tier_2_hits", 3: "tier_3_hits"}
 
 
 def figures_of(record: UsageRecord, *, repeats_answer: bool) -> Figures:
-    """What one record adds. With `repeats_answer`, its request was answered by another one: it is no further request."""
+    """What one record adds. `repeats_answer`: its request was answered by another one before."""
     usage = record.usage
     figures = Figures(
         cost_nanos=record.cost_nanos,

@@ -31,7 +31,7 @@ from asahi_billing.stores.rows import from_row
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 CENTROIDS = 200
-"""Of a sketch: 3 KB, and quantiles of a million values to about 0.2 % (the tests say how near)."""
+"""Of a sketch: 3 KB, and quantiles within 0.2 points of rank."""
 _AT_ONCE = 1000
 _BACKFILLED_AT_ONCE = 5000
 _Day = tuple[str, str, int]
