@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -24,7 +25,7 @@ router = APIRouter(prefix="/analytics", tags=["Analytics"])
 _COLUMNS = UsageRowView.__struct_fields__
 _CSV, _NDJSON = "text/csv; charset=utf-8", "application/x-ndjson"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-Rows = AsyncIterator[Sequence[UsageRecord]]
+Rows = AsyncGenerator[Sequence[UsageRecord], None]
 
 
 @router.get("/export", **documented_export())
@@ -40,7 +41,7 @@ async def export(
     """Every usage row of a period (default 30d), oldest first. An answer that is cut short ends without its end."""
     time = await asked(request, period, start, end, "30d")
     pages = services_of(request).analytics.export(time.verdict.organization_id, time.start, time.until)
-    first = await anext(pages, ())
+    first = await _first(pages)
     write, head, kind = (_csv, _csv_line(_COLUMNS), _CSV) if format == "csv" else (_jsonl, b"", _NDJSON)
     name = f"usage-{time.start:%Y%m%dT%H%M%SZ}-{time.end:%Y%m%dT%H%M%SZ}.{format}"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
@@ -49,10 +50,18 @@ async def export(
 
 async def _written(
     head: bytes, first: Sequence[UsageRecord], pages: Rows, write: Callable[[UsageRecord], bytes]
-) -> AsyncIterator[bytes]:
-    yield head + b"".join(map(write, first))
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pages):
+        yield head + b"".join(map(write, first))
+        async for page in pages:
+            yield b"".join(map(write, page))
+
+
+async def _first(pages: Rows) -> Sequence[UsageRecord]:
+    """The first page, so that what is refused is answered with its own status."""
     async for page in pages:
-        yield b"".join(map(write, page))
+        return page
+    return ()
 
 
 def _jsonl(record: UsageRecord) -> bytes:

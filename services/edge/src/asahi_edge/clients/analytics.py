@@ -1,6 +1,6 @@
 """The billing service's analytics: what the ledger adds up to."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -68,7 +68,7 @@ class AnalyticsClient:
 
     async def export(
         self, organization_id: str, start: datetime, end: datetime
-    ) -> AsyncIterator[Sequence[UsageRecord]]:
+    ) -> AsyncGenerator[Sequence[UsageRecord], None]:
         """Every usage record, oldest first, some at a time."""
         request = _over(pb.ExportUsageRequest(organization_id=organization_id), start, end)
         async for message in self._stub.ExportUsage(request, timeout=_EXPORT_TIMEOUT_S):

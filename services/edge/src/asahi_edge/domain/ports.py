@@ -264,8 +264,10 @@ class Analytics(Protocol):
         """Changes worth money."""
         ...
 
-    def export(self, organization_id: str, start: datetime, end: datetime) -> AsyncIterator[Sequence[UsageRecord]]:
-        """Every usage record, oldest first, some at a time."""
+    def export(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> AsyncGenerator[Sequence[UsageRecord], None]:
+        """Every usage record, oldest first, some at a time; to be closed."""
         ...
 
 
