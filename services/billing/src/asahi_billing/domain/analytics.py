@@ -126,9 +126,9 @@ class Analytics:
         own = [state for state in budgets if state.budget.per == "organization" and not state.api_key_id]
         return Forecast(
             span,
-            model.total(span.start_ns, span.end_ns) if model else forecast.Amount(0, 0, 0),
-            [(part.start_ns, model.total(part.start_ns, part.end_ns)) for part in _days(span)] if model else [],
-            [(state, _runs_out(state, model, span) if model else None) for state in own],
+            model.total(last, span.start_ns, span.end_ns) if model else forecast.Amount(0, 0, 0),
+            [(part.start_ns, model.total(last, part.start_ns, part.end_ns)) for part in _days(span)] if model else [],
+            [(state, _runs_out(state, model, last, span) if model else None) for state in own],
             known_hours,
         )
 
@@ -174,7 +174,7 @@ class Analytics:
         return int(self._clock.now().timestamp() * 1_000_000_000)
 
 
-def _runs_out(state: BudgetState, model: forecast.Model, span: Span) -> int | None:
+def _runs_out(state: BudgetState, model: forecast.Model, known_until_ns: int, span: Span) -> int | None:
     """When the budget's limit is expected to be reached; what calls under way hold is taken for spent."""
     left = float(state.left_nanos)
     if left <= 0:
@@ -182,7 +182,7 @@ def _runs_out(state: BudgetState, model: forecast.Model, span: Span) -> int | No
     end = min(span.end_ns, state.window_end.ToNanoseconds())
     at = span.start_ns
     for hour, share in forecast.hours_of(span.start_ns, end):
-        spent = model.hour(hour) * share
+        spent = model.hour(hour, (hour - known_until_ns) / DAY_NS + 0.5) * share
         if spent and spent >= left:
             return round(at + left / spent * share * HOUR_NS)
         left -= spent
