@@ -15,6 +15,12 @@ from tests.surface.rows import UNPRICED
 PATHS = ("cost-breakdown", "trends", "latency-percentiles", "forecast", "anomalies", "recommendations", "export")
 
 
+@pytest.fixture(scope="module")
+def shared(surface: Installation) -> Organization:
+    """An organisation of all tests that change nothing."""
+    return surface.signup("Refused")
+
+
 def dollars(text: str) -> Any:
     """JSON with exact amounts."""
     return json.loads(text, parse_float=Decimal)
@@ -153,8 +159,8 @@ def test_an_unknown_price_and_a_cache_that_is_off_are_recommended_against(caller
         ("export?format=xml", "format"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_name(caller: Organization, query: str, param: str) -> None:
-    with caller.client() as client:
+def test_what_cannot_be_asked_is_refused_by_name(shared: Organization, query: str, param: str) -> None:
+    with shared.client() as client:
         answer = client.get(f"/analytics/{query}")
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param
@@ -169,8 +175,8 @@ def test_an_organization_sees_nothing_of_another(surface: Installation, caller: 
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_key_needs_the_scope(surface: Installation, caller: Organization, path: str) -> None:
-    with caller.client() as client:
+def test_a_key_needs_the_scope(shared: Organization, path: str) -> None:
+    with shared.client() as client:
         made = client.post("/governance/api-keys", json={"name": "asker", "scopes": ["infer"]}).json()
         key = made["api_key"]
         refused = client.get(f"/analytics/{path}", headers={"authorization": f"Bearer {key}"})

@@ -5,9 +5,9 @@ The model, stated so that it can be done by hand:
 1. Profile: of the last eight weeks, the mean spend of each hour of the week (UTC), divided by the mean of all hours;
    with less than two weeks, of each hour of the day. Each is drawn towards 1 as by a quarter of a week of even spend.
 2. Level and trend: for each full day, spend divided by what the profile gives for the day. The level begins as the
-   mean of the first week, the trend as 0. Expected is `level + 0.98 trend`; of a day's error e, `level = expected + a e`
-   and `trend = 0.98 trend + a b e` (exponential smoothing with a damped trend), with those a of 0.05, 0.1, 0.2, 0.3, 0.5
-   and b of 0, 0.05, 0.1 whose errors from one day to the next are least.
+   mean of the first week, the trend as 0. Expected is `level + 0.98 trend`; by a day's error e, the level becomes
+   `expected + a e` and the trend `0.98 trend + a b e` (exponential smoothing with a damped trend), with those a of
+   0.05, 0.1, 0.2, 0.3, 0.5 and b of 0, 0.05, 0.1 whose errors from one day to the next are least.
 3. Expected spend of an hour, d days on, is (level + (0.98 + … + 0.98^d) trend) × profile.
 4. Band: σ is the root mean square of those errors. An error of one day moves the j-th day after it by
    `a (1 + b (0.98 + … + 0.98^j))`; the variance of a sum of days is σ² times the squares of what each error moves in
