@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
+from asahi.billing.v1.analytics_pb2_grpc import add_AnalyticsServiceServicer_to_server
 from asahi.billing.v1.billing_pb2_grpc import add_BillingServiceServicer_to_server
 from asahi_billing import upkeep
+from asahi_billing.api.analytics_servicer import AnalyticsServicer
 from asahi_billing.api.servicer import BillingServicer
+from asahi_billing.domain.analytics import Analytics
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.settings import BillingSettings
+from asahi_billing.stores.analytics import SqlAnalytics
 from asahi_billing.stores.opening import open_engines
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
@@ -27,6 +31,7 @@ class BillingService:
     """The service's objects, put together."""
 
     servicer: BillingServicer
+    analytics: AnalyticsServicer
     collector: BillingCollector
     store: SqlStore
     spending: Spending
@@ -48,10 +53,12 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
         read_limit_s=settings.billing_read_seconds,
         observe_commit_s=commits.observe,
     )
-    ledger = Ledger(store, load_price_book())
+    prices = load_price_book()
+    ledger = Ledger(store, prices)
     spending = Spending(store, clock)
+    analytics = AnalyticsServicer(Analytics(SqlAnalytics(store), spending, prices, clock))
     collector = BillingCollector(ledger, spending, store, commits)
-    return BillingService(BillingServicer(ledger, spending), collector, store, spending)
+    return BillingService(BillingServicer(ledger, spending), analytics, collector, store, spending)
 
 
 async def run(
@@ -71,7 +78,10 @@ async def run(
     try:
         await serve(
             settings.grpc_address,
-            [lambda server: add_BillingServiceServicer_to_server(service.servicer, server)],
+            [
+                lambda server: add_BillingServiceServicer_to_server(service.servicer, server),
+                lambda server: add_AnalyticsServiceServicer_to_server(service.analytics, server),
+            ],
             stop=stop,
             grace_s=settings.shutdown_grace_seconds,
             tracing=tracing,

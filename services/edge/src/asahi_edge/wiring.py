@@ -26,7 +26,7 @@ from asahi_edge.api.app import build_app
 from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
-from asahi_edge.clients import auth, billing, cache, router
+from asahi_edge.clients import analytics, auth, billing, cache, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
 from asahi_edge.domain.address_limits import AddressLimit
@@ -52,6 +52,7 @@ from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
 
 _GOVERNANCE_TIMEOUT_S = 10.0
+_ANALYTICS_TIMEOUT_S = 15.0
 _DRAIN_S = 5.0
 _CONNECT_S = 3.0
 _LAST_REPORT_S = 1.0
@@ -136,6 +137,7 @@ async def edge(
             verdicts=verdicts,
             governance=auth_client,
             ledger=billing_client,
+            analytics=analytics.AnalyticsClient(channels.analytics),
             cache=cache_client,
             catalog=router_client,
             counter=router_client,
@@ -185,6 +187,7 @@ class _Channels:
     cache: ServiceChannel
     router: ServiceChannel
     billing: ServiceChannel
+    analytics: ServiceChannel
 
 
 async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Channels:
@@ -199,6 +202,7 @@ async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Chan
         cache=await channel("cache", settings.cache_target, cache.SERVICE, settings.request_timeout_seconds),
         router=await channel("router", settings.router_target, router.SERVICE, settings.request_timeout_seconds),
         billing=await channel("billing", settings.billing_target, billing.SERVICE, _GOVERNANCE_TIMEOUT_S),
+        analytics=await channel("billing", settings.billing_target, analytics.SERVICE, _ANALYTICS_TIMEOUT_S),
     )
 
 

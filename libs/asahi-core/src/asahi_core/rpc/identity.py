@@ -23,7 +23,7 @@ MAY_CALL: Mapping[str, tuple[str, ...]] = {
         "/asahi.auth.v1.AuthService/",
         "/asahi.cache.v1.CacheService/",
         "/asahi.router.v1.RouterService/",
-        "/asahi.billing.v1.BillingService/",
+        "/asahi.billing.v1.",
         _HEALTH,
     ),
     "router": ("/asahi.billing.v1.BillingService/RecordUsage",),

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
-from asahi.billing.v1 import billing_pb2
-from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse
+from asahi.billing.v1 import analytics_pb2, billing_pb2
+from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import (
     CompleteResponse,
@@ -19,6 +19,7 @@ from asahi.router.v1.router_pb2 import (
     Task,
 )
 from asahi.type.v1.chat_pb2 import AnswerDelta
+from asahi.type.v1.policy_pb2 import Policy
 from asahi_core.errors import AsahiError
 from asahi_core.keys import KeyDigest
 
@@ -239,6 +240,55 @@ class Ledger(Protocol):
 
     async def inference(self, organization_id: str, request_id: str) -> billing_pb2.Inference:
         """One request; raises NotFound, in the same words for an unknown and a foreign one."""
+        ...
+
+
+class Analytics(Protocol):
+    """What the billing service's ledger adds up to, over [start, end)."""
+
+    async def breakdown(
+        self, organization_id: str, start: datetime, end: datetime, group_by: str, limit: int
+    ) -> analytics_pb2.GetBreakdownResponse:
+        """Figures by a dimension."""
+        ...
+
+    async def trends(
+        self, organization_id: str, start: datetime, end: datetime, interval_hours: int
+    ) -> analytics_pb2.GetTrendsResponse:
+        """Figures by interval."""
+        ...
+
+    async def latency_percentiles(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> analytics_pb2.GetLatencyPercentilesResponse:
+        """Percentiles by model and tier."""
+        ...
+
+    async def forecast(self, organization_id: str, horizon: timedelta) -> analytics_pb2.GetForecastResponse:
+        """Expected spend."""
+        ...
+
+    async def anomalies(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> analytics_pb2.ListAnomaliesResponse:
+        """What is unusual."""
+        ...
+
+    async def recommendations(
+        self,
+        organization_id: str,
+        start: datetime,
+        end: datetime,
+        policy: Policy | None,
+        models: Sequence[analytics_pb2.ModelQuality],
+    ) -> analytics_pb2.ListRecommendationsResponse:
+        """Changes worth money."""
+        ...
+
+    def export(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> AsyncGenerator[Sequence[UsageRecord], None]:
+        """Every usage record, oldest first, some at a time; to be closed."""
         ...
 
 

@@ -9,7 +9,7 @@ from asahi_edge.api.errors import anthropic_type
 from asahi_edge.api.openapi.components import HEADERS, example_components
 from asahi_edge.api.openapi.errors import error_responses
 from asahi_edge.api.openapi.structs import struct_schemas
-from asahi_edge.api.schemas import analytics, anthropic, errors, health, inference, models, openai
+from asahi_edge.api.schemas import analytics, anthropic, errors, figures, health, inference, models, openai, outlook
 from asahi_edge.api.schemas.governance import (
     api_keys,
     audit,
@@ -71,6 +71,13 @@ _STRUCTS = (
     analytics.InferenceList,
     analytics.CachePerformanceAnswer,
     analytics.MetricsAnswer,
+    figures.BreakdownAnswer,
+    figures.TrendsAnswer,
+    figures.LatencyAnswer,
+    figures.UsageRowView,
+    outlook.ForecastAnswer,
+    outlook.AnomaliesAnswer,
+    outlook.RecommendationsAnswer,
     health.HealthView,
     health.ProbeView,
 )

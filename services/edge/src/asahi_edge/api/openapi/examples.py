@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asahi_edge.api.openapi.analytics_examples import ANALYTICS_EXAMPLES
 from asahi_edge.api.openapi.anthropic_examples import ANTHROPIC_EXAMPLES
 from asahi_edge.api.openapi.governance_examples import GOVERNANCE_EXAMPLES
 
@@ -116,6 +117,7 @@ _HEALTHY: dict[str, Any] = {
 EXAMPLES: dict[str, dict[str, Any]] = {
     **ANTHROPIC_EXAMPLES,
     **GOVERNANCE_EXAMPLES,
+    **ANALYTICS_EXAMPLES,
     "InferBody": {
         "Asahi chooses the model": {"prompt": "Explain async/await in Python.", "latency_budget_ms": 5000},
         "good and quick": {
