@@ -29,8 +29,9 @@ REPLACED = {
     ".venv/bin/pytest -q services/cache/tests/test_memory.py": (
         f"(cd {ROOT} && {sys.executable} -m pytest -q -p no:cacheprovider services/cache/tests/test_memory.py)"
     ),
-    # It would write into the real page.
+    # They would write into the real pages.
     ".venv/bin/python -m tests.api_contract": f"(cd {ROOT} && {sys.executable} -c 'import tests.api_contract')",
+    ".venv/bin/python -m tests.translation_page": f"(cd {ROOT} && {sys.executable} -c 'import tests.translation_page')",
 }
 NOT_RUN = {
     ("docs/QUICK_START.md", "OPENAI_API_KEY=sk-… make run"): "needs a provider's key",
