@@ -7,12 +7,13 @@ PROTOS     = $(sort $(shell find protos/asahi -name '*.proto'))
 GENERATED := libs/asahi-protos/src/asahi
 
 # The long rigs of `make verify`, each a module:
+# bench.analytics        figures over a million records on both databases, while others are written
 # bench.transport        what a call and a streamed chunk cost between two processes
 # bench.relay            how long a stream's first byte is held
 # tests.kills            every service killed at random instants under load, three books compared
 # tests.leaving          what clients who leave are billed, against the provider's count
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay tests.kills tests.leaving tests.schemathesis_run
+RIGS      := bench.analytics bench.transport bench.relay tests.kills tests.leaving tests.schemathesis_run
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -155,6 +155,17 @@ async def test_the_migration_makes_them_from_the_records_that_are_there(books: B
     assert again.quantiles_ms == pytest.approx(overall.quantiles_ms, rel=0.01)
 
 
+async def test_the_check_of_the_ledger_names_rollups_that_disagree(books: Books) -> None:
+    await books.ledger.record([call(1), call(2, organization_id=OTHER)])
+    await books.agree()
+    with books.writer.begin() as connection:
+        own = (ROLLUPS.c.organization_id == ORGANIZATION, ROLLUPS.c.dimension == "all", ROLLUPS.c.hours == 1)
+        connection.execute(ROLLUPS.update().where(*own).values(cost_nanos=1))
+    (found,) = (await books.spending.check("")).breaks
+    assert (found.figure, found.organization_id) == ("rollups", ORGANIZATION)
+    assert (found.expected_nanos, found.found_nanos) == (call().cost_nanos, 1)
+
+
 async def test_what_is_refused_changes_no_rollup(books: Books) -> None:
     await books.break_on(call(2).request_id)
     with pytest.raises(Exception, match="ledger"):
