@@ -31,6 +31,11 @@ class Process:
         assert self._process.stdout is not None
         self._output = self._process.stdout
 
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
+
     def address(self) -> str:
         """Waits until it serves."""
         seen = []

@@ -82,8 +82,22 @@ async def test_any_time_by_any_dimension_is_what_the_records_add_up_to(books: Bo
             found = await store.by_value(ORGANIZATION, dimension, span)
             expected = added_up(records, span, field)
             assert plain(found) == plain(expected), (dimension, span)
+            assert all(type(value) is int for one in plain(found).values() for value in one.values() if value)
             latency = sum(figures.latency_ms for figures in found.values())
             assert latency == pytest.approx(sum(figures.latency_ms for figures in expected.values()))
+
+
+async def test_the_summary_is_the_sum_of_every_breakdown_at_any_time(books: Books) -> None:
+    random = Random(9)
+    await books.ledger.record(some_records(200, random))
+    for span in [*(hours(*sorted(random.uniform(-60, 60) for _ in range(2))) for _ in range(5)), hours(-72, 72)]:
+        summary = await books.ledger.cost_summary(ORGANIZATION, span)
+        total = (await analytics_of(books).breakdown(ORGANIZATION, span, "model", 0)).total
+        assert summary.total_cost_nanos == total.cost_nanos
+        assert summary.total_requests == total.requests
+        assert sum(saving.nanos for saving in summary.savings) == total.savings_nanos
+        trend = await analytics_of(books).trends(ORGANIZATION, span, 1)
+        assert sum(figures.cost_nanos for _, figures in trend) == total.cost_nanos
 
 
 async def test_a_tag_is_broken_down_by_its_values_and_counts_only_what_bears_it(books: Books) -> None:
@@ -139,6 +153,17 @@ async def test_the_migration_makes_them_from_the_records_that_are_there(books: B
     assert again is not None
     assert again.requests == overall.requests
     assert again.quantiles_ms == pytest.approx(overall.quantiles_ms, rel=0.01)
+
+
+async def test_the_check_of_the_ledger_names_rollups_that_disagree(books: Books) -> None:
+    await books.ledger.record([call(1), call(2, organization_id=OTHER)])
+    await books.agree()
+    with books.writer.begin() as connection:
+        own = (ROLLUPS.c.organization_id == ORGANIZATION, ROLLUPS.c.dimension == "all", ROLLUPS.c.hours == 1)
+        connection.execute(ROLLUPS.update().where(*own).values(cost_nanos=1))
+    (found,) = (await books.spending.check("")).breaks
+    assert (found.figure, found.organization_id) == ("rollups", ORGANIZATION)
+    assert (found.expected_nanos, found.found_nanos) == (call().cost_nanos, 1)
 
 
 async def test_what_is_refused_changes_no_rollup(books: Books) -> None:

@@ -49,8 +49,16 @@ class Figures:
 
     def add(self, other: "Figures") -> None:
         """Adds `other` to these."""
-        for name in FIGURES:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.add_parts(other.parts())
+
+    def parts(self) -> list[tuple[str, float]]:
+        """The figures that are not 0, by name: most of a record's are."""
+        return [(name, value) for name in FIGURES if (value := getattr(self, name))]
+
+    def add_parts(self, parts: list[tuple[str, float]]) -> None:
+        """Adds what `parts` said of other figures."""
+        for name, value in parts:
+            setattr(self, name, getattr(self, name) + value)
 
 
 FIGURES = tuple(field.name for field in fields(Figures))

@@ -75,20 +75,21 @@ class Additions:
         at_ns = record.occurred_at.seconds * 1_000_000_000 + record.occurred_at.nanos
         start_ns = at_ns - at_ns % HOUR_NS
         figures = figures_of(record, repeats_answer=repeats_answer)
+        parts = figures.parts()
         for dimension, value in _dimensions(record):
-            self._add(RollupKey(record.organization_id, dimension, 1, start_ns, value), figures)
+            self._add(RollupKey(record.organization_id, dimension, 1, start_ns, value), parts)
         for saving in record.savings:
             key = RollupKey(record.organization_id, TECHNIQUE, 1, start_ns, bounded(saving.technique))
-            self._add(key, Figures(saved_nanos=saving.nanos, requests=figures.requests))
+            self._add(key, [("saved_nanos", saving.nanos), ("requests", figures.requests)])
         if figures.requests:
             sketch = SketchKey(record.organization_id, 1, start_ns, bounded(record.model), record.cache_tier)
             self.latencies.setdefault(sketch, []).append(record.latency_ms)
 
-    def _add(self, key: RollupKey, figures: Figures) -> None:
+    def _add(self, key: RollupKey, parts: list[tuple[str, float]]) -> None:
         known = self.rollups.get(key)
         if known is None:
             self.rollups[key] = known = Figures()
-        known.add(figures)
+        known.add_parts(parts)
 
 
 def day_of(start_ns: int) -> int:

@@ -7,8 +7,10 @@ from sqlalchemy import BigInteger, Connection, Select, and_, cast, func, or_, se
 
 from asahi_billing.domain.book import Balance, EntryKind, HoldState
 from asahi_billing.domain.plans import AccountKey, Call
+from asahi_billing.domain.rollups import ALL, GRAINS
 from asahi_billing.domain.spending_store import Audit, Break
 from asahi_billing.stores.postings import account_key
+from asahi_billing.stores.rollup_tables import ROLLUPS
 from asahi_billing.stores.spending_tables import ACCOUNTS, ENTRIES, HOLDS, PLANS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
@@ -61,7 +63,11 @@ def audit(connection: Connection, organization_id: str, limit: int) -> Audit:
         own = [table.c.organization_id == organization_id] if organization_id else []
         return int(connection.execute(select(func.count()).select_from(table).where(*own, *conditions)).scalar_one())
 
-    breaks = [*_accounts(connection, organization_id, limit), *_entries(connection, organization_id, limit)]
+    breaks = [
+        *_accounts(connection, organization_id, limit),
+        *_entries(connection, organization_id, limit),
+        *_rollups(connection, organization_id, limit),
+    ]
     return Audit(
         accounts=count(ACCOUNTS),
         entries=count(ENTRIES),
@@ -135,6 +141,30 @@ def _entries(connection: Connection, organization_id: str, limit: int) -> Iterat
     for row in connection.execute(statement):
         place = f"request {row.request_id}, attempt {row.attempt}"
         yield Break("record", row.organization_id, place, row.cost, row.spent_nanos)
+
+
+def _rollups(connection: Connection, organization_id: str, limit: int) -> Iterator[Break]:
+    """Organisations whose rollups, by hour or by day, cost something else than their records."""
+    records = select(USAGE_RECORDS.c.organization_id, _sum(USAGE_RECORDS.c.cost_nanos).label("cost"))
+    if organization_id:
+        records = records.where(USAGE_RECORDS.c.organization_id == organization_id)
+    total = records.group_by(USAGE_RECORDS.c.organization_id).subquery()
+    for hours in GRAINS:
+        rolled = (
+            select(ROLLUPS.c.organization_id, _sum(ROLLUPS.c.cost_nanos).label("cost"))
+            .where(ROLLUPS.c.dimension == ALL, ROLLUPS.c.hours == hours)
+            .group_by(ROLLUPS.c.organization_id)
+            .subquery()
+        )
+        found = _zero(rolled.c.cost)
+        statement = (
+            select(total.c.organization_id, total.c.cost, found.label("found"))
+            .select_from(total.outerjoin(rolled, rolled.c.organization_id == total.c.organization_id))
+            .where(found != total.c.cost)
+            .limit(limit)
+        )
+        for row in connection.execute(statement):
+            yield Break("rollups", row.organization_id, f"rollups of {hours} h", row.cost, row.found)
 
 
 def _place(row: Any) -> str:

@@ -148,9 +148,10 @@ def _records(organization_id: str, dimension: str, span: Span) -> Select[Any]:
 
 
 def _collect(found: dict[str, Figures], row: Any) -> None:
-    """Adds a row of sums; its first column is the value."""
-    sums = {name: value or 0 for name, value in row._mapping.items() if name != "value"}
-    found.setdefault(bounded(row.value), Figures()).add(Figures(**sums))
+    """Adds a row of sums; its first column is the value. PostgreSQL's sums of integers are decimals."""
+    sums = {name: value for name, value in row._mapping.items() if name != "value" and value}
+    numbers = ((name, float(value) if name == "latency_ms" else int(value)) for name, value in sums.items())
+    found.setdefault(bounded(row.value), Figures()).add_parts(list(numbers))
 
 
 def _sum(column: Any) -> Any:
