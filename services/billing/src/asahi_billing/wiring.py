@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from asahi.billing.v1.billing_pb2_grpc import add_BillingServiceServicer_to_server
+from asahi.billing.v1.reconciliation_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from asahi_billing import upkeep
+from asahi_billing.api.reconciliation_servicer import ReconciliationServicer
 from asahi_billing.api.servicer import BillingServicer
+from asahi_billing.domain.cost_reports.reconciliation import ReportDesk
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.settings import BillingSettings
+from asahi_billing.stores.desk import Desk
 from asahi_billing.stores.opening import open_engines
+from asahi_billing.stores.reports import SqlReports
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
 from asahi_core.prices import load_price_book
@@ -30,6 +35,8 @@ class BillingService:
     collector: BillingCollector
     store: SqlStore
     spending: Spending
+    reconciliation: ReconciliationServicer
+    desk: Desk
 
 
 def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) -> BillingService:
@@ -48,10 +55,20 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
         read_limit_s=settings.billing_read_seconds,
         observe_commit_s=commits.observe,
     )
-    ledger = Ledger(store, load_price_book())
+    prices = load_price_book()
+    ledger = Ledger(store, prices)
     spending = Spending(store, clock)
     collector = BillingCollector(ledger, spending, store, commits)
-    return BillingService(BillingServicer(ledger, spending), collector, store, spending)
+    desk = Desk(database, clock, log, read_limit_s=settings.billing_read_seconds)
+    reports = ReportDesk(SqlReports(desk), lambda _: prices, clock)
+    return BillingService(
+        servicer=BillingServicer(ledger, spending),
+        collector=collector,
+        store=store,
+        spending=spending,
+        reconciliation=ReconciliationServicer(reports),
+        desk=desk,
+    )
 
 
 async def run(
@@ -71,7 +88,10 @@ async def run(
     try:
         await serve(
             settings.grpc_address,
-            [lambda server: add_BillingServiceServicer_to_server(service.servicer, server)],
+            [
+                lambda server: add_BillingServiceServicer_to_server(service.servicer, server),
+                lambda server: add_ReconciliationServiceServicer_to_server(service.reconciliation, server),
+            ],
             stop=stop,
             grace_s=settings.shutdown_grace_seconds,
             tracing=tracing,
@@ -82,5 +102,6 @@ async def run(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        await service.desk.close()
         await service.store.close()
         tracing.close()

@@ -26,7 +26,7 @@ from asahi_edge.api.app import build_app
 from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
-from asahi_edge.clients import auth, billing, cache, router
+from asahi_edge.clients import auth, billing, cache, reconciliation, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
 from asahi_edge.domain.concurrency import Concurrency
@@ -131,6 +131,7 @@ async def edge(
             verdicts=verdicts,
             governance=auth_client,
             ledger=billing_client,
+            reconciliations=reconciliation.ReconciliationClient(channels.reconciliation),
             cache=cache_client,
             catalog=router_client,
             outcomes=router_client,
@@ -178,6 +179,7 @@ class _Channels:
     cache: ServiceChannel
     router: ServiceChannel
     billing: ServiceChannel
+    reconciliation: ServiceChannel
 
 
 async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Channels:
@@ -192,6 +194,7 @@ async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Chan
         cache=await channel("cache", settings.cache_target, cache.SERVICE, settings.request_timeout_seconds),
         router=await channel("router", settings.router_target, router.SERVICE, settings.request_timeout_seconds),
         billing=await channel("billing", settings.billing_target, billing.SERVICE, _GOVERNANCE_TIMEOUT_S),
+        reconciliation=await channel("billing", settings.billing_target, reconciliation.SERVICE, _GOVERNANCE_TIMEOUT_S),
     )
 
 

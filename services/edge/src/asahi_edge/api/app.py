@@ -19,6 +19,7 @@ from asahi_edge.api import (
     metrics,
     models,
     quote,
+    reconciliation,
 )
 from asahi_edge.api.errors import answer_asahi_error, answer_http_exception, answer_unknown_error
 from asahi_edge.api.governance import routes as governance
@@ -54,7 +55,19 @@ def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
     )
     app.state.services = services
     app.state.stop = stop
-    for module in (governance, infer, quote, feedback, chat_completions, models, metrics, analytics, health, later):
+    for module in (
+        governance,
+        infer,
+        quote,
+        feedback,
+        chat_completions,
+        models,
+        metrics,
+        analytics,
+        reconciliation,
+        health,
+        later,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(AsahiError, answer_asahi_error)
     app.add_exception_handler(HTTPException, answer_http_exception)

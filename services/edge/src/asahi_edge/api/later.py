@@ -35,10 +35,8 @@ LATER = (
     _Later("GET", "/analytics/anomalies", "Analytics", "Unusual spend, latency or errors"),
     _Later("GET", "/analytics/recommendations", "Analytics", "Changes worth money"),
     _Later("GET", "/analytics/export", "Analytics", "Usage rows"),
-    _Later("GET", "/analytics/reconciliation", "Analytics", "The ledger beside the provider's bill"),
     _Later("GET", "/governance/prices/{org_id}", "Governance", "Price overrides"),
     _Later("PUT", "/governance/prices/{org_id}", "Governance", "Set price overrides"),
-    _Later("POST", "/governance/reconciliations", "Governance", "Import a provider's cost report"),
 )
 _SCOPES = {"Analytics": Scope.SCOPE_ANALYTICS}
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
-from asahi.billing.v1 import billing_pb2
+from asahi.billing.v1 import billing_pb2, reconciliation_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import CompleteResponse, Decision, ListModelsResponse, RecordOutcomeRequest, Task
@@ -218,6 +218,22 @@ class Ledger(Protocol):
 
     async def inference(self, organization_id: str, request_id: str) -> billing_pb2.Inference:
         """One request; raises NotFound, in the same words for an unknown and a foreign one."""
+        ...
+
+
+class Reconciliations(Protocol):
+    """The billing service's comparisons of the ledger with providers' bills."""
+
+    async def import_report(
+        self, head: reconciliation_pb2.ReportHead, pieces: AsyncIterator[bytes]
+    ) -> reconciliation_pb2.ImportReportResponse:
+        """Hands a cost report on as it comes in."""
+        ...
+
+    async def reconciliation(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> reconciliation_pb2.Reconciliation:
+        """The ledger beside the imported reports, over the days of [start, end)."""
         ...
 
 

@@ -10,11 +10,24 @@ from asahi_edge.api.governance import (
     invites,
     organizations,
     policies,
+    reconciliations,
     signup,
     usage,
     users,
 )
 
 router = APIRouter()
-for module in (signup, api_keys, organizations, invites, policies, usage, cache, audit, compliance, users):
+for module in (
+    signup,
+    api_keys,
+    organizations,
+    invites,
+    policies,
+    usage,
+    reconciliations,
+    cache,
+    audit,
+    compliance,
+    users,
+):
     router.include_router(module.router)

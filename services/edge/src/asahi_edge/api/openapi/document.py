@@ -9,7 +9,7 @@ from asahi_edge.api.errors import ANTHROPIC_TYPES
 from asahi_edge.api.openapi.components import HEADERS, example_components
 from asahi_edge.api.openapi.errors import error_responses
 from asahi_edge.api.openapi.structs import struct_schemas
-from asahi_edge.api.schemas import analytics, errors, health, inference, models, openai
+from asahi_edge.api.schemas import analytics, errors, health, inference, models, openai, reconciliation
 from asahi_edge.api.schemas.governance import (
     api_keys,
     audit,
@@ -68,6 +68,9 @@ _STRUCTS = (
     analytics.InferenceList,
     analytics.CachePerformanceAnswer,
     analytics.MetricsAnswer,
+    reconciliation.CostReport,
+    reconciliation.ImportAnswer,
+    reconciliation.ReconciliationAnswer,
     health.HealthView,
     health.ProbeView,
 )

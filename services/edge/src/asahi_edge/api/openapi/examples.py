@@ -3,6 +3,7 @@
 from typing import Any
 
 from asahi_edge.api.openapi.governance_examples import GOVERNANCE_EXAMPLES
+from asahi_edge.api.openapi.reconciliation_examples import RECONCILIATION_EXAMPLES
 
 _REQUEST = "01a20da6-23de-7451-967a-afcb49443661"
 _REASON = (
@@ -114,6 +115,7 @@ _HEALTHY: dict[str, Any] = {
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     **GOVERNANCE_EXAMPLES,
+    **RECONCILIATION_EXAMPLES,
     "InferBody": {
         "Asahi chooses the model": {"prompt": "Explain async/await in Python.", "latency_budget_ms": 5000},
         "good and quick": {

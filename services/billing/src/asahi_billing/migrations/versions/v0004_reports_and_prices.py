@@ -1,0 +1,46 @@
+"""Imported cost reports."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Creates their tables."""
+    op.create_table(
+        "report_imports",
+        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("format", sa.Integer(), nullable=False),
+        sa.Column("imported_at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("first_day", sa.Text(), nullable=False),
+        sa.Column("last_day", sa.Text(), nullable=False),
+    )
+    op.create_table(
+        "report_days",
+        sa.Column("organization_id", sa.Text(), primary_key=True),
+        sa.Column("day", sa.Text(), primary_key=True),
+        sa.Column("provider", sa.Text(), primary_key=True),
+        sa.Column("format", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("import_id", sa.Text(), nullable=False),
+    )
+    op.create_table(
+        "reported_charges",
+        *(
+            sa.Column(name, sa.Text(), primary_key=True)
+            for name in ("import_id", "day", "provider", "model", "item", "key")
+        ),
+        sa.Column("nanos", sa.BigInteger(), nullable=False),
+        sa.Column("tokens", sa.BigInteger()),
+    )
+
+
+def downgrade() -> None:
+    """Drops them."""
+    for name in ("reported_charges", "report_days", "report_imports"):
+        op.drop_table(name)

@@ -1,0 +1,96 @@
+"""Examples of bodies and answers of reconciliation, by struct and by name."""
+
+from typing import Any
+
+_IMPORT = "report_5d1c7a0e4b3f29688d5a1c70e9b4f213"
+_RECONCILIATION: dict[str, Any] = {
+    "first_day": "2026-11-24",
+    "last_day": "2026-11-24",
+    "capture_rate_percent": 100.0,
+    "reported": 0.066,
+    "ledger": 0.06,
+    "difference": 0.006,
+    "price_difference": 0.006,
+    "missing_in_ledger": 0,
+    "missing_in_report": 0,
+    "rounding": 0,
+    "lines": 2,
+    "agreeing_lines": 1,
+    "differing_lines": 1,
+    "worst": [
+        {
+            "day": "2026-11-24",
+            "provider": "openai",
+            "model": "gpt-6-luna",
+            "item": "output",
+            "keys": ["proj_a"],
+            "fault": "price",
+            "reported": 0.036,
+            "ledger": 0.03,
+            "difference": 0.006,
+            "reported_tokens": 50000,
+            "ledger_tokens": 50000,
+            "calls": 412,
+        }
+    ],
+    "orphans": 0,
+    "orphans_cost": 0,
+    "orphan_calls": [],
+    "price_unknown_calls": 0,
+    "reports": [
+        {"import_id": _IMPORT, "format": "openai", "imported_at": "2026-11-25T06:00:01.204117Z", "days": 1},
+    ],
+}
+RECONCILIATION_EXAMPLES: dict[str, dict[str, Any]] = {
+    "CostReport": {
+        "OpenAI's costs": {
+            "data": [
+                {
+                    "start_time": 1795478400,
+                    "end_time": 1795564800,
+                    "results": [
+                        {
+                            "amount": {"value": 0.03, "currency": "usd"},
+                            "line_item": "gpt-6-luna, input",
+                            "project_id": "proj_a",
+                            "quantity": 30000,
+                        },
+                    ],
+                }
+            ]
+        },
+        "Anthropic's cost report": {
+            "data": [
+                {
+                    "starting_at": "2026-11-24T00:00:00Z",
+                    "ending_at": "2026-11-25T00:00:00Z",
+                    "results": [
+                        {
+                            "amount": "123.78912",
+                            "currency": "USD",
+                            "workspace_id": "wrkspc_a",
+                            "model": "claude-haiku-5-5",
+                            "cost_type": "tokens",
+                            "token_type": "output_tokens",
+                        }
+                    ],
+                }
+            ]
+        },
+    },
+    "ReconciliationAnswer": {"a day at another price": {"data": _RECONCILIATION}},
+    "ImportAnswer": {
+        "a day at another price": {
+            "data": {
+                "import_id": _IMPORT,
+                "organization_id": "org_cS37viDHREqps9uU",
+                "known": False,
+                "format": "openai",
+                "rows": 2,
+                "first_day": "2026-11-24",
+                "last_day": "2026-11-24",
+                "reconciliation": _RECONCILIATION,
+            }
+        }
+    },
+}
