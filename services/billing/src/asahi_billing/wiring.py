@@ -6,21 +6,25 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from asahi.billing.v1.billing_pb2_grpc import add_BillingServiceServicer_to_server
+from asahi.billing.v1.prices_pb2_grpc import add_PriceServiceServicer_to_server
 from asahi.billing.v1.reconciliation_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from asahi_billing import upkeep
+from asahi_billing.api.price_servicer import PriceServicer
 from asahi_billing.api.reconciliation_servicer import ReconciliationServicer
 from asahi_billing.api.servicer import BillingServicer
 from asahi_billing.domain.cost_reports.reconciliation import ReportDesk
 from asahi_billing.domain.ledger import Ledger
+from asahi_billing.domain.price_sheets import PriceSheets
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.settings import BillingSettings
 from asahi_billing.stores.desk import Desk
 from asahi_billing.stores.opening import open_engines
+from asahi_billing.stores.price_sheets import SqlPriceSheets
 from asahi_billing.stores.reports import SqlReports
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
-from asahi_core.prices import load_price_book
+from asahi_core.prices import OrganizationPrices, load_price_book
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
 from asahi_core.sql.databases import database_at
@@ -36,6 +40,8 @@ class BillingService:
     store: SqlStore
     spending: Spending
     reconciliation: ReconciliationServicer
+    prices: PriceServicer
+    sheets: PriceSheets
     desk: Desk
 
 
@@ -55,18 +61,21 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
         read_limit_s=settings.billing_read_seconds,
         observe_commit_s=commits.observe,
     )
-    prices = load_price_book()
+    prices = OrganizationPrices(load_price_book())
     ledger = Ledger(store, prices)
     spending = Spending(store, clock)
     collector = BillingCollector(ledger, spending, store, commits)
     desk = Desk(database, clock, log, read_limit_s=settings.billing_read_seconds)
-    reports = ReportDesk(SqlReports(desk), lambda _: prices, clock)
+    reports = ReportDesk(SqlReports(desk), prices.of, clock)
+    sheets = PriceSheets(SqlPriceSheets(desk), prices, clock)
     return BillingService(
         servicer=BillingServicer(ledger, spending),
         collector=collector,
         store=store,
         spending=spending,
         reconciliation=ReconciliationServicer(reports),
+        prices=PriceServicer(sheets),
+        sheets=sheets,
         desk=desk,
     )
 
@@ -83,6 +92,7 @@ async def run(
     service.store.open()
     tasks = [
         asyncio.create_task(upkeep.sweep(service.spending, settings.billing_sweep_seconds, log)),
+        asyncio.create_task(upkeep.follow_prices(service.sheets, log)),
         asyncio.create_task(upkeep.check(service.spending, settings.billing_check_seconds, log)),
     ]
     try:
@@ -90,6 +100,7 @@ async def run(
             settings.grpc_address,
             [
                 lambda server: add_BillingServiceServicer_to_server(service.servicer, server),
+                lambda server: add_PriceServiceServicer_to_server(service.prices, server),
                 lambda server: add_ReconciliationServiceServicer_to_server(service.reconciliation, server),
             ],
             stop=stop,

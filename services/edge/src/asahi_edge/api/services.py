@@ -9,7 +9,15 @@ from asahi_core.clock import Clock
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limit_addresses import AddressLimit, Network
 from asahi_edge.domain.limit_gate import LimitedPipeline
-from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes, Reconciliations
+from asahi_edge.domain.ports import (
+    AnswerCache,
+    Catalog,
+    Governance,
+    Ledger,
+    Outcomes,
+    PriceSheets,
+    Reconciliations,
+)
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
@@ -24,6 +32,7 @@ class EdgeServices:
     governance: Governance
     ledger: Ledger
     reconciliations: Reconciliations
+    prices: PriceSheets
     cache: AnswerCache
     catalog: Catalog
     outcomes: Outcomes

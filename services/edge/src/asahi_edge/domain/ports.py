@@ -7,7 +7,7 @@ from typing import Protocol
 
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
-from asahi.billing.v1 import billing_pb2, reconciliation_pb2
+from asahi.billing.v1 import billing_pb2, prices_pb2, reconciliation_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import CompleteResponse, Decision, ListModelsResponse, RecordOutcomeRequest, Task
@@ -234,6 +234,18 @@ class Reconciliations(Protocol):
         self, organization_id: str, start: datetime, end: datetime
     ) -> reconciliation_pb2.Reconciliation:
         """The ledger beside the imported reports, over the days of [start, end)."""
+        ...
+
+
+class PriceSheets(Protocol):
+    """The billing service's prices of organisations."""
+
+    async def get(self, organization_id: str) -> prices_pb2.PriceSheet:
+        """An organisation's own prices."""
+        ...
+
+    async def set(self, request: prices_pb2.SetPriceSheetRequest) -> prices_pb2.PriceSheet:
+        """Sets an organisation's own prices; raises VersionConflict."""
         ...
 
 

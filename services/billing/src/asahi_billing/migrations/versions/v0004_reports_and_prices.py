@@ -1,4 +1,4 @@
-"""Imported cost reports."""
+"""Imported cost reports, and organisations' own prices."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,9 +38,16 @@ def upgrade() -> None:
         sa.Column("nanos", sa.BigInteger(), nullable=False),
         sa.Column("tokens", sa.BigInteger()),
     )
+    op.create_table(
+        "price_sheets",
+        sa.Column("organization_id", sa.Text(), primary_key=True),
+        sa.Column("version", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False, unique=True),
+        sa.Column("sheet", sa.LargeBinary(), nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Drops them."""
-    for name in ("reported_charges", "report_days", "report_imports"):
+    for name in ("price_sheets", "reported_charges", "report_days", "report_imports"):
         op.drop_table(name)

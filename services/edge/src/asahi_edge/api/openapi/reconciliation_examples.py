@@ -1,4 +1,4 @@
-"""Examples of bodies and answers of reconciliation, by struct and by name."""
+"""Examples of bodies and answers of reconciliation and of own prices, by struct and by name."""
 
 from typing import Any
 
@@ -77,6 +77,32 @@ RECONCILIATION_EXAMPLES: dict[str, dict[str, Any]] = {
                 }
             ]
         },
+    },
+    "PricesBody": {
+        "a discount in November": {
+            "prices": [{"models": "gpt-6*", "factor": 0.85, "since": "2026-11-01", "until": "2026-12-01"}]
+        },
+        "a model of one's own": {"prices": [{"models": "llama-*", "rates": {"input": 0.1, "output": 0.2}}]},
+    },
+    "PricesAnswer": {
+        "a discount in November": {
+            "data": {
+                "organization_id": "org_cS37viDHREqps9uU",
+                "version": 1,
+                "updated_at": "2026-11-24T13:05:12.008191Z",
+                "updated_by": "key_UK03IkOk",
+                "prices": [
+                    {
+                        "models": "gpt-6*",
+                        "rates": None,
+                        "factor": 0.85,
+                        "since": "2026-11-01",
+                        "until": "2026-12-01",
+                        "service_tier": None,
+                    }
+                ],
+            }
+        }
     },
     "ReconciliationAnswer": {"a day at another price": {"data": _RECONCILIATION}},
     "ImportAnswer": {
