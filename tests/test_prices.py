@@ -1,7 +1,11 @@
 """Prices of an organisation's own: set once, charged by every edge, checked by billing, counted on by the router."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -154,3 +158,30 @@ def test_the_operator_sets_prices_of_any_organization_and_a_stranger_of_none(two
     assert httpx2.put(url, json=body, headers=headers, timeout=30.0).json()["data"]["updated_by"] == "operator"
     with stranger.client() as client:
         assert client.put(f"/governance/prices/{organization.id}", json=body).status_code == 403
+
+
+def test_a_wrong_price_is_mended_by_the_operator_and_by_nobody_else(two_edges: Installation) -> None:
+    organization = two_edges.signup()
+    answer = ask(organization, "What if the price is wrong?")
+    with organization.client() as client:
+        assert dollars(client.get("/analytics/cost-summary").text)["data"]["total_cost"] == answer["cost"]
+    put(organization, {"models": "*", "factor": 0.5})
+    now = datetime.now(UTC)
+    times = [(now - timedelta(hours=1)).isoformat(), now.isoformat()]
+    body = {"organization_id": organization.id, "start": times[0], "end": times[1]}
+    with organization.client() as client:
+        assert client.post("/governance/repricings", json=body).status_code == 403
+    environment = {**os.environ, "ASAHI_URL": two_edges.url, "ASAHI_ADMIN_SECRET": ADMIN_SECRET}
+    command = [sys.executable, "-m", "asahi_cli", "reprice", organization.id, *times]
+    for options, told in (((), "would be booked"), (("--book",), "booked"), (("--book",), "0 cost otherwise")):
+        done = subprocess.run(
+            [*command, *options], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert told in done.stdout
+    with organization.client() as client:
+        summary = dollars(client.get("/analytics/cost-summary").text)["data"]
+        assert summary["total_cost"] == answer["cost"] / 2
+        assert sum(summary["savings_by_technique"].values()) == summary["total_savings"]
+        acts = [entry for entry in client.get("/governance/audit").json()["data"] if entry["action"] == "usage.reprice"]
+    assert {entry["actor"] for entry in acts} == {"operator"}

@@ -14,10 +14,11 @@ from asahi_cli.commands import doctor as examining
 from asahi_cli.commands import keys as keeping
 from asahi_cli.commands import models as listing
 from asahi_cli.commands import reconcile as reconciling
+from asahi_cli.commands import reprice as repricing
 from asahi_cli.commands import usage as accounting
 from asahi_cli.errors import CommandError
 from asahi_cli.laptop.up import up as run_installation
-from asahi_cli.settings import access, laptop_settings, require_access
+from asahi_cli.settings import access, admin_secret, laptop_settings, require_access
 from asahi_cli.terminal import wants_colour
 
 _ASK_TIMEOUT_S = 600.0
@@ -219,6 +220,23 @@ def reconcile(
     """Hold the ledger against a provider's own cost report; exit code 1 if they do not agree."""
     with _client(data_dir, _RECONCILE_TIMEOUT_S) as client:
         reconciling.reconcile(client, file, provider=provider, keys=key or [], as_json=as_json)
+
+
+@app.command()
+def reprice(
+    organization_id: Annotated[str, typer.Argument(help="Whose calls.")],
+    start: Annotated[str, typer.Argument(help="Calls answered from then on, as 2026-11-01T00:00:00Z.")],
+    end: Annotated[str, typer.Argument(help="Until then, exclusive; at most now.")],
+    *,
+    models: Annotated[str, typer.Option(help="Only these models, as gpt-6-*.")] = "*",
+    book: Annotated[bool, typer.Option("--book", help="Book it; without, say what would be booked.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Book what calls cost by the prices of now against what was recorded. For the operator (ASAHI_ADMIN_SECRET)."""
+    secret = admin_secret(os.environ, data_dir)
+    with AsahiClient(access(os.environ, data_dir).url, timeout_s=_RECONCILE_TIMEOUT_S) as client:
+        repricing.reprice(client, secret, organization_id, start, end, models=models, book=book, as_json=as_json)
 
 
 @app.command()

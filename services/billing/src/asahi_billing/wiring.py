@@ -15,6 +15,7 @@ from asahi_billing.api.servicer import BillingServicer
 from asahi_billing.domain.cost_reports.reconciliation import ReportDesk
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.price_sheets import PriceSheets
+from asahi_billing.domain.repricing import Repricing
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.settings import BillingSettings
@@ -24,6 +25,7 @@ from asahi_billing.stores.price_sheets import SqlPriceSheets
 from asahi_billing.stores.reports import SqlReports
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
+from asahi_core.ids import SystemIds
 from asahi_core.prices import OrganizationPrices, load_price_book
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
@@ -74,7 +76,7 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
         store=store,
         spending=spending,
         reconciliation=ReconciliationServicer(reports),
-        prices=PriceServicer(sheets),
+        prices=PriceServicer(sheets, Repricing(store, prices, clock, SystemIds())),
         sheets=sheets,
         desk=desk,
     )

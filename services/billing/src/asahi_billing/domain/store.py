@@ -1,10 +1,13 @@
 """The ledger's store as the domain sees it, and the values that pass through it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from asahi.billing.v1.billing_pb2 import SpendingPlan, UsageRecord
+
+REPRICING = "repricing"
+"""Among the techniques of a sum of savings: what costs turned out to be above, or below, what was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,16 @@ class Totals:
     reasoning_tokens: int = 0
     savings: dict[str, int] = field(default_factory=dict)
     """By technique."""
+
+    def adjusted(self, nanos: int, compared_nanos: int) -> "Totals":
+        """These sums with what repricings added to costs; `compared_nanos`: the part that savings are affected by."""
+        savings = self.savings | ({REPRICING: -compared_nanos} if compared_nanos else {})
+        return replace(
+            self,
+            cost_nanos=self.cost_nanos + nanos,
+            compared_nanos=self.compared_nanos + compared_nanos,
+            savings=savings,
+        )
 
 
 class UsageStore(Protocol):

@@ -9,7 +9,7 @@ from asahi_billing.domain.book import Balance, EntryKind, HoldState
 from asahi_billing.domain.plans import AccountKey, Call
 from asahi_billing.domain.spending_store import Audit, Break
 from asahi_billing.stores.postings import account_key
-from asahi_billing.stores.spending_tables import ACCOUNTS, ENTRIES, HOLDS, PLANS
+from asahi_billing.stores.spending_tables import ACCOUNTS, ADJUSTMENTS, ENTRIES, HOLDS, PLANS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 _CALL = ("organization_id", "request_id", "attempt")
@@ -130,11 +130,21 @@ def _entries(connection: Connection, organization_id: str, limit: int) -> Iterat
         .where(ENTRIES.c.kind == EntryKind.SPEND.value, cost != ENTRIES.c.spent_nanos)
         .limit(limit)
     )
-    if organization_id:
-        statement = statement.where(ENTRIES.c.organization_id == organization_id)
-    for row in connection.execute(statement):
-        place = f"request {row.request_id}, attempt {row.attempt}"
-        yield Break("record", row.organization_id, place, row.cost, row.spent_nanos)
+    adjustment = and_(
+        *(ADJUSTMENTS.c[name] == ENTRIES.c[name] for name in _CALL), ADJUSTMENTS.c.repricing_id == ENTRIES.c.kind
+    )
+    adjusted = _zero(ADJUSTMENTS.c.nanos)
+    repriced = (
+        select(*(ENTRIES.c[name] for name in _CALL), ENTRIES.c.spent_nanos, adjusted.label("cost"))
+        .select_from(ENTRIES.outerjoin(ADJUSTMENTS, adjustment))
+        .where(ENTRIES.c.kind.not_in([kind.value for kind in EntryKind]), adjusted != ENTRIES.c.spent_nanos)
+        .limit(limit)
+    )
+    for one in (statement, repriced):
+        own = one.where(ENTRIES.c.organization_id == organization_id) if organization_id else one
+        for row in connection.execute(own):
+            place = f"request {row.request_id}, attempt {row.attempt}"
+            yield Break("record", row.organization_id, place, row.cost, row.spent_nanos)
 
 
 def _place(row: Any) -> str:

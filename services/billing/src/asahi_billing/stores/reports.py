@@ -13,11 +13,13 @@ from asahi_billing.domain.cost_reports.comparing import Covered, LedgerGroup, Re
 from asahi_billing.domain.cost_reports.store import Days, Import, Sides
 from asahi_billing.stores.desk import Desk
 from asahi_billing.stores.report_tables import CHARGES, DAYS, IMPORTS
+from asahi_billing.stores.spending_tables import ADJUSTMENTS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 Item = TypeVar("Item")
 _AT_ONCE = 1000
 _MOST_ORPHANS = 100
+_CALL = ("organization_id", "request_id", "attempt")
 _MOST_PROVIDERS = 1000
 _DAY_NS = 86_400 * 1_000_000_000
 _EPOCH = date(1970, 1, 1)
@@ -143,14 +145,22 @@ def _groups(within: tuple[Any, ...], steps: Sequence[int]) -> Select[Any]:
     over = case(*((prompt > step, step) for step in sorted(steps, reverse=True)), else_=-1)
     plain = case((_r.usage_details.is_(null()), 1), else_=0)
     day = _r.occurred_at_ns // _DAY_NS
+    added = func.sum(ADJUSTMENTS.c.nanos, type_=BigInteger).label("nanos")
+    repriced = select(*(ADJUSTMENTS.c[name] for name in _CALL), added)
+    repriced_calls = repriced.group_by(*(ADJUSTMENTS.c[name] for name in _CALL)).subquery()
     keys = [_r.organization_id, day.label("day"), _r.provider, _r.model, over.label("over"), plain.label("plain")]
     return (
         select(
             *keys,
             func.count().label("calls"),
             *(func.sum(column, type_=BigInteger).label(column.name) for column in _BUCKETS),
-            func.sum(_r.cost_nanos - _r.cost_overhead_nanos, type_=BigInteger).label("nanos"),
-            func.sum(case((_r.price_unknown, 1), else_=0)).label("unknown"),
+            func.sum(
+                _r.cost_nanos - _r.cost_overhead_nanos + func.coalesce(repriced_calls.c.nanos, 0), type_=BigInteger
+            ).label("nanos"),
+            func.sum(case((and_(_r.price_unknown, repriced_calls.c.nanos.is_(None)), 1), else_=0)).label("unknown"),
+        )
+        .select_from(
+            USAGE_RECORDS.outerjoin(repriced_calls, and_(*(repriced_calls.c[name] == _r[name] for name in _CALL)))
         )
         .where(*within)
         .group_by(_r.organization_id, day, _r.provider, _r.model, over, plain)

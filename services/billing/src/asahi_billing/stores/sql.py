@@ -113,10 +113,23 @@ class SqlStore:
         def read(connection: Connection) -> Totals:
             sums = connection.execute(statements.totals(organization_id, span)).mappings().one()
             savings = connection.execute(statements.savings(organization_id, span)).all()
-            return Totals(
-                **{name: value or 0 for name, value in sums.items()},
+            totals = Totals(
+                **{name: value or 0 if name == "latency_ms" else int(value or 0) for name, value in sums.items()},
                 savings={technique: int(nanos) for technique, nanos in savings},
             )
+            adjusted = connection.execute(statements.adjustments(organization_id, span)).one()
+            return totals.adjusted(int(adjusted.nanos or 0), int(adjusted.compared or 0))
+
+        return await self._read(read)
+
+    async def calls_after(
+        self, organization_id: str, span: Span, after_id: int, limit: int
+    ) -> list[tuple[int, UsageRecord]]:
+        """Provider calls of a span, in the order in which they were recorded, after a place; each with its own."""
+
+        def read(connection: Connection) -> list[tuple[int, UsageRecord]]:
+            rows = connection.execute(statements.calls_after(organization_id, span, after_id, limit))
+            return [(row.id, from_row(row)) for row in rows]
 
         return await self._read(read)
 
@@ -179,6 +192,7 @@ class SqlStore:
             postings.load(connection, operations, book)
             outcomes = [operation.apply(book) for operation in operations]
             postings.save(connection, book)
+            postings.save_adjustments(connection, book)
             for index, operation in enumerate(operations):
                 if operation.records:
                     rows = [_parameters(record) for record in operation.records]

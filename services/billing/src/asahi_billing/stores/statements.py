@@ -21,9 +21,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_billing.domain.store import OrphanPosition, Span
+from asahi_billing.stores.spending_tables import ADJUSTMENTS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 _r = USAGE_RECORDS.c
+_a = ADJUSTMENTS.c
 
 
 def append(dialect: str) -> Insert:
@@ -97,6 +99,27 @@ def savings(organization_id: str, span: Span) -> Select[Any]:
         .join(saving, true())
         .where(*_within(organization_id, span))
         .group_by(saving.c.key)
+    )
+
+
+def adjustments(organization_id: str, span: Span) -> Select[Any]:
+    """What repricings added to costs, and the part of it that savings are affected by. Sums over nothing are null."""
+    return select(
+        _sum(_a.nanos).label("nanos"), _sum(_a.nanos).filter(_a.is_compared == true()).label("compared")
+    ).where(
+        _a.organization_id == organization_id,
+        _a.occurred_at_ns >= span.start_ns,
+        _a.occurred_at_ns < span.end_ns,
+    )
+
+
+def calls_after(organization_id: str, span: Span, after_id: int, limit: int) -> Select[Any]:
+    """Rows of provider calls of a span, in the order in which they were recorded, after one of them."""
+    return (
+        select(USAGE_RECORDS)
+        .where(*_within(organization_id, span), _r.attempt > 0, _r.id > after_id)
+        .order_by(_r.id)
+        .limit(limit)
     )
 
 

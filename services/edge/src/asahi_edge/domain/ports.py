@@ -248,6 +248,10 @@ class PriceSheets(Protocol):
         """Sets an organisation's own prices; raises VersionConflict."""
         ...
 
+    async def reprice(self, request: prices_pb2.RepriceRequest) -> prices_pb2.RepriceResponse:
+        """Books counter-entries for calls of a time."""
+        ...
+
 
 class Catalog(Protocol):
     """The router service's catalog."""

@@ -308,3 +308,87 @@ class ListPriceSheetsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPriceSheetsResponse: _TypeAlias = ListPriceSheetsResponse  # noqa: Y015
+
+@_typing.final
+class RepriceRequest(_message.Message):
+    """Asks to reprice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    models: _builtins.str
+    """Pattern of the models: `gpt-6-*`; empty: all."""
+    dry_run: _builtins.bool
+    """Whether to say what would be booked, and book nothing."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Calls answered from this time on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until this time, exclusive; at most now."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        models: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "end_time", b"end_time", "models", b"models", "organization_id", b"organization_id", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepriceRequest: _TypeAlias = RepriceRequest  # noqa: Y015
+
+@_typing.final
+class RepriceResponse(_message.Message):
+    """What was booked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPRICING_ID_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    CHANGED_CALLS_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_NANOS_FIELD_NUMBER: _builtins.int
+    PRICE_UNKNOWN_CALLS_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    repricing_id: _builtins.str
+    """Names the counter-entries; empty: none were booked."""
+    calls: _builtins.int
+    """Calls that were looked at."""
+    changed_calls: _builtins.int
+    """Calls whose cost changed."""
+    difference_nanos: _builtins.int
+    """By how much, in nano-dollars; negative: they cost less than was recorded."""
+    price_unknown_calls: _builtins.int
+    """Calls that still have no known price."""
+    price_version: _builtins.str
+    """The prices that were used."""
+    def __init__(
+        self,
+        *,
+        repricing_id: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        changed_calls: _builtins.int = ...,
+        difference_nanos: _builtins.int = ...,
+        price_unknown_calls: _builtins.int = ...,
+        price_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "changed_calls", b"changed_calls", "difference_nanos", b"difference_nanos", "price_unknown_calls", b"price_unknown_calls", "price_version", b"price_version", "repricing_id", b"repricing_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepriceResponse: _TypeAlias = RepriceResponse  # noqa: Y015

@@ -51,6 +51,11 @@ class PriceServiceStub:
                 request_serializer=asahi_dot_billing_dot_v1_dot_prices__pb2.ListPriceSheetsRequest.SerializeToString,
                 response_deserializer=asahi_dot_billing_dot_v1_dot_prices__pb2.ListPriceSheetsResponse.FromString,
                 _registered_method=True)
+        self.Reprice = channel.unary_unary(
+                '/asahi.billing.v1.PriceService/Reprice',
+                request_serializer=asahi_dot_billing_dot_v1_dot_prices__pb2.RepriceRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_prices__pb2.RepriceResponse.FromString,
+                _registered_method=True)
 
 
 class PriceServiceServicer:
@@ -82,6 +87,15 @@ class PriceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reprice(self, request, context):
+        """Books what an organisation's calls of a time cost by the prices that it has now against what they were recorded at,
+        as counter-entries: records stay, and count as before in the windows of their budgets. Repeated, it finds nothing
+        left to book. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PriceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +113,11 @@ def add_PriceServiceServicer_to_server(servicer, server):
                     servicer.ListPriceSheets,
                     request_deserializer=asahi_dot_billing_dot_v1_dot_prices__pb2.ListPriceSheetsRequest.FromString,
                     response_serializer=asahi_dot_billing_dot_v1_dot_prices__pb2.ListPriceSheetsResponse.SerializeToString,
+            ),
+            'Reprice': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reprice,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_prices__pb2.RepriceRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_prices__pb2.RepriceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +203,33 @@ class PriceService:
             '/asahi.billing.v1.PriceService/ListPriceSheets',
             asahi_dot_billing_dot_v1_dot_prices__pb2.ListPriceSheetsRequest.SerializeToString,
             asahi_dot_billing_dot_v1_dot_prices__pb2.ListPriceSheetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reprice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.PriceService/Reprice',
+            asahi_dot_billing_dot_v1_dot_prices__pb2.RepriceRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_prices__pb2.RepriceResponse.FromString,
             options,
             channel_credentials,
             insecure,

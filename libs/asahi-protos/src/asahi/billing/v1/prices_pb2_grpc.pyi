@@ -29,6 +29,11 @@ class PriceServiceStub:
     """The newest prices of the organisations that set any after a revision, in the order in which they were set.
     Idempotent.
     """
+    Reprice: _aio.UnaryUnaryMultiCallable[_prices_pb2.RepriceRequest, _prices_pb2.RepriceResponse]
+    """Books what an organisation's calls of a time cost by the prices that it has now against what they were recorded at,
+    as counter-entries: records stay, and count as before in the windows of their budgets. Repeated, it finds nothing
+    left to book. Idempotent.
+    """
 
 class PriceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Organisations' own prices over the price book: discounts, agreed prices, models that they host themselves. Who charges
@@ -62,6 +67,17 @@ class PriceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_prices_pb2.ListPriceSheetsResponse]:
         """The newest prices of the organisations that set any after a revision, in the order in which they were set.
         Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def Reprice(
+        self,
+        request: _prices_pb2.RepriceRequest,
+        context: _aio.ServicerContext[_prices_pb2.RepriceRequest, _abc.Awaitable[_prices_pb2.RepriceResponse]],
+    ) -> _abc.Awaitable[_prices_pb2.RepriceResponse]:
+        """Books what an organisation's calls of a time cost by the prices that it has now against what they were recorded at,
+        as counter-entries: records stay, and count as before in the windows of their budgets. Repeated, it finds nothing
+        left to book. Idempotent.
         """
 
 def add_PriceServiceServicer_to_server(servicer: PriceServiceServicer, server: _aio.Server) -> None: ...

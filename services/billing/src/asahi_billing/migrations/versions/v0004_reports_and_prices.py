@@ -1,4 +1,4 @@
-"""Imported cost reports, and organisations' own prices."""
+"""Imported cost reports, organisations' own prices, and what repricings book."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,9 +45,22 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=False, unique=True),
         sa.Column("sheet", sa.LargeBinary(), nullable=False),
     )
+    op.create_table(
+        "cost_adjustments",
+        sa.Column("organization_id", sa.Text(), primary_key=True),
+        sa.Column("request_id", sa.Text(), primary_key=True),
+        sa.Column("attempt", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("repricing_id", sa.Text(), primary_key=True),
+        sa.Column("nanos", sa.BigInteger(), nullable=False),
+        sa.Column("occurred_at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("is_compared", sa.Boolean(), nullable=False),
+        sa.Column("price_version", sa.Text(), nullable=False),
+        sa.Column("at_ns", sa.BigInteger(), nullable=False),
+    )
+    op.create_index("cost_adjustments_by_time", "cost_adjustments", ["organization_id", "occurred_at_ns"])
 
 
 def downgrade() -> None:
     """Drops them."""
-    for name in ("price_sheets", "reported_charges", "report_days", "report_imports"):
+    for name in ("cost_adjustments", "price_sheets", "reported_charges", "report_days", "report_imports"):
         op.drop_table(name)

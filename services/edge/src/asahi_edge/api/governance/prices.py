@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from msgspec import UNSET
 
-from asahi.auth.v1.auth_pb2 import Actor
+from asahi.auth.v1.auth_pb2 import Actor, GetPolicyRequest
 from asahi.billing.v1.prices_pb2 import OverridingPrice, PriceSheet, SetPriceSheetRequest, TokenRates
 from asahi.type.v1.usage_pb2 import ServiceTier
 from asahi_core.errors import InvalidRequest
 from asahi_core.money import nanos_from_dollars
-from asahi_edge.api.authentication import authorize_governance
+from asahi_edge.api.authentication import authorize_governance, is_operator
 from asahi_edge.api.governance.policies import expected_version
 from asahi_edge.api.json import Dollars, convert, decode_object, json_response, read_body
 from asahi_edge.api.openapi.components import ALWAYS, header_references, parameters
@@ -57,8 +57,11 @@ def _documented_read() -> dict[str, Any]:
 @router.get("/governance/prices/{org_id}", tags=["Governance"], **_documented_read())
 async def get_prices(request: Request, org_id: _OrgId) -> Response:
     """An organization's own prices in their present version: discounts, agreed prices, models that it hosts."""
+    services = services_of(request)
     _, organization = await authorize_governance(request, org_id, param="org_id")
-    return _answer(await services_of(request).prices.get(organization))
+    if is_operator(request):  # auth alone knows which organizations there are
+        await services.governance.get_policy(GetPolicyRequest(organization_id=organization))
+    return _answer(await services.prices.get(organization))
 
 
 @router.put("/governance/prices/{org_id}", tags=["Governance"], **_documented_change())

@@ -56,6 +56,8 @@ _STRUCTS = (
     policies.PolicyHistory,
     prices.PricesBody,
     prices.PricesAnswer,
+    prices.RepricingBody,
+    prices.RepricingAnswer,
     usage.UsageAnswer,
     cache.CacheInvalidationBody,
     cache.CacheInvalidationAnswer,
@@ -90,7 +92,7 @@ _TAGS = [
 _KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"x-api-key": []}]
 _ADMIN: list[dict[str, list[str]]] = [*_KEY, {"x-admin-secret": []}]
 _OPERATOR: list[dict[str, list[str]]] = [{"x-admin-secret": []}]
-_OPERATORS_PATHS = ("/governance/organizations", "/governance/invites")
+_OPERATORS_PATHS = ("/governance/organizations", "/governance/invites", "/governance/repricings")
 _SCHEMES = {
     "bearer": {
         "type": "http",

@@ -104,6 +104,29 @@ RECONCILIATION_EXAMPLES: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "RepricingBody": {
+        "what would be booked": {
+            "organization_id": "org_cS37viDHREqps9uU",
+            "start": "2026-11-01T00:00:00Z",
+            "end": "2026-11-24T00:00:00Z",
+            "models": "gpt-6*",
+            "dry_run": True,
+        }
+    },
+    "RepricingAnswer": {
+        "counter-entries": {
+            "data": {
+                "organization_id": "org_cS37viDHREqps9uU",
+                "repricing_id": "reprice:01a20da6-23de-7451-967a-afcb49443661",
+                "dry_run": False,
+                "calls": 1204,
+                "changed_calls": 1204,
+                "difference": -1.806,
+                "price_unknown_calls": 0,
+                "price_version": "genai-prices 0.2.3 + prices 2",
+            }
+        }
+    },
     "ReconciliationAnswer": {"a day at another price": {"data": _RECONCILIATION}},
     "ImportAnswer": {
         "a day at another price": {

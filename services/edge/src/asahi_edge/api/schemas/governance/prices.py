@@ -80,3 +80,32 @@ class PricesAnswer(Struct):
     """An organization's own prices."""
 
     data: Annotated[Prices, described("The prices.")]
+
+
+class RepricingBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Calls that were recorded at a price that was wrong."""
+
+    organization_id: Annotated[str, described("Whose calls.", min_length=1)]
+    start: Annotated[Moment, described("Calls answered from then on, RFC 3339.")]
+    end: Annotated[Moment, described("Until then, exclusive; at most now.")]
+    models: Annotated[str, described("Pattern of model ids.", max_length=200)] = "*"
+    dry_run: Annotated[bool, described("Whether to book nothing and say what would be booked.")] = False
+
+
+class RepricingView(Struct, kw_only=True):
+    """What a repricing booked: counter-entries; records stay as they are."""
+
+    organization_id: Annotated[str, described("Whose calls.")]
+    repricing_id: Annotated[str | None, described("Names the counter-entries; null: none were booked.")]
+    dry_run: Annotated[bool, described("Whether nothing was booked.")]
+    calls: Annotated[Count, described("Calls that were looked at.")]
+    changed_calls: Annotated[Count, described("Calls whose cost changed.")]
+    difference: Annotated[Dollars, described("Dollars; negative: they cost less than was recorded.")]
+    price_unknown_calls: Annotated[Count, described("Calls that still have no known price.")]
+    price_version: Annotated[str, described("The prices that were used.")]
+
+
+class RepricingAnswer(Struct):
+    """A repricing."""
+
+    data: Annotated[RepricingView, described("What it booked.")]
