@@ -34,7 +34,7 @@ from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limit_addresses import AddressLimit
 from asahi_edge.domain.limit_gate import LimitedPipeline
 from asahi_edge.domain.limits import Limiter
-from asahi_edge.domain.ports import Governance, Ledger, Outcomes, PriceSheets, Reconciliations
+from asahi_edge.domain.ports import BudgetAlerts, Governance, Ledger, Outcomes, PriceSheets, Reconciliations
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.stores.limits_memory import MemoryLimits
@@ -136,6 +136,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             ledger=cast(Ledger, nobody),
             reconciliations=cast(Reconciliations, nobody),
             prices=cast(PriceSheets, nobody),
+            alerts=cast(BudgetAlerts, nobody),
             cache=rig.cache,
             catalog=others,
             outcomes=cast(Outcomes, nobody),

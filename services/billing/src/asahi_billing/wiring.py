@@ -2,16 +2,22 @@
 
 import asyncio
 from dataclasses import dataclass
+from secrets import token_urlsafe
 
 from structlog.typing import FilteringBoundLogger
 
+from asahi.billing.v1.alerts_pb2_grpc import add_AlertServiceServicer_to_server
 from asahi.billing.v1.billing_pb2_grpc import add_BillingServiceServicer_to_server
 from asahi.billing.v1.prices_pb2_grpc import add_PriceServiceServicer_to_server
 from asahi.billing.v1.reconciliation_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from asahi_billing import upkeep
+from asahi_billing.api.alert_servicer import AlertServicer
 from asahi_billing.api.price_servicer import PriceServicer
 from asahi_billing.api.reconciliation_servicer import ReconciliationServicer
 from asahi_billing.api.servicer import BillingServicer
+from asahi_billing.clients.webhooks import WebhookClient
+from asahi_billing.domain.alert_targets import rules_of
+from asahi_billing.domain.alerts import Alerts
 from asahi_billing.domain.cost_reports.reconciliation import ReportDesk
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.price_sheets import PriceSheets
@@ -19,6 +25,7 @@ from asahi_billing.domain.repricing import Repricing
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.settings import BillingSettings
+from asahi_billing.stores.alerts import SqlAlerts
 from asahi_billing.stores.desk import Desk
 from asahi_billing.stores.opening import open_engines
 from asahi_billing.stores.price_sheets import SqlPriceSheets
@@ -45,6 +52,7 @@ class BillingService:
     prices: PriceServicer
     sheets: PriceSheets
     desk: Desk
+    alerts: Alerts
 
 
 def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) -> BillingService:
@@ -79,6 +87,12 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
         prices=PriceServicer(sheets, Repricing(store, prices, clock, SystemIds())),
         sheets=sheets,
         desk=desk,
+        alerts=Alerts(
+            SqlAlerts(desk, lambda: f"whsec_{token_urlsafe(32)}"),
+            store,
+            WebhookClient(rules_of(settings.alert_targets)),
+            clock,
+        ),
     )
 
 
@@ -95,6 +109,7 @@ async def run(
     tasks = [
         asyncio.create_task(upkeep.sweep(service.spending, settings.billing_sweep_seconds, log)),
         asyncio.create_task(upkeep.follow_prices(service.sheets, log)),
+        asyncio.create_task(upkeep.alert(service.alerts, log)),
         asyncio.create_task(upkeep.check(service.spending, settings.billing_check_seconds, log)),
     ]
     try:
@@ -102,6 +117,7 @@ async def run(
             settings.grpc_address,
             [
                 lambda server: add_BillingServiceServicer_to_server(service.servicer, server),
+                lambda server: add_AlertServiceServicer_to_server(AlertServicer(service.alerts), server),
                 lambda server: add_PriceServiceServicer_to_server(service.prices, server),
                 lambda server: add_ReconciliationServiceServicer_to_server(service.reconciliation, server),
             ],

@@ -29,7 +29,7 @@ from asahi_edge.api.app import build_app
 from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
-from asahi_edge.clients import auth, billing, cache, reconciliation, router
+from asahi_edge.clients import alerts, auth, billing, cache, reconciliation, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
 from asahi_edge.clients.prices import PricesClient
@@ -138,6 +138,7 @@ async def edge(
             ledger=billing_client,
             reconciliations=reconciliation.ReconciliationClient(channels.reconciliation),
             prices=PricesClient(channels.prices, follower),
+            alerts=alerts.AlertsClient(channels.alerts),
             cache=cache_client,
             catalog=router_client,
             outcomes=router_client,
@@ -192,6 +193,7 @@ class _Channels:
     billing: ServiceChannel
     reconciliation: ServiceChannel
     prices: ServiceChannel
+    alerts: ServiceChannel
 
 
 async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Channels:
@@ -206,6 +208,7 @@ async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Chan
         cache=await channel("cache", settings.cache_target, cache.SERVICE, settings.request_timeout_seconds),
         router=await channel("router", settings.router_target, router.SERVICE, settings.request_timeout_seconds),
         billing=await channel("billing", settings.billing_target, billing.SERVICE, _GOVERNANCE_TIMEOUT_S),
+        alerts=await channel("billing", settings.billing_target, alerts.SERVICE, _GOVERNANCE_TIMEOUT_S),
         prices=await channel("billing", settings.billing_target, PRICES, _GOVERNANCE_TIMEOUT_S),
         reconciliation=await channel("billing", settings.billing_target, reconciliation.SERVICE, _GOVERNANCE_TIMEOUT_S),
     )

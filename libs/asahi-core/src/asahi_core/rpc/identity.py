@@ -24,6 +24,7 @@ MAY_CALL: Mapping[str, tuple[str, ...]] = {
         "/asahi.cache.v1.CacheService/",
         "/asahi.router.v1.RouterService/",
         "/asahi.billing.v1.BillingService/",
+        "/asahi.billing.v1.AlertService/",
         "/asahi.billing.v1.PriceService/",
         "/asahi.billing.v1.ReconciliationService/",
         _HEALTH,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
+from threading import Lock
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -55,6 +56,8 @@ class SqlStore:
         self._commits: GroupCommit[Operation, Any] = GroupCommit(self._commit, capacity=queue_records)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._reads = 0
+        self._touched: set[str] = set()
+        self._touching = Lock()
         self.repeated_answers = 0
         """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
 
@@ -122,6 +125,12 @@ class SqlStore:
 
         return await self._read(read)
 
+    def take_touched(self) -> set[str]:
+        """Organisations whose accounts may have changed since the last call."""
+        with self._touching:
+            touched, self._touched = self._touched, set()
+        return touched
+
     async def calls_after(
         self, organization_id: str, span: Span, after_id: int, limit: int
     ) -> list[tuple[int, UsageRecord]]:
@@ -183,6 +192,8 @@ class SqlStore:
             raise
         self._observe_commit_s(self._clock.monotonic() - started)
         self.repeated_answers = repeated
+        with self._touching:
+            self._touched |= {call.organization_id for operation in operations for call in operation.calls}
         return outcomes
 
     def _transact(self, operations: Sequence[Operation]) -> tuple[list[Any], int]:

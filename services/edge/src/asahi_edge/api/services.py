@@ -11,6 +11,7 @@ from asahi_edge.domain.limit_addresses import AddressLimit, Network
 from asahi_edge.domain.limit_gate import LimitedPipeline
 from asahi_edge.domain.ports import (
     AnswerCache,
+    BudgetAlerts,
     Catalog,
     Governance,
     Ledger,
@@ -33,6 +34,7 @@ class EdgeServices:
     ledger: Ledger
     reconciliations: Reconciliations
     prices: PriceSheets
+    alerts: BudgetAlerts
     cache: AnswerCache
     catalog: Catalog
     outcomes: Outcomes

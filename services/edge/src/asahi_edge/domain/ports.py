@@ -7,7 +7,7 @@ from typing import Protocol
 
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
-from asahi.billing.v1 import billing_pb2, prices_pb2, reconciliation_pb2
+from asahi.billing.v1 import alerts_pb2, billing_pb2, prices_pb2, reconciliation_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import CompleteResponse, Decision, ListModelsResponse, RecordOutcomeRequest, Task
@@ -250,6 +250,14 @@ class PriceSheets(Protocol):
 
     async def reprice(self, request: prices_pb2.RepriceRequest) -> prices_pb2.RepriceResponse:
         """Books counter-entries for calls of a time."""
+        ...
+
+
+class BudgetAlerts(Protocol):
+    """The billing service's alerts of budgets."""
+
+    async def alerts(self, organization_id: str) -> alerts_pb2.GetAlertsResponse:
+        """What an organisation's alerts are signed with, and its newest ones."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Imported cost reports, organisations' own prices, and what repricings book."""
+"""Imported cost reports, organisations' own prices, what repricings book, and alerts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -58,9 +58,40 @@ def upgrade() -> None:
         sa.Column("at_ns", sa.BigInteger(), nullable=False),
     )
     op.create_index("cost_adjustments_by_time", "cost_adjustments", ["organization_id", "occurred_at_ns"])
+    op.create_table(
+        "budget_alerts",
+        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("raised_at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at_ns", sa.BigInteger()),
+        sa.Column("error", sa.Text(), nullable=False),
+    )
+    op.create_index("budget_alerts_by_time", "budget_alerts", ["organization_id", "raised_at_ns"])
+    pending = sa.text("state = 'pending'")
+    op.create_index(
+        "budget_alerts_pending", "budget_alerts", ["next_at_ns"], sqlite_where=pending, postgresql_where=pending
+    )
+    op.create_table(
+        "alert_secrets",
+        sa.Column("organization_id", sa.Text(), primary_key=True),
+        sa.Column("secret", sa.Text(), nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Drops them."""
-    for name in ("cost_adjustments", "price_sheets", "reported_charges", "report_days", "report_imports"):
+    for name in (
+        "alert_secrets",
+        "budget_alerts",
+        "cost_adjustments",
+        "price_sheets",
+        "reported_charges",
+        "report_days",
+        "report_imports",
+    ):
         op.drop_table(name)

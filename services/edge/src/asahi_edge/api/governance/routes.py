@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from asahi_edge.api.governance import (
+    alerts,
     api_keys,
     audit,
     cache,
@@ -28,6 +29,7 @@ for module in (
     prices,
     repricings,
     usage,
+    alerts,
     reconciliations,
     cache,
     audit,

@@ -11,6 +11,7 @@ from asahi_edge.api.openapi.errors import error_responses
 from asahi_edge.api.openapi.structs import struct_schemas
 from asahi_edge.api.schemas import analytics, errors, health, inference, models, openai, reconciliation
 from asahi_edge.api.schemas.governance import (
+    alerts,
     api_keys,
     audit,
     cache,
@@ -58,6 +59,7 @@ _STRUCTS = (
     prices.PricesAnswer,
     prices.RepricingBody,
     prices.RepricingAnswer,
+    alerts.AlertsAnswer,
     usage.UsageAnswer,
     cache.CacheInvalidationBody,
     cache.CacheInvalidationAnswer,

@@ -1,4 +1,4 @@
-"""Examples of bodies and answers of reconciliation and of own prices, by struct and by name."""
+"""Examples of bodies and answers of reconciliation, prices and alerts, by struct and by name."""
 
 from typing import Any
 
@@ -124,6 +124,24 @@ RECONCILIATION_EXAMPLES: dict[str, dict[str, Any]] = {
                 "difference": -1.806,
                 "price_unknown_calls": 0,
                 "price_version": "genai-prices 0.2.3 + prices 2",
+            }
+        }
+    },
+    "AlertsAnswer": {
+        "half of a month's budget": {
+            "data": {
+                "organization_id": "org_cS37viDHREqps9uU",
+                "signing_secret": "whsec_…",
+                "alerts": [
+                    {
+                        "id": "alert_8d1f5c0e7a2b4c6d9e0f1a2b3c4d5e6f_500000",
+                        "state": "delivered",
+                        "attempts": 1,
+                        "error": None,
+                        "raised_at": "2026-11-24T13:05:12.008191Z",
+                        "body": {"type": "budget.threshold", "threshold": 0.5, "spent_usd": "25.01"},
+                    }
+                ],
             }
         }
     },
