@@ -16,18 +16,23 @@ from typing import Any
 import pytest
 import structlog
 
-from asahi.billing.v1.billing_pb2 import SpendingPlan
+from asahi.billing.v1.alerts_pb2 import DESCRIPTOR, AlertState, GetAlertsRequest
+from asahi.billing.v1.alerts_pb2_grpc import AlertServiceStub
+from asahi.billing.v1.billing_pb2 import RecordUsageRequest, SpendingPlan
 from asahi_billing.clients.webhooks import WebhookClient
 from asahi_billing.domain.alert_targets import RefusedTarget, is_public, rules_of
-from asahi_billing.domain.alerts import SIGNATURE, Alerts
+from asahi_billing.domain.alerts import SIGNATURE, Alerts, signature
 from asahi_billing.stores.alerts import SqlAlerts
 from asahi_billing.stores.desk import Desk
+from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.sql.databases import Database
 from services.billing.tests.books import Books, budget, open_books, plan
 from services.billing.tests.records import ORGANIZATION, call
+from services.billing.tests.running import running
 from services.billing.tests.tls import contexts
 
 _SECRET = "whsec_of_the_tests"
+ALERTS = DESCRIPTOR.services_by_name["AlertService"]
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -38,9 +43,9 @@ class Receiver:
 
     port: int = 0
     posts: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    sent: int = 0
     statuses: list[int] = field(default_factory=list)
     """What the next posts are answered with; then 200."""
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def origin(self) -> str:
@@ -68,6 +73,7 @@ async def receiving(
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers["content-length"]))
             receiver.posts.append((headers, body))
+            receiver.taken.set()
             if answer is not None:
                 await answer(writer)
             else:
@@ -351,3 +357,25 @@ async def test_headers_without_end_are_given_up_before_they_fill_the_memory() ->
 def test_a_list_of_targets_that_cannot_be_is_refused(listed: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         rules_of(listed)
+
+
+async def test_the_service_posts_by_itself_what_records_bring_about_and_tells_what_became_of_it(tmp_path: Path) -> None:
+    told = plan(budget(limit_nanos=2 * call(1).cost_nanos, blocks=False, alert_at=[0.5]))
+    async with receiving() as receiver:
+        told.webhook_url = receiver.url
+        async with running(tmp_path, ASAHI_ALERT_TARGETS=receiver.origin) as (process, stub):
+            now = call(1)
+            now.occurred_at.GetCurrentTime()
+            await stub.RecordUsage(RecordUsageRequest(records=[now], plans=[told]))
+            async with asyncio.timeout(20):
+                await receiver.taken.wait()
+            async with ServiceChannel("billing", process.served_at, ALERTS, timeout_s=20) as channel:
+                while True:
+                    answer = await AlertServiceStub(channel).GetAlerts(GetAlertsRequest(organization_id=ORGANIZATION))
+                    (alert,) = answer.alerts
+                    if alert.state == AlertState.ALERT_STATE_DELIVERED:
+                        break
+                    await asyncio.sleep(0.05)
+        ((headers, body),) = receiver.posts
+        at_s = int(headers[SIGNATURE].partition(",")[0].removeprefix("t="))
+        assert headers[SIGNATURE] == signature(answer.signing_secret, at_s, body)

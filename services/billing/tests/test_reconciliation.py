@@ -282,3 +282,36 @@ async def test_a_report_without_end_is_refused_before_it_fills_the_memory(desk: 
 
     with pytest.raises((InvalidRequest, RequestTooLarge)):
         await desk.reports.import_report(_HEAD, endless())
+
+
+async def test_the_worked_example_of_the_page(desk: Reconciled) -> None:
+    tokens = [(1200, 0, 300), (800, 1024, 150), (2000, 0, 500)]
+    calls = [
+        call(
+            number,
+            usage=Usage(
+                input_tokens=fresh,
+                cache_read_tokens=cached,
+                output_tokens=output,
+                source=UsageSource.USAGE_SOURCE_PROVIDER,
+            ),
+        )
+        for number, (fresh, cached, output) in enumerate(tokens)
+    ]
+    assert [record.cost_nanos for record in calls] == [360_000, 286_800, 600_000]
+    await desk.record(calls)
+    charged = [
+        Row(_TODAY, "gpt-4o-mini", "input", Decimal("0.0006"), 4000),
+        Row(_TODAY, "gpt-4o-mini", "output", Decimal("0.000627"), 950),
+        Row(_TODAY, "gpt-4o", "output", Decimal("0.0012"), 120),
+    ]
+    result = await desk.compare(openai(charged))
+    assert (result.reported_nanos, result.ledger_nanos) == (2_427_000, 1_246_800)
+    assert (result.price_difference_nanos, result.missing_in_ledger_nanos) == (57_000, 1_200_000)
+    assert (result.missing_in_report_nanos, result.rounding_nanos) == (76_800, 0)
+    assert (result.captured_nanos, f"{100 * result.captured_nanos / result.reported_nanos:.2f}") == (1_227_000, "50.56")
+    assert [(line.model, line.item, LineFault.Name(line.fault)[11:].lower()) for line in result.worst] == [
+        ("gpt-4o", "output", "missing_in_ledger"),
+        ("gpt-4o-mini", "cache_read", "missing_in_report"),
+        ("gpt-4o-mini", "output", "price"),
+    ]
