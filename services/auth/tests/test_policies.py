@@ -167,6 +167,9 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"timezone": "Europe/Berlinn"}, "timezone", "did you mean Europe/Berlin"),
         ({"learning": {"exploraton": 0}}, "learning.exploraton", "did you mean 'exploration'"),
         ({"alerts": {"webhook": "x"}}, "alerts.webhook", "did you mean 'webhook_url'"),
+        ({"alerts": {"webhook_url": "ftp://example.com/"}}, "alerts.webhook_url", "an https address"),
+        ({"alerts": {"webhook_url": "https://a:b@example.com/"}}, "alerts.webhook_url", "without a user"),
+        ({"alerts": {"webhook_url": "https://example.com:99999/"}}, "alerts.webhook_url", "an https address"),
         ({"retention": 3}, "retention", "is not an object"),
         ({"strict_revocation": 1}, "strict_revocation", "true or false"),
         ({"baseline_model": "x" * 201}, "baseline_model", "1 to 200"),
@@ -181,7 +184,6 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"alerts": {"webhook_url": "https://example.com"}}, "alerts.webhook_url"),
         ({"learning": {"exploration": False}}, "learning.exploration"),
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"cache": {"false_hit_bound": 0.02}}, "cache.false_hit_bound"),
@@ -239,6 +241,12 @@ def test_budgets_are_told_in_nano_dollars_with_their_defaults() -> None:
 def test_patterns_that_ids_can_match_are_taken() -> None:
     patterns = ["gpt-[56].?-*", "claude-[!3]*", "meta-llama/Llama-3:free", "*"]
     assert changed({}, {"allowed_models": patterns})["allowed_models"] == patterns
+
+
+def test_alerts_have_an_address() -> None:
+    settings = changed({}, {"alerts": {"webhook_url": "https://example.com/hook?x=1"}})
+    assert effective(settings).alerts.webhook_url == "https://example.com/hook?x=1"
+    assert effective(changed(settings, {"alerts": {"webhook_url": None}})).alerts.webhook_url == ""
 
 
 def test_the_defaults_themselves_can_be_set() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from asahi.type.v1.policy_pb2 import (
@@ -33,6 +34,7 @@ Settings = Mapping[str, Any]
 _Check = Callable[[str, Any], None]
 _MOST_PATTERNS = 100
 _LONGEST_TEXT = 200
+_LONGEST_URL = 2000
 _PATTERN = re.compile(r"(?:[^\s\[\]]|\[!?[^\s\[\]]+\])+")
 _PROVIDER = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 _MOST_A_MINUTE = 1_000_000_000_000
@@ -98,7 +100,7 @@ def effective(settings: Settings) -> Policy:
             sampled_answers=SampledAnswers.Value(f"SAMPLED_ANSWERS_{cache['sampled_answers'].upper()}"),
         ),
         budgets=budgets_of(settings.get("budgets", ())),
-        alerts=AlertPolicy(),
+        alerts=AlertPolicy(webhook_url=_section(settings, "alerts")["webhook_url"] or ""),
         learning=LearningPolicy(
             exploration=learning["exploration"],
             shadow_share=learning["shadow_share"],
@@ -208,6 +210,20 @@ def _check_provider(path: str, value: Any) -> None:
         raise _refuse(path, value, "the id of a provider: letters, digits, `.`, `_` and `-`; patterns are not taken")
 
 
+def _check_webhook(path: str, value: Any) -> None:
+    """What alerts are really posted to is checked when they are: names may lead elsewhere by then."""
+    accepted = "an https address of at most 2000 plain characters, without a user (http where the operator lists it)"
+    if not isinstance(value, str) or len(value) > _LONGEST_URL or not value.isascii() or not value.isprintable():
+        raise _refuse(path, value, accepted)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise _refuse(path, value, accepted) from error
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.username is not None or " " in value:
+        raise _refuse(path, value, accepted)
+
+
 def _check_each(check: _Check, path: str, value: Any) -> None:
     if not isinstance(value, list) or not 1 <= len(value) <= _MOST_PATTERNS:
         accepted = (
@@ -271,7 +287,7 @@ _FIELDS: Mapping[str, _Check] = {
     ),
     "rate_limits": partial(_check_object, LIMIT_FIELDS),
     "budgets": partial(check_budgets, check_timezone=check_timezone),
-    "alerts": partial(_check_object, dict.fromkeys(("webhook_url",), _later)),
+    "alerts": partial(_check_object, {"webhook_url": _check_webhook}),
     "learning": partial(
         _check_object,
         dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd", "cascade"), _later),

@@ -18,7 +18,7 @@ from asahi_billing.domain.spending import Spending
 from asahi_billing.domain.store import Span
 from asahi_core.clock import Clock
 from asahi_core.errors import InvalidRequest
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 
 MOST_GROUPS = 1000
 _DEFAULT_GROUPS = 100
@@ -59,7 +59,7 @@ class Forecast:
 class Analytics:
     """Asks an `AnalyticsStore`. Raises what that raises, and InvalidRequest for what cannot be asked."""
 
-    def __init__(self, store: AnalyticsStore, spending: Spending, prices: PriceBook, clock: Clock) -> None:
+    def __init__(self, store: AnalyticsStore, spending: Spending, prices: Books, clock: Clock) -> None:
         self._store = store
         self._spending = spending
         self._prices = prices
@@ -163,7 +163,7 @@ class Analytics:
             by_work={work_of(value): figures for value, figures in work.items()},
             by_model=await self._store.by_value(organization_id, "model", hours),
         )
-        return advise(usages, policy, models, self._prices, self._clock.now())
+        return advise(usages, policy, models, self._prices.of(organization_id), self._clock.now())
 
     def export(self, organization_id: str, span: Span) -> AsyncIterator[Sequence[UsageRecord]]:
         """Every record of `span`, oldest first, some at a time."""

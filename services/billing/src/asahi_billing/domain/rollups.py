@@ -18,6 +18,8 @@ GRAINS = (1, 24)
 """Hours that a rollup covers."""
 ALL = "all"
 TECHNIQUE = "technique"
+REPRICING = "repricing"
+"""Among the techniques: what costs turned out to be above, or below, what was recorded."""
 WORK = "work"
 """Task type and model together, for advice; its values are made by `work_value`."""
 TAG_NAMES = "tag"
@@ -84,6 +86,20 @@ class Additions:
         if figures.requests:
             sketch = SketchKey(record.organization_id, 1, start_ns, bounded(record.model), record.cache_tier)
             self.latencies.setdefault(sketch, []).append(record.latency_ms)
+
+    def adjust(self, record: UsageRecord, nanos: int) -> None:
+        """Adds what a repricing adds to the cost of a record that is in the ledger."""
+        at_ns = record.occurred_at.ToNanoseconds()
+        start_ns = at_ns - at_ns % HOUR_NS
+        parts: list[tuple[str, float]] = [("cost_nanos", nanos)]
+        if record.orphan:
+            parts.append(("orphan_nanos", nanos))
+        if record.HasField("cost_original_nanos"):
+            parts.append(("compared_nanos", nanos))
+            technique = RollupKey(record.organization_id, TECHNIQUE, 1, start_ns, REPRICING)
+            self._add(technique, [("saved_nanos", -nanos)])
+        for dimension, value in _dimensions(record):
+            self._add(RollupKey(record.organization_id, dimension, 1, start_ns, value), parts)
 
     def _add(self, key: RollupKey, parts: list[tuple[str, float]]) -> None:
         known = self.rollups.get(key)

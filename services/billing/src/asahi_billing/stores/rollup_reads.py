@@ -8,7 +8,7 @@ from fastdigest import TDigest
 from sqlalchemy import BigInteger, ColumnElement, Connection, Float, Select, cast, func, select, union_all
 
 from asahi_billing.domain.figures import FIGURES, Figures
-from asahi_billing.domain.rollups import ALL, DAY_NS, HOUR_NS, PLAIN, TAG, TECHNIQUE, bounded
+from asahi_billing.domain.rollups import ALL, DAY_NS, HOUR_NS, PLAIN, REPRICING, TAG, TECHNIQUE, bounded
 from asahi_billing.domain.store import Span
 from asahi_billing.stores import statements
 from asahi_billing.stores.rollup_tables import ROLLUPS, SKETCHES
@@ -26,8 +26,7 @@ def by_value(connection: Connection, organization_id: str, dimension: str, span:
     for row in connection.execute(_rollups(organization_id, dimension, parts)):
         _collect(found, row)
     for edge in parts.edges:
-        for row in connection.execute(_records(organization_id, dimension, edge)):
-            _collect(found, row)
+        _collect_records(connection, found, organization_id, dimension, edge)
     return found
 
 
@@ -54,8 +53,7 @@ def by_hour(connection: Connection, organization_id: str, span: Span) -> dict[in
 def by_edge(connection: Connection, organization_id: str, span: Span) -> Figures:
     """The figures of `span` from the records alone."""
     found: dict[str, Figures] = {}
-    for row in connection.execute(_records(organization_id, ALL, span)):
-        _collect(found, row)
+    _collect_records(connection, found, organization_id, ALL, span)
     return found.get("", Figures())
 
 
@@ -136,15 +134,27 @@ def _of(table: Any, organization_id: str, grain: int, span: Span) -> Iterator[An
     yield table.c.start_ns < span.end_ns
 
 
-def _records(organization_id: str, dimension: str, span: Span) -> Select[Any]:
+def _collect_records(
+    connection: Connection, found: dict[str, Figures], organization_id: str, dimension: str, span: Span
+) -> None:
+    """Adds the figures of the records, and of their repricings, by the values of a dimension."""
+    for statement in _records(organization_id, dimension, span):
+        for row in connection.execute(statement):
+            _collect(found, row)
+
+
+def _records(organization_id: str, dimension: str, span: Span) -> tuple[Select[Any], Select[Any]]:
     if dimension == TECHNIQUE:
-        return statements.savings(organization_id, span)
+        return (
+            statements.savings(organization_id, span),
+            statements.adjusted_savings(organization_id, span, REPRICING),
+        )
     by: ColumnElement[Any] | None = None
     if dimension.startswith(TAG):
         by = USAGE_RECORDS.c.tags[dimension.removeprefix(TAG)].as_string()
     elif dimension != ALL:
         by = USAGE_RECORDS.c[PLAIN[dimension]]
-    return statements.totals(organization_id, span, by)
+    return statements.totals(organization_id, span, by), statements.adjustments(organization_id, span, by)
 
 
 def _collect(found: dict[str, Figures], row: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from itertools import groupby
+from threading import Lock
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -58,6 +59,8 @@ class SqlStore:
         self._commits: GroupCommit[Operation, Any] = GroupCommit(self._commit, capacity=queue_records)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._reads = 0
+        self._touched: set[str] = set()
+        self._touching = Lock()
         self.repeated_answers = 0
         """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
 
@@ -123,6 +126,23 @@ class SqlStore:
 
         return await self.read(read)
 
+    def take_touched(self) -> set[str]:
+        """Organisations whose accounts may have changed since the last call."""
+        with self._touching:
+            touched, self._touched = self._touched, set()
+        return touched
+
+    async def calls_after(
+        self, organization_id: str, span: Span, after_id: int, limit: int
+    ) -> list[tuple[int, UsageRecord]]:
+        """Provider calls of a span, in the order in which they were recorded, after a place; each with its own."""
+
+        def read(connection: Connection) -> list[tuple[int, UsageRecord]]:
+            rows = connection.execute(statements.calls_after(organization_id, span, after_id, limit))
+            return [(row.id, from_row(row)) for row in rows]
+
+        return await self.read(read)
+
     async def newest_requests(self, organization_id: str, before: str, limit: int) -> list[list[UsageRecord]]:
         """The organisation's newest requests before one, newest first, each with all its records."""
 
@@ -173,6 +193,8 @@ class SqlStore:
             raise
         self._observe_commit_s(self._clock.monotonic() - started)
         self.repeated_answers = repeated
+        with self._touching:
+            self._touched |= {call.organization_id for operation in operations for call in operation.calls}
         return outcomes
 
     def _transact(self, operations: Sequence[Operation]) -> tuple[list[Any], int]:
@@ -182,6 +204,7 @@ class SqlStore:
             postings.load(connection, operations, book)
             outcomes = [operation.apply(book) for operation in operations]
             postings.save(connection, book)
+            self._add_adjustments(connection, book)
             if any(operation.records for operation in operations):
                 new = self._add_records(connection, operations)
                 outcomes = [
@@ -189,6 +212,14 @@ class SqlStore:
                     for operation, outcome, count in zip(operations, outcomes, new, strict=True)
                 ]
             return outcomes, connection.execute(self._count_repeated_answers).scalar_one()
+
+    def _add_adjustments(self, connection: Connection, book: Book) -> None:
+        """Adds what repricings add to recorded costs, to the ledger and to its rollups."""
+        postings.save_adjustments(connection, book)
+        additions = Additions()
+        for adjustment in book.adjustments:
+            additions.adjust(adjustment.record, adjustment.nanos)
+        rollups.save(connection, additions)
 
     def _add_records(self, connection: Connection, operations: Sequence[Operation]) -> list[int]:
         """Adds the records that are new, to the ledger and to its rollups; how many each operation had."""

@@ -19,11 +19,13 @@ from sqlalchemy import (
 )
 
 from asahi_billing.domain.store import OrphanPosition, Span
+from asahi_billing.stores.spending_tables import ADJUSTMENTS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 _r = USAGE_RECORDS.c
 ExportPosition = tuple[int, int]
 """Time (ns since 1970) and row id of the last row of a page."""
+_a = ADJUSTMENTS.c
 
 
 def count_repeated_answers() -> Select[Any]:
@@ -100,6 +102,51 @@ def exported(organization_id: str, span: Span, after: ExportPosition | None, lim
         at_ns, row_id = after
         statement = statement.where(_r.occurred_at_ns >= at_ns, or_(_r.occurred_at_ns > at_ns, _r.id > row_id))
     return statement.order_by(_r.occurred_at_ns, _r.id).limit(limit)
+
+
+def adjustments(organization_id: str, span: Span, by: ColumnElement[Any] | None = None) -> Select[Any]:
+    """What repricings added to the costs of records, by a field of them; `value`: that field, or empty."""
+    value: ColumnElement[Any] = literal("") if by is None else by
+    sums = _adjustments(organization_id, span).add_columns(
+        value.label("value"),
+        _sum(_a.nanos).label("cost_nanos"),
+        _sum(_a.nanos).filter(_a.is_compared == true()).label("compared_nanos"),
+        _sum(_a.nanos).filter(_r.orphan == true()).label("orphan_nanos"),
+    )
+    return sums if by is None else sums.where(by.is_not(None)).group_by(by)
+
+
+def adjusted_savings(organization_id: str, span: Span, technique: str) -> Select[Any]:
+    """What repricings added to savings, as of a technique; no row where there were none."""
+    return (
+        _adjustments(organization_id, span)
+        .add_columns(literal(technique).label("value"), (-_sum(_a.nanos)).label("saved_nanos"))
+        .where(_a.is_compared == true())
+        .group_by(_a.organization_id)
+    )
+
+
+def _adjustments(organization_id: str, span: Span) -> Select[Any]:
+    call = and_(*(_a[name] == _r[name] for name in ("organization_id", "request_id", "attempt")))
+    return (
+        select()
+        .select_from(ADJUSTMENTS.join(USAGE_RECORDS, call))
+        .where(
+            _a.organization_id == organization_id,
+            _a.occurred_at_ns >= span.start_ns,
+            _a.occurred_at_ns < span.end_ns,
+        )
+    )
+
+
+def calls_after(organization_id: str, span: Span, after_id: int, limit: int) -> Select[Any]:
+    """Rows of provider calls of a span, in the order in which they were recorded, after one of them."""
+    return (
+        select(USAGE_RECORDS)
+        .where(*_within(organization_id, span), _r.attempt > 0, _r.id > after_id)
+        .order_by(_r.id)
+        .limit(limit)
+    )
 
 
 def newest_requests(organization_id: str, before: str, limit: int) -> Select[Any]:

@@ -28,7 +28,7 @@ from asahi_core.errors import (
     ServiceUnavailable,
     UpstreamInterrupted,
 )
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 from asahi_edge.domain.access import may_use_answer
 from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.charge import charge_calls
@@ -99,7 +99,7 @@ class Pilot:
         usage: UsageDelivery,
         holds: Holds,
         plans: KnownPlans,
-        prices: PriceBook,
+        prices: Books,
         near: NearCache,
         board: FlightBoard,
         leads: Leads,
@@ -334,7 +334,7 @@ class Pilot:
         outcome.usage.CopyFrom(answer.usage)
         now = self._clock.now()
         calls = (*call.failed, outcome)
-        charge = charge_calls(self._prices, calls, decision.reference_model, now)
+        charge = charge_calls(self._prices.of(call.request.organization_id), calls, decision.reference_model, now)
         entry = CacheEntry(
             answer=answer,
             reference_model=decision.reference_model,
@@ -388,7 +388,7 @@ class Pilot:
             return
         now = self._clock.now()
         reference = call.decision.reference_model if call.decision is not None else call.failed[-1].model
-        charge = charge_calls(self._prices, call.failed, reference, now)
+        charge = charge_calls(self._prices.of(call.request.organization_id), call.failed, reference, now)
         for one in call.failed:
             record = call_record(call.request, one, charge.calls[one.attempt], reached_caller=False, at=now)
             if call.decision is not None:

@@ -15,7 +15,7 @@ from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
 from asahi_core.errors import BudgetReserved, Cancelled, DeadlineExceeded, InsufficientQuota, UpstreamInterrupted
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 from asahi_edge.domain.access import may_use_answer
 from asahi_edge.domain.charge import charge_reused
 from asahi_edge.domain.flights import Flight, FlightBoard, Landing, wait_until
@@ -52,7 +52,7 @@ class Pipeline:
         board: FlightBoard,
         pilot: Pilot,
         usage: UsageDelivery,
-        prices: PriceBook,
+        prices: Books,
         clock: Clock,
     ) -> None:
         self._cache = cache
@@ -171,10 +171,11 @@ class Pipeline:
     ) -> InferenceResult:
         """An answer that costs nothing, because it was given to another request."""
         entry, now = landing.entry, self._clock.now()
+        prices = self._prices.of(run.request.organization_id)
         latency_ms = self._elapsed_ms(run)
         result = InferenceResult(
             answer=entry.answer,
-            charge=charge_reused(self._prices, entry.answer, entry.reference_model, technique, now),
+            charge=charge_reused(prices, entry.answer, entry.reference_model, technique, now),
             reason=reason,
             cache_tier=tier,
             coalesced=tier == 0,

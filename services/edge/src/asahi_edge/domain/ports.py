@@ -7,7 +7,7 @@ from typing import Protocol
 
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
-from asahi.billing.v1 import analytics_pb2, billing_pb2
+from asahi.billing.v1 import alerts_pb2, analytics_pb2, billing_pb2, prices_pb2, reconciliation_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import (
@@ -289,6 +289,46 @@ class Analytics(Protocol):
         self, organization_id: str, start: datetime, end: datetime
     ) -> AsyncGenerator[Sequence[UsageRecord], None]:
         """Every usage record, oldest first, some at a time; to be closed."""
+        ...
+
+
+class Reconciliations(Protocol):
+    """The billing service's comparisons of the ledger with providers' bills."""
+
+    async def import_report(
+        self, head: reconciliation_pb2.ReportHead, pieces: AsyncIterator[bytes]
+    ) -> reconciliation_pb2.ImportReportResponse:
+        """Hands a cost report on as it comes in."""
+        ...
+
+    async def reconciliation(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> reconciliation_pb2.Reconciliation:
+        """The ledger beside the imported reports, over the days of [start, end)."""
+        ...
+
+
+class PriceSheets(Protocol):
+    """The billing service's prices of organisations."""
+
+    async def get(self, organization_id: str) -> prices_pb2.PriceSheet:
+        """An organisation's own prices."""
+        ...
+
+    async def set(self, request: prices_pb2.SetPriceSheetRequest) -> prices_pb2.PriceSheet:
+        """Sets an organisation's own prices; raises VersionConflict."""
+        ...
+
+    async def reprice(self, request: prices_pb2.RepriceRequest) -> prices_pb2.RepriceResponse:
+        """Books counter-entries for calls of a time."""
+        ...
+
+
+class BudgetAlerts(Protocol):
+    """The billing service's alerts of budgets."""
+
+    async def alerts(self, organization_id: str) -> alerts_pb2.GetAlertsResponse:
+        """What an organisation's alerts are signed with, and its newest ones."""
         ...
 
 

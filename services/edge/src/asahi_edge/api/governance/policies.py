@@ -61,7 +61,7 @@ async def update_policy(request: Request, org_id: _OrgId) -> Response:
     raw = await read_body(request, services.max_body_bytes)
     actor, organization = await authorize_governance(request, org_id, param="org_id")
     body = convert(decode_object(raw), PolicyBody)
-    expected = _expected_version(request, None if body.version is UNSET else body.version)
+    expected = expected_version(request, None if body.version is UNSET else body.version)
     body.version = UNSET
     settings = to_builtins(body)
     if body.budgets:
@@ -94,7 +94,7 @@ def _answer(organization_id: str, version: auth_pb2.PolicyVersion) -> Response:
     return json_response(policy_view(organization_id, version), headers={"etag": f'"{version.version}"'})
 
 
-def _expected_version(request: Request, in_body: int | None) -> int | None:
+def expected_version(request: Request, in_body: int | None) -> int | None:
     """The version that the caller expects, in the body or as `If-Match`; None: any."""
     sent = ",".join(request.headers.getlist("if-match")).strip()
     if sent in {"", "*"}:

@@ -68,6 +68,14 @@ class RetentionBody(Struct, forbid_unknown_fields=True):
     responses_days: Annotated[Days | UnsetType | None, described("Days for stored responses. Default 30.")] = UNSET
 
 
+class AlertsBody(Struct, forbid_unknown_fields=True):
+    """Where alerts of budgets go."""
+
+    webhook_url: Annotated[
+        str | UnsetType | None, described("https address that signed alerts are posted to; null: nowhere.")
+    ] = UNSET
+
+
 class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
     """Changes to a policy: what is absent keeps its value, null restores the default, lists are replaced as a whole."""
 
@@ -104,7 +112,7 @@ class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[list[BudgetBody], Meta(max_length=100)] | UnsetType | None,
         described("Limits on what is spent. Default: none."),
     ] = UNSET
-    alerts: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    alerts: Annotated[AlertsBody | UnsetType | None, described("Where alerts of budgets go.")] = UNSET
     learning: Annotated[Any, described(_NOT_SERVED)] = UNSET
     version: Annotated[
         Count | UnsetType,
@@ -140,6 +148,12 @@ class RetentionView(Struct):
     responses_days: Annotated[Count, described("Days for stored responses.")]
 
 
+class AlertsView(Struct):
+    """Where alerts of budgets go."""
+
+    webhook_url: Annotated[str, described("The address that signed alerts are posted to.")]
+
+
 class PolicyView(Struct, kw_only=True):
     """A policy with every default filled in."""
 
@@ -158,8 +172,8 @@ class PolicyView(Struct, kw_only=True):
     retention: Annotated[RetentionView, described("How long data is kept.")]
     fail_open_without_billing: Annotated[bool, described("Whether hard budgets yield while billing is away.")]
     strict_revocation: Annotated[bool, described("Whether keys have no grace while auth is away.")]
+    alerts: Annotated[AlertsView | None, described("Where alerts of budgets go; null: nowhere.")]
     budgets: Annotated[list[BudgetView] | None, described("Limits on what is spent; null: none.")] = None
-    alerts: Annotated[None, described(_NEVER_SET)] = None
     learning: Annotated[None, described(_NEVER_SET)] = None
 
 
