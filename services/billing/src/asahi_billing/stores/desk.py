@@ -1,7 +1,7 @@
 """A second way to the ledger's database, for what is no record: reports, prices, alerts.
 
-One connection writes, in short transactions that let the ledger's own go first; another reads, so that a long question
-holds up none of the ledger's.
+One connection writes, in short transactions that let the ledger's own go first; two read, so that a long question
+holds up neither the ledger's nor all of these.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from asahi_core.sql.engines import limit_statements, open_engine, open_reader
 
 Result = TypeVar("Result")
 _MOST_WAITING = 100
+_READERS = 2
 _RETRY_AFTER_S = 1.0
 
 
@@ -31,9 +32,9 @@ class Desk:
         self._log = log
         self._read_limit_s = read_limit_s
         self._writer = open_engine(database, "billing-desk", connections=1)
-        self._reader = open_reader(database, "billing-desk", connections=1, statement_s=read_limit_s)
+        self._reader = open_reader(database, "billing-desk", connections=_READERS, statement_s=read_limit_s)
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="desk-writer")
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="desk-reader")
+        self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="desk-reader")
         self._waiting = 0
 
     async def read(self, query: Callable[[Connection], Result]) -> Result:
