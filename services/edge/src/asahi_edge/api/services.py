@@ -11,6 +11,7 @@ from asahi_edge.domain.limit_addresses import AddressLimit, Network
 from asahi_edge.domain.limit_gate import LimitedPipeline
 from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes
 from asahi_edge.domain.quotes import Quotes
+from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 
@@ -27,6 +28,7 @@ class EdgeServices:
     catalog: Catalog
     outcomes: Outcomes
     quotes: Quotes
+    replays: Replays
     usage: UsageDelivery
     health: HealthCheck
     clock: Clock
