@@ -19,16 +19,12 @@ PATHS = (INFER, CHAT, MESSAGES)
 _TRIES = 20
 _LEAVES_AFTER_S = 2.0
 
-LATER = {
-    "idempotency_conflict": "Money",
-    "idempotency_replay_unavailable": "Money",
-}
+LATER: dict[str, str] = {}
 """Codes of the contract that nothing raises yet, though the error may be declared, and the issue that brings them."""
 UNSEEN = {
     "internal_error": "only a fault in Asahi raises it; services/edge/tests shows its shape",
     "cancelled": "the caller is gone",
-    "budget_reserved": "only callers of billing meet it; services/billing/tests causes it",
-    "insufficient_quota": "only callers of billing meet it; services/billing/tests causes it",
+    "not_implemented": "only what one path alone has comes later; tests/surface/test_workflows.py causes it",
     "version_conflict": "only changes to policies meet it; tests/surface/test_policies.py causes it",
 }
 """Codes that no question can be answered with on purpose, and why."""
@@ -54,6 +50,8 @@ class Question:
     """The question is asked with a new key of this form."""
     twice: bool = False
     """Whether it is asked once before."""
+    asked_before: str = ""
+    """Text of a question that is asked before, all else being the same, whatever comes of it."""
     beside: bool = False
     """Whether it is asked while another of the same key is under way."""
     suspended: bool = False
@@ -65,6 +63,8 @@ class Question:
         """The answer."""
         key = self._key(client, caller)
         request = self._request(client, caller, key, path, stream=stream)
+        if self.asked_before:
+            client.send(replace(self, text=self.asked_before)._request(client, caller, key, path, stream=stream))
         if self.twice:
             assert client.send(request).status_code == 200
         if not self.beside:
@@ -295,8 +295,14 @@ ROWS = (
         "headers_too_large", 431, "invalid_request_error", Question(headers={"x-huge": "x" * 100_000}), None, ("65536",)
     ),
     Row(
-        "not_implemented", 501, "server_error", Question(headers={"idempotency-key": "once"}), None,
-        ("Idempotency-Key",), _NO_RETRY,
+        "idempotency_conflict", 409, "invalid_request_error",
+        Question(headers={"idempotency-key": "once"}, asked_before="Another question"), None,
+        ("another body", "another key"), _NO_RETRY,
+    ),
+    Row(
+        "idempotency_replay_unavailable", 409, "invalid_request_error",
+        Question(text=_CUT, model=_MODEL, headers={"idempotency-key": "once"}, asked_before=_CUT), None,
+        ("is not kept", "not made again"), _NO_RETRY,
     ),
     Row(
         "provider_error", 502, "server_error", Question(text=_NOT_ACCEPTED, model=_MODEL), None,

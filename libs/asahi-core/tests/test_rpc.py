@@ -65,6 +65,15 @@ class _Servicer(CacheServiceServicer):
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:  # noqa: N802
         return pb.GetStatsResponse()
 
+    async def BeginReplay(self, request: pb.BeginReplayRequest, context: Any) -> pb.BeginReplayResponse:  # noqa: N802
+        return pb.BeginReplayResponse()
+
+    async def EndReplay(self, request: pb.EndReplayRequest, context: Any) -> pb.EndReplayResponse:  # noqa: N802
+        return pb.EndReplayResponse()
+
+    async def EraseReplays(self, request: pb.EraseReplaysRequest, context: Any) -> pb.EraseReplaysResponse:  # noqa: N802
+        return pb.EraseReplaysResponse()
+
     async def FollowFlight(  # noqa: N802
         self, request: pb.FollowFlightRequest, context: Any
     ) -> AsyncIterator[pb.FollowFlightResponse]:

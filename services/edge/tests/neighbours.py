@@ -331,6 +331,9 @@ class MemoryCache:
             del self.entries[key]
         return len(matching)
 
+    async def erase_replays(self, organization_id: str, user_id: str = "") -> int:
+        return 0
+
     async def stats(self, organization_id: str) -> GetStatsResponse:
         kept = [entry for (owner, _), entry in self.entries.items() if owner == organization_id]
         return GetStatsResponse(entries=len(kept), bytes=sum(entry.ByteSize() for entry in kept))

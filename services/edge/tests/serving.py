@@ -36,9 +36,11 @@ from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.limits import Limiter
 from asahi_edge.domain.ports import Analytics, BudgetAlerts, Governance, Ledger, Outcomes, PriceSheets, Reconciliations
 from asahi_edge.domain.quotes import Quotes
+from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.stores.limits_memory import MemoryLimits
 from services.edge.tests.flying import GUARD_S, Rig, flying, until, verdict
+from services.edge.tests.replay_keeper import MemoryReplays
 
 MAX_BODY_BYTES = 1024 * 1024
 SIGNUPS, UNKNOWN_KEYS = 3, 3
@@ -122,7 +124,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
     """The edge while the block runs; its limits are counted in memory unless a limiter is given."""
     async with flying() as rig:
         auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
-        governance = _Governance()
+        governance, replays = _Governance(), MemoryReplays()
         services = EdgeServices(
             pipeline=LimitedPipeline(rig.pipeline, limiter or MemoryLimits(clock), Concurrency(1000)),
             verdicts=Verdicts(
@@ -142,6 +144,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             catalog=others,
             counter=rig.router,
             outcomes=cast(Outcomes, nobody),
+            replays=Replays(replays, structlog.get_logger()),
             quotes=Quotes(rig.cache, rig.near, rig.router),
             usage=rig.usage,
             health=HealthCheck(others, others, rig.usage),

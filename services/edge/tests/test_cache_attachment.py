@@ -67,6 +67,15 @@ class _Servicer(CacheServiceServicer):
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def BeginReplay(self, request: pb.BeginReplayRequest, context: Any) -> pb.BeginReplayResponse:  # noqa: N802
+        raise NotImplementedError
+
+    async def EndReplay(self, request: pb.EndReplayRequest, context: Any) -> pb.EndReplayResponse:  # noqa: N802
+        raise NotImplementedError
+
+    async def EraseReplays(self, request: pb.EraseReplaysRequest, context: Any) -> pb.EraseReplaysResponse:  # noqa: N802
+        raise NotImplementedError
+
     def calls(self) -> list[pb.AttachedCall]:
         return [request.call for request in self.heard if request.HasField("call")]
 

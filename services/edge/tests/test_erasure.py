@@ -49,6 +49,10 @@ class _Books:
         self._note(f"invalidate {user_id}".strip())
         return 5
 
+    async def erase_replays(self, organization_id: str, user_id: str = "") -> int:
+        self._note(f"erase replays {user_id}".strip())
+        return 3
+
 
 def _eraser(books: _Books) -> Eraser:
     verdicts = Verdicts(cast(Authenticator, books), SystemClock(), fresh_s=5.0, grace_s=60.0)
@@ -58,8 +62,8 @@ def _eraser(books: _Books) -> Eraser:
 async def test_an_organizations_keys_end_before_its_answers_are_dropped() -> None:
     books = _Books()
     erasure = await _eraser(books).erase_organization(_OPERATOR, "org-1")
-    assert books.calls == ["begin organization.erase", "delete", "invalidate", "end"]
-    assert erasure.erased == {"auth.keys": 2, "cache.answers": 5}
+    assert books.calls == ["begin organization.erase", "delete", "invalidate", "erase replays", "end"]
+    assert erasure.erased == {"auth.keys": 2, "cache.answers": 5, "cache.replays": 3}
     assert books.ended == [("done", erasure.erased)]
     assert "billing.usage" in erasure.kept
 
@@ -67,8 +71,8 @@ async def test_an_organizations_keys_end_before_its_answers_are_dropped() -> Non
 async def test_an_end_user_is_erased_from_the_cache_and_from_auth() -> None:
     books = _Books()
     erasure = await _eraser(books).erase_user(_OPERATOR, "org-1", "ada")
-    assert books.calls == ["begin user.erase ada", "invalidate ada", "erase ada", "end"]
-    assert erasure.erased == {"auth.pseudonyms": 1, "cache.answers": 5}
+    assert books.calls == ["begin user.erase ada", "invalidate ada", "erase replays ada", "erase ada", "end"]
+    assert erasure.erased == {"auth.pseudonyms": 1, "cache.answers": 5, "cache.replays": 3}
 
 
 async def test_an_act_that_fails_ends_with_the_code_of_its_error() -> None:

@@ -198,10 +198,26 @@ async def test_what_the_router_calls_by_another_name_is_named_as_callers_wrote_i
     assert answer.json()["error"]["param"] == "model_override"
 
 
-async def test_an_idempotency_key_is_a_501_that_is_not_to_be_retried() -> None:
+async def test_a_request_with_an_idempotency_key_goes_on_without_its_caller_who_finds_the_answer() -> None:
     async with serving() as served:
-        answer = await served.ask("/infer", _ASK, idempotency_key="k")
-    assert (answer.status_code, answer.headers["x-should-retry"]) == (501, "false")
+        leaving = asyncio.create_task(served.ask("/infer", _ASK, idempotency_key="k"))
+        call = await served.rig.call()
+        leaving.cancel()
+        await asyncio.sleep(0.05)
+        assert not call.cancelled
+        again = asyncio.create_task(served.ask("/infer", _ASK, idempotency_key="k"))
+        call.answer("42")
+        answer = await soon(again)
+        assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
+        assert answer.json()["cost"] > 0
+        assert len(served.rig.router.calls) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+async def test_a_wrong_idempotency_key_is_a_400(key: str) -> None:
+    async with serving() as served:
+        answer = await served.ask("/infer", _ASK, idempotency_key=key)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "idempotency-key")
 
 
 async def test_a_latency_budget_is_the_deadline_of_the_call() -> None:

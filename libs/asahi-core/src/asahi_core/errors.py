@@ -22,6 +22,8 @@ class AsahiError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.billed = False
+        """Whether a provider bills something for what ended so. Known only where it was found; not told to others."""
 
 
 class InternalError(AsahiError):
@@ -119,6 +121,26 @@ class VersionConflict(AsahiError):
     """The thing was changed meanwhile: it is not at the version that the caller expected."""
 
     code = "version_conflict"
+    http_status = 409
+    grpc_status = "ABORTED"
+    openai_type = "invalid_request_error"
+    should_retry = False
+
+
+class IdempotencyConflict(AsahiError):
+    """The Idempotency-Key was used with another body."""
+
+    code = "idempotency_conflict"
+    http_status = 409
+    grpc_status = "ALREADY_EXISTS"
+    openai_type = "invalid_request_error"
+    should_retry = False
+
+
+class IdempotencyReplayUnavailable(AsahiError):
+    """The request was made before, and its answer is not kept; it is not made again, for that could cost again."""
+
+    code = "idempotency_replay_unavailable"
     http_status = 409
     grpc_status = "ABORTED"
     openai_type = "invalid_request_error"

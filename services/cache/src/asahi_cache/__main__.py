@@ -18,9 +18,9 @@ def main() -> None:
     """Serves until SIGTERM or SIGINT; exit code 78 if the settings do not permit it."""
     settings = load_settings(CacheSettings, "cache")
     log = configure_logs("cache", settings.log_level, settings.log_format)
-    service = wiring.build(settings, SystemClock(), SystemIds(), random.random)
-    REGISTRY.register(service.collector)
     try:
+        service = wiring.build(settings, SystemClock(), SystemIds(), random.random)
+        REGISTRY.register(service.collector)
         serve_metrics(settings.metrics_address)
         run_service(lambda stop: wiring.run(service, settings, log, stop))
     except OSError as error:

@@ -1,6 +1,6 @@
 """What the cache service can be told by environment variables."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from asahi_cache.domain.rules import MAX_TTL_S
 from asahi_core.settings import ServiceSettings
@@ -9,6 +9,11 @@ from asahi_core.settings import ServiceSettings
 class CacheSettings(ServiceSettings):
     """Field `x` is the variable `ASAHI_X`."""
 
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        alias="DATABASE_URL",
+        description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
+    )
     cache_max_bytes: int = Field(
         default=256 * 1024 * 1024, ge=1024 * 1024, description="Most bytes of memory that entries take."
     )

@@ -11,10 +11,14 @@ from asahi_cache.api.servicer import CacheServicer
 from asahi_cache.domain.attachments import Attachments
 from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.flights import FlightLimits, Flights
+from asahi_cache.domain.replays import Replays
 from asahi_cache.metrics import CacheCollector
 from asahi_cache.settings import CacheSettings
 from asahi_cache.stores.memory import MemoryTier
+from asahi_cache.stores.opening import open_replays
+from asahi_cache.stores.replays import SqlReplayStore
 from asahi_core.clock import Clock
+from asahi_core.errors import AsahiError
 from asahi_core.ids import Ids
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
@@ -33,10 +37,19 @@ class CacheService:
     collector: CacheCollector
     memory: MemoryTier
     flights: Flights
+    replays: Replays
+    store: SqlReplayStore
+    """Of the replays; whoever ran the service closes it."""
 
 
 def build(settings: CacheSettings, clock: Clock, ids: Ids, random: Callable[[], float]) -> CacheService:
-    """The service as `settings` say. `random` yields numbers in [0, 1)."""
+    """The service as `settings` say. `random` yields numbers in [0, 1).
+
+    Raises:
+        OSError: the database cannot be used.
+    """
+    store = open_replays(settings.data_dir, settings.database_url.get_secret_value())
+    replays = Replays(store, clock)
     memory = MemoryTier(clock, max_bytes=settings.cache_max_bytes, organization_share=settings.cache_organization_share)
     attachments = Attachments(settings.cache_edge_queue)
     limits = FlightLimits(lifetime_s=settings.cache_flight_seconds, max_bytes=settings.cache_flight_bytes)
@@ -49,7 +62,7 @@ def build(settings: CacheSettings, clock: Clock, ids: Ids, random: Callable[[], 
         withdraw=attachments.withdraw,
     )
     collector = CacheCollector(cache, memory, flights, attachments)
-    return CacheService(CacheServicer(cache, flights), collector, memory, flights)
+    return CacheService(CacheServicer(cache, flights, replays), collector, memory, flights, replays, store)
 
 
 async def run(service: CacheService, settings: CacheSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
@@ -59,7 +72,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
         OSError: the address cannot be listened on.
     """
     tracing = Tracing("cache", settings.otlp_endpoint, settings.trace_ratio)
-    sweeping = asyncio.create_task(_sweep(service))
+    sweeping = asyncio.create_task(_sweep(service, log))
     draining = asyncio.create_task(_drain(service.flights, stop))
     try:
         await serve(
@@ -75,14 +88,19 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
     finally:
         sweeping.cancel()
         draining.cancel()
+        await asyncio.to_thread(service.store.close)
         tracing.close()
 
 
-async def _sweep(service: CacheService) -> None:
+async def _sweep(service: CacheService, log: FilteringBoundLogger) -> None:
     while True:
         await asyncio.sleep(_SWEEP_EVERY_S)
         service.flights.sweep()
         await service.memory.sweep()
+        try:
+            await service.replays.expire()
+        except AsahiError as error:
+            log.warning("replays_not_swept", error=error.message)
 
 
 async def _drain(flights: Flights, stop: asyncio.Event) -> None:

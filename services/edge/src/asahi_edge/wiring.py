@@ -46,6 +46,7 @@ from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.quotes import Quotes
+from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.settings import EdgeSettings, networks_in
@@ -137,6 +138,7 @@ async def edge(
             report=key_use,
         )
         probe = HealthClient({name: getattr(channels, name) for name in ("auth", "cache", "router", "billing")})
+        replays = Replays(cache_client, log)
         services = EdgeServices(
             pipeline=pipeline,
             verdicts=verdicts,
@@ -151,6 +153,7 @@ async def edge(
             counter=router_client,
             outcomes=router_client,
             quotes=Quotes(cache_client, near, router_client),
+            replays=replays,
             usage=usage,
             health=HealthCheck(
                 probe,
@@ -189,6 +192,7 @@ async def edge(
         ):
             yield Edge(app, lambda server: add_InferenceServiceServicer_to_server(servicer, server))
             await pilot.close(_DRAIN_S)
+            await replays.close(_LAST_REPORT_S)
         await key_use.close(_LAST_REPORT_S)
         await holds.close(_LAST_REPORT_S)
         await usage.close(_DRAIN_S)

@@ -12,6 +12,7 @@ from asahi.cache.v1 import cache_pb2_grpc
 from asahi_cache.domain.attachments import Attachment
 from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.flights import Flights
+from asahi_cache.domain.replays import ReplayId, Replays, ReplayState, replay_id
 from asahi_cache.domain.rules import check_flight_key
 from asahi_cache.domain.tiers import Query, Selection
 from asahi_core.errors import AsahiError, InvalidRequest
@@ -23,9 +24,10 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     """Serves an `AnswerCache` and the `Flights` of what it lacks."""
 
-    def __init__(self, cache: AnswerCache, flights: Flights) -> None:
+    def __init__(self, cache: AnswerCache, flights: Flights, replays: Replays) -> None:
         self._cache = cache
         self._flights = flights
+        self._replays = replays
 
     async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
         return await self._look_up(request)
@@ -91,6 +93,33 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         usage = self._cache.usage(request.organization_id)
         return pb.GetStatsResponse(entries=usage.entries, bytes=usage.bytes)
 
+    async def BeginReplay(self, request: pb.BeginReplayRequest, context: _Context) -> pb.BeginReplayResponse:
+        found = await self._replays.begin(
+            _replay_id(request.name),
+            request.body_digest,
+            request.request_id,
+            request.user_id,
+            _seconds(request.lease),
+        )
+        if found.state is ReplayState.ANSWERED:
+            return pb.BeginReplayResponse(answer=pb.ReplayedAnswer.FromString(found.answer))
+        begun = found.request_id == request.request_id
+        return pb.BeginReplayResponse(begun=True) if begun else pb.BeginReplayResponse(under_way=True)
+
+    async def EndReplay(self, request: pb.EndReplayRequest, context: _Context) -> pb.EndReplayResponse:
+        named = _replay_id(request.name)
+        match request.WhichOneof("end"):
+            case "answer":
+                await self._replays.answer(named, request.request_id, request.answer.SerializeToString())
+            case "free":
+                await self._replays.free(named, request.request_id)
+            case _:
+                await self._replays.lose(named, request.request_id)
+        return pb.EndReplayResponse()
+
+    async def EraseReplays(self, request: pb.EraseReplaysRequest, context: _Context) -> pb.EraseReplaysResponse:
+        return pb.EraseReplaysResponse(dropped=await self._replays.erase(request.organization_id, request.user_id))
+
     async def _listen(self, requests: AsyncIterator[pb.AttachRequest], attachment: Attachment) -> None:
         """Takes what the edge says, up to its last word; its connection ends with that."""
         try:
@@ -122,6 +151,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         except AsahiError as error:
             reply.failed_status = status_from_error(error).SerializeToString()
         return reply
+
+
+def _replay_id(name: pb.ReplayName) -> ReplayId:
+    return replay_id(name.organization_id, name.principal_id, name.key)
 
 
 def _edge_id(request: pb.AttachRequest) -> str:

@@ -12,9 +12,9 @@ _SWITCHES = {"on", "off", "exact"}
 
 
 def refuse_idempotency_key(headers: Mapping[str, str]) -> None:
-    """Raises NotImplementedYet: to ignore the header would bill a repeat twice."""
+    """Raises NotImplementedYet over gRPC: to ignore it would bill a repeat twice."""
     if "idempotency-key" in headers:
-        raise NotImplementedYet("Idempotency-Key is not served by this version; leave the header out.")
+        raise NotImplementedYet("Idempotency-Key is served over HTTP only; leave it out.")
 
 
 def cache_directives(headers: Mapping[str, str]) -> CacheDirectives:

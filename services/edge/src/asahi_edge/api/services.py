@@ -22,6 +22,7 @@ from asahi_edge.domain.ports import (
     TokenCounter,
 )
 from asahi_edge.domain.quotes import Quotes
+from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 
@@ -43,6 +44,7 @@ class EdgeServices:
     counter: TokenCounter
     outcomes: Outcomes
     quotes: Quotes
+    replays: Replays
     usage: UsageDelivery
     health: HealthCheck
     clock: Clock

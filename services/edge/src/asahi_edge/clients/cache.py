@@ -14,7 +14,9 @@ from asahi_core.errors import AsahiError
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.status import error_from_bytes, status_from_error
 from asahi_edge.clients.cache_attachment import CacheAttachment
+from asahi_edge.domain.replays import Claim
 
+_REPLAY_TIMEOUT_S = 5.0
 SERVICE = pb.DESCRIPTOR.services_by_name["CacheService"]
 
 
@@ -88,6 +90,31 @@ class CacheClient:
             request.given_before.FromDatetime(given_before)
         return int((await self._stub.Invalidate(request)).dropped)
 
+    async def begin_replay(self, claim: Claim, lease_s: float) -> pb.BeginReplayResponse:
+        """Begins a request that is made once or prolongs its lease, or says what became of it."""
+        request = pb.BeginReplayRequest(
+            name=_replay_name(claim),
+            body_digest=claim.body_digest,
+            request_id=claim.request_id,
+            user_id=claim.user_id,
+            lease=_duration(lease_s),
+        )
+        return await self._stub.BeginReplay(request, timeout=_REPLAY_TIMEOUT_S)
+
+    async def end_replay(self, claim: Claim, answer: pb.ReplayedAnswer | None, *, free: bool) -> None:
+        """Keeps the answer; without one: whether the request may be made again."""
+        request = pb.EndReplayRequest(name=_replay_name(claim), request_id=claim.request_id)
+        if answer is not None:
+            request.answer.CopyFrom(answer)
+        elif free:
+            request.free = True
+        await self._stub.EndReplay(request, timeout=_REPLAY_TIMEOUT_S)
+
+    async def erase_replays(self, organization_id: str, user_id: str = "") -> int:
+        """Drops kept answers of an organisation, or of one of its end users; how many there were."""
+        request = pb.EraseReplaysRequest(organization_id=organization_id, user_id=user_id)
+        return int((await self._stub.EraseReplays(request)).dropped)
+
     async def stats(self, organization_id: str) -> pb.GetStatsResponse:
         """How much is kept."""
         return await self._stub.GetStats(pb.GetStatsRequest(organization_id=organization_id))
@@ -100,6 +127,10 @@ async def _raising(
         if event.WhichOneof("event") == "failed_status":
             raise error_from_bytes(event.failed_status)
         yield event
+
+
+def _replay_name(claim: Claim) -> pb.ReplayName:
+    return pb.ReplayName(organization_id=claim.organization_id, principal_id=claim.principal_id, key=claim.key)
 
 
 def _duration(seconds: float) -> Duration:

@@ -59,7 +59,9 @@ class Eraser:
             deleted = await self._governance.delete_organization(request)
             self._verdicts.forget_organization(organization_id)
             answers = await self._cache.invalidate(organization_id)
-            erased = {f"auth.{store}": count for store, count in deleted.erased.items()} | {"cache.answers": answers}
+            replays = await self._cache.erase_replays(organization_id)
+            erased = {f"auth.{store}": count for store, count in deleted.erased.items()}
+            erased |= {"cache.answers": answers, "cache.replays": replays}
             act.results.update(erased)
         return Erasure(act.id, organization_id, "", erased, dict(KEPT_OF_ORGANIZATION))
 
@@ -71,9 +73,11 @@ class Eraser:
         """
         async with audited(self._governance, actor, organization_id, "user.erase", user_id=user_id) as act:
             answers = await self._cache.invalidate(organization_id, user_id=user_id)
+            replays = await self._cache.erase_replays(organization_id, user_id)
             request = EraseUserRequest(actor=actor, organization_id=organization_id, user_id=user_id)
             done = await self._governance.erase_user(request)
             self._verdicts.forget_organization(organization_id)
-            erased = {f"auth.{store}": count for store, count in done.erased.items()} | {"cache.answers": answers}
+            erased = {f"auth.{store}": count for store, count in done.erased.items()}
+            erased |= {"cache.answers": answers, "cache.replays": replays}
             act.results.update(erased)
         return Erasure(act.id, organization_id, user_id, erased, dict(KEPT_OF_USER))

@@ -258,10 +258,14 @@ class Pilot:
             raise InternalError("The router service ended the call without an answer.")
         except AsahiError as error:
             await self._settle_failure(call, error)
+            error.billed = any(one.HasField("usage") for one in call.failed)
             if call.refused is not None:
+                call.refused.billed = error.billed
                 raise call.refused from error
             if call.flight.pieces and isinstance(error, ServiceUnavailable):
-                raise UpstreamInterrupted("The answer ended before its end: the router went away.") from error
+                interrupted = UpstreamInterrupted("The answer ended before its end: the router went away.")
+                interrupted.billed = error.billed
+                raise interrupted from error
             raise
         finally:
             call.ended = True

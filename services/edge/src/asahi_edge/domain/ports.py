@@ -170,6 +170,10 @@ class AnswerCache(Protocol):
         """Drops the entries that match; how many there were."""
         ...
 
+    async def erase_replays(self, organization_id: str, user_id: str = "") -> int:
+        """Drops kept answers to requests that are made once, of one end user if one is given; how many."""
+        ...
+
     async def stats(self, organization_id: str) -> GetStatsResponse:
         """How much is kept."""
         ...

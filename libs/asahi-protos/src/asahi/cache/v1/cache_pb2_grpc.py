@@ -60,6 +60,21 @@ class CacheServiceStub:
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
                 response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
                 _registered_method=True)
+        self.BeginReplay = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/BeginReplay',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.BeginReplayRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.BeginReplayResponse.FromString,
+                _registered_method=True)
+        self.EndReplay = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/EndReplay',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EndReplayRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EndReplayResponse.FromString,
+                _registered_method=True)
+        self.EraseReplays = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/EraseReplays',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/asahi.cache.v1.CacheService/GetStats',
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -112,6 +127,32 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginReplay(self, request, context):
+        """Begins a request that is to be made once, whatever is repeated, or says what became of it.
+        `idempotency_conflict` if its key was used with another body; `idempotency_replay_unavailable` if it was made and
+        its answer is not kept, also where the one who made it has vanished. Durable before it answers; kept for 24 h.
+        Repeated by the same request it prolongs the lease. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndReplay(self, request, context):
+        """Says how a request that was begun has ended. Durable before it answers. Once it has ended this changes nothing.
+        Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseReplays(self, request, context):
+        """Drops kept answers of an organisation, or of one of its end users; their requests are still not made again.
+        Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Says how much is kept. Idempotent.
         """
@@ -146,6 +187,21 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Invalidate,
                     request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
                     response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'BeginReplay': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginReplay,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.BeginReplayRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.BeginReplayResponse.SerializeToString,
+            ),
+            'EndReplay': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndReplay,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EndReplayRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EndReplayResponse.SerializeToString,
+            ),
+            'EraseReplays': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseReplays,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -289,6 +345,87 @@ class CacheService:
             '/asahi.cache.v1.CacheService/Invalidate',
             asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
             asahi_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginReplay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/BeginReplay',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.BeginReplayRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.BeginReplayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndReplay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/EndReplay',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EndReplayRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EndReplayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseReplays(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/EraseReplays',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysResponse.FromString,
             options,
             channel_credentials,
             insecure,

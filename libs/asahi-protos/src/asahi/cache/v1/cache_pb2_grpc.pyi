@@ -37,6 +37,20 @@ class CacheServiceStub:
     """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
     edge is told before this answers. Idempotent.
     """
+    BeginReplay: _aio.UnaryUnaryMultiCallable[_cache_pb2.BeginReplayRequest, _cache_pb2.BeginReplayResponse]
+    """Begins a request that is to be made once, whatever is repeated, or says what became of it.
+    `idempotency_conflict` if its key was used with another body; `idempotency_replay_unavailable` if it was made and
+    its answer is not kept, also where the one who made it has vanished. Durable before it answers; kept for 24 h.
+    Repeated by the same request it prolongs the lease. Idempotent.
+    """
+    EndReplay: _aio.UnaryUnaryMultiCallable[_cache_pb2.EndReplayRequest, _cache_pb2.EndReplayResponse]
+    """Says how a request that was begun has ended. Durable before it answers. Once it has ended this changes nothing.
+    Idempotent.
+    """
+    EraseReplays: _aio.UnaryUnaryMultiCallable[_cache_pb2.EraseReplaysRequest, _cache_pb2.EraseReplaysResponse]
+    """Drops kept answers of an organisation, or of one of its end users; their requests are still not made again.
+    Idempotent.
+    """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Says how much is kept. Idempotent."""
 
@@ -92,6 +106,38 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_cache_pb2.InvalidateResponse]:
         """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
         edge is told before this answers. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def BeginReplay(
+        self,
+        request: _cache_pb2.BeginReplayRequest,
+        context: _aio.ServicerContext[_cache_pb2.BeginReplayRequest, _abc.Awaitable[_cache_pb2.BeginReplayResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.BeginReplayResponse]:
+        """Begins a request that is to be made once, whatever is repeated, or says what became of it.
+        `idempotency_conflict` if its key was used with another body; `idempotency_replay_unavailable` if it was made and
+        its answer is not kept, also where the one who made it has vanished. Durable before it answers; kept for 24 h.
+        Repeated by the same request it prolongs the lease. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def EndReplay(
+        self,
+        request: _cache_pb2.EndReplayRequest,
+        context: _aio.ServicerContext[_cache_pb2.EndReplayRequest, _abc.Awaitable[_cache_pb2.EndReplayResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.EndReplayResponse]:
+        """Says how a request that was begun has ended. Durable before it answers. Once it has ended this changes nothing.
+        Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseReplays(
+        self,
+        request: _cache_pb2.EraseReplaysRequest,
+        context: _aio.ServicerContext[_cache_pb2.EraseReplaysRequest, _abc.Awaitable[_cache_pb2.EraseReplaysResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.EraseReplaysResponse]:
+        """Drops kept answers of an organisation, or of one of its end users; their requests are still not made again.
+        Idempotent.
         """
 
     @_abc_1.abstractmethod

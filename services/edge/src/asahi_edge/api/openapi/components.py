@@ -74,13 +74,18 @@ HEADERS = {
         _TEXT,
         "ignored unknown field 'tempratur' (did you mean 'temperature'?)",
     ),
+    "idempotent-replayed": _header(
+        "`true` where the answer was made for an earlier request with the same `Idempotency-Key`.",
+        {"const": "true"},
+        "true",
+    ),
     "etag": _header("The version of the policy, for `If-Match`.", _TEXT, '"3"'),
     "age": _header("Seconds since a cached answer was given.", {"type": "string", "pattern": "^[0-9]+$"}, "12"),
 }
 ALWAYS = ("x-request-id", "request-id", "x-asahi-request-id")
 ON_INFERENCE = (
     *ALWAYS, "x-asahi-model", "x-asahi-cache", "x-asahi-cost-usd", "x-asahi-savings-usd", "x-asahi-max-tokens",
-    "x-asahi-degraded", "age",
+    "x-asahi-degraded", "age", "idempotent-replayed",
 )  # fmt: skip
 
 
@@ -120,8 +125,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     ),
     "idempotency-key": _parameter(
         "Idempotency-Key",
-        "Not served by this version (501): to ignore it would bill a repeat twice.",
-        {"type": "string", "maxLength": 255},
+        "Makes the request once, however often it is sent within 24 h: a repeat gets the same answer, without another "
+        "cost. With another body: 409.",
+        {"type": "string", "minLength": 1, "maxLength": 255},
     ),
     "x-asahi-routing": {
         "name": "x-asahi-routing",

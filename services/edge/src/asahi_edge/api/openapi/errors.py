@@ -15,7 +15,7 @@ MEANINGS = {
     401: "The key is missing or not valid.",
     403: "The key may not do this.",
     404: "No such thing, or not yours.",
-    409: "It was changed meanwhile: it is not at the version that was expected.",
+    409: "It was changed meanwhile, or the `Idempotency-Key` was used for what cannot be told again.",
     413: "The body is over the configured limit.",
     415: "The body is not declared as JSON.",
     422: "No allowed model meets the constraints; the message says which one binds, and by how much.",
@@ -75,6 +75,15 @@ EXAMPLES = (
     ErrorExample(errors.NotFound, "No such request; it may not be recorded yet.", "request_id"),
     ErrorExample(errors.ModelNotFound, "There is no model 'gpt-6-lunar'; did you mean gpt-6-luna?", "model_override"),
     ErrorExample(errors.VersionConflict, "The policy is at version 4, not 3; read it again.", "version"),
+    ErrorExample(
+        errors.IdempotencyConflict,
+        "This Idempotency-Key was used with another body; take another key for this one.",
+    ),
+    ErrorExample(
+        errors.IdempotencyReplayUnavailable,
+        "The request with this Idempotency-Key was made, and its answer is not kept. It is not made again, for that "
+        "could cost again; take another key if it shall be.",
+    ),
     ErrorExample(errors.RequestTooLarge, "The body has 40000000 bytes; at most 33554432 are taken."),
     ErrorExample(
         errors.UnsupportedMediaType,
@@ -105,8 +114,8 @@ EXAMPLES = (
     ),
     ErrorExample(
         errors.NotImplementedYet,
-        "Idempotency-Key is not served by this version; leave the header out.",
-        "idempotency-key",
+        "'steps' is a workflow that could run, but this version runs none.",
+        "steps",
     ),
     ErrorExample(errors.ProviderError, "gpt-6-luna at openai does not accept the operator's key."),
     ErrorExample(errors.ServiceUnavailable, "The router service does not answer; try again shortly."),

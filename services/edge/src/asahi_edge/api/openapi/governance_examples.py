@@ -96,6 +96,7 @@ _RECEIPT: dict[str, Any] = {
         {"store": "auth.keys", "erased": 2},
         {"store": "auth.policies", "erased": 3},
         {"store": "cache.answers", "erased": 118},
+        {"store": "cache.replays", "erased": 4},
     ],
     "kept": [_KEPT_AUDIT, _KEPT_USAGE],
 }

@@ -33,7 +33,7 @@ _THINGS = {
     "user_id": "end user",
 }
 Shape = Literal["openai", "anthropic", "either"]
-_INFERENCE_ERRORS = (400, 401, 403, 404, 413, 415, 422, 429, 501, 502, 503, 504)
+_INFERENCE_ERRORS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 501, 502, 503, 504)
 PLAIN_TEXT = {
     name: {"schema": {"type": "string", "description": "Prometheus' text format."}, "example": example}
     for name, example in (
@@ -141,7 +141,7 @@ def documented_infer() -> dict[str, Any]:
 
 def documented_quote() -> dict[str, Any]:
     """Arguments of the route decorator of `/quote`, whose body is that of `/infer`."""
-    errors = tuple(status for status in _INFERENCE_ERRORS if status not in (429, 502, 504))
+    errors = tuple(status for status in _INFERENCE_ERRORS if status not in (409, 429, 502, 504))
     arguments = documented(summary="Ask for a quote", body=InferBody, answer=QuoteAnswer, errors=errors)
     arguments["responses"][200]["headers"] = header_references((*ALWAYS, "x-asahi-warning"))
     arguments["openapi_extra"]["parameters"] = parameters("x-request-id", "cache-control", "x-asahi-cache")

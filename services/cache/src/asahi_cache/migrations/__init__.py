@@ -1,0 +1,1 @@
+"""The database's schema over time: one module a step in `versions/`."""
