@@ -7,12 +7,18 @@ PROTOS     = $(sort $(shell find protos/asahi -name '*.proto'))
 GENERATED := libs/asahi-protos/src/asahi
 
 # The long rigs of `make verify`, each a module:
+# bench.analytics        figures over a million records on both databases, while others are written
 # bench.transport        what a call and a streamed chunk cost between two processes
 # bench.relay            how long a stream's first byte is held
+# bench.forged           what forged keys at full speed do to who has a valid one
 # tests.kills            every service killed at random instants under load, three books compared
+# tests.limits           600 requests a minute over two edges, Redis stopped and started meanwhile
+# tests.ledger_steps     20 000 random steps over ledger and holds
+# tests.revocation       how soon every edge refuses a key that was revoked, under load
 # tests.leaving          what clients who leave are billed, against the provider's count
+# tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay tests.kills tests.leaving tests.schemathesis_run
+RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.leaving tests.budgets tests.schemathesis_run
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

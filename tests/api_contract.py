@@ -185,7 +185,8 @@ def _about(error: type[AsahiError]) -> str:
 
 def _retried(error: type[AsahiError]) -> str:
     retries = error.http_status >= 500 if error.should_retry is None else error.should_retry
-    return "yes" if retries or error.http_status in {408, 409, 429} else "no"
+    by_status = error.should_retry is None and error.http_status in {408, 409, 429}
+    return "yes" if retries or by_status else "no"
 
 
 def _kind(schema: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 READY_WITHIN_S = 60.0
 ADMIN_SECRET = "admin-secret-of-the-tests"
+MANY_SIGNUPS = "10000"
+"""Tests sign up from one address oftener than anybody may elsewhere."""
 SERVICES = ("auth", "cache", "router", "billing")
 
 
@@ -233,6 +235,7 @@ def plan_installation(
             "ASAHI_HTTP_ADDRESS": f"127.0.0.1:{http_port}",
             "ASAHI_GRPC_ADDRESS": f"127.0.0.1:{grpc_port}",
             "ASAHI_ADMIN_SECRET": ADMIN_SECRET,
+            "ASAHI_SIGNUPS_PER_MINUTE": MANY_SIGNUPS,
             **targets,
         }
         add("edge" if number == 1 else f"edge{number}", "asahi_edge", variables, http_port, grpc_port)

@@ -29,7 +29,8 @@ def surface(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     catalog = folder / "catalog.yaml"
     catalog.write_text(_CATALOG, encoding="utf-8")
     router = {"ASAHI_CATALOG_FILE": str(catalog), "ASAHI_RETRIES": "0", "ASAHI_BREAKER_FAILURES": "1000"}
-    with running_installation(folder / "data", environment={"router": router}) as running:
+    edge = {"ASAHI_SIGNUPS_PER_MINUTE": "10000"}
+    with running_installation(folder / "data", environment={"router": router, "edge": edge}) as running:
         SimulatorControl(running.url_of("simulator")).rules(*SIMULATOR_RULES)
         yield running
 

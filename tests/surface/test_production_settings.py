@@ -14,10 +14,13 @@ OPERATOR = {"x-admin-secret": ADMIN_SECRET}
 
 @pytest.fixture(scope="module")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Two edges that share Redis, auth on PostgreSQL, signing up by invite."""
+    """Two edges that share Redis, auth, billing and router on one PostgreSQL, signing up by invite."""
     with postgresql() as database, redis_server() as redis:
+        shared = {"DATABASE_URL": database.create_database("asahi")}
         environment = {
-            "auth": {"DATABASE_URL": database.create_database("asahi_auth"), "ASAHI_SIGNUP": "invite"},
+            "auth": {**shared, "ASAHI_SIGNUP": "invite", "ASAHI_AUDIT_KEY": "secret of the audit chains " * 2},
+            "billing": shared,
+            "router": shared,
             "edge": {"REDIS_URL": redis.url, "ASAHI_TRUSTED_PROXIES": "127.0.0.0/8"},
         }
         folder = tmp_path_factory.mktemp("production")

@@ -13,13 +13,16 @@ from asahi_cli.commands import audit as auditing
 from asahi_cli.commands import doctor as examining
 from asahi_cli.commands import keys as keeping
 from asahi_cli.commands import models as listing
+from asahi_cli.commands import reconcile as reconciling
+from asahi_cli.commands import reprice as repricing
 from asahi_cli.commands import usage as accounting
 from asahi_cli.errors import CommandError
 from asahi_cli.laptop.up import up as run_installation
-from asahi_cli.settings import access, laptop_settings, require_access
+from asahi_cli.settings import access, admin_secret, laptop_settings, require_access
 from asahi_cli.terminal import wants_colour
 
 _ASK_TIMEOUT_S = 600.0
+_RECONCILE_TIMEOUT_S = 300.0
 _VERIFY_TIMEOUT_S = 600.0
 
 app = typer.Typer(
@@ -198,6 +201,42 @@ def verify_audit(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Recompute the chain against its checkpoints, and name what is wrong; exit code 1 if anything is."""
     with _client(data_dir, _VERIFY_TIMEOUT_S) as client:
         auditing.verify(client, as_json=as_json)
+
+
+@app.command()
+def reconcile(
+    file: Annotated[Path, typer.Argument(help="The provider's cost report: JSON of its API, or OpenAI's CSV.")],
+    *,
+    provider: Annotated[
+        str | None, typer.Option(help="The provider as usage records name it; default: whose report it is.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="Which provider uses a key of the report, as proj_a:openai; may be repeated."),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Hold the ledger against a provider's own cost report; exit code 1 if they do not agree."""
+    with _client(data_dir, _RECONCILE_TIMEOUT_S) as client:
+        reconciling.reconcile(client, file, provider=provider, keys=key or [], as_json=as_json)
+
+
+@app.command()
+def reprice(
+    organization_id: Annotated[str, typer.Argument(help="Whose calls.")],
+    start: Annotated[str, typer.Argument(help="Calls answered from then on, as 2026-11-01T00:00:00Z.")],
+    end: Annotated[str, typer.Argument(help="Until then, exclusive; at most now.")],
+    *,
+    models: Annotated[str, typer.Option(help="Only these models, as gpt-6-*.")] = "*",
+    book: Annotated[bool, typer.Option("--book", help="Book it; without, say what would be booked.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Book what calls cost by the prices of now against what was recorded. For the operator (ASAHI_ADMIN_SECRET)."""
+    secret = admin_secret(os.environ, data_dir)
+    with AsahiClient(access(os.environ, data_dir).url, timeout_s=_RECONCILE_TIMEOUT_S) as client:
+        repricing.reprice(client, secret, organization_id, start, end, models=models, book=book, as_json=as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import urlsplit
 
 import httpx2
@@ -68,6 +68,11 @@ class AsahiClient:
         """The answer of `POST path`; raises as `get`."""
         return self.checked(self.send("POST", path, body=body, headers=headers))
 
+    def upload(self, path: str, file: BinaryIO, media: str, **query: str | None) -> Answer:
+        """The answer of `POST path` with a file as it is, read while it is sent; raises as `get`."""
+        asked = {name: value for name, value in query.items() if value}
+        return self.checked(self.send("POST", path, query=asked, content=file, headers={"content-type": media}))
+
     def delete(self, path: str) -> Answer:
         """The answer of `DELETE path`; raises as `get`."""
         return self.checked(self.send("DELETE", path))
@@ -79,6 +84,7 @@ class AsahiClient:
         *,
         query: Mapping[str, str | int] | None = None,
         body: Mapping[str, object] | None = None,
+        content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """The answer, whatever its status.
@@ -87,7 +93,7 @@ class AsahiClient:
             CommandError: there was none.
         """
         try:
-            got = self._http.request(method, path, params=query, json=body, headers=headers)
+            got = self._http.request(method, path, params=query, json=body, content=content, headers=headers)
         except httpx2.TimeoutException as error:
             raise CommandError(f"{self._url} does not answer in time; see `asahi doctor`", UNREACHABLE) from error
         except httpx2.ConnectError as error:

@@ -115,6 +115,22 @@ def access(environ: Mapping[str, str], data_dir: Path | None = None) -> Access:
     return Access((url or kept.url).rstrip("/"), key or own_key, folder, " and ".join(sources))
 
 
+def admin_secret(environ: Mapping[str, str], data_dir: Path | None = None) -> str:
+    """The operator's secret, from ASAHI_ADMIN_SECRET or, for the server that was made here, laptop mode's credentials.
+
+    Raises:
+        CommandError: it is not known.
+    """
+    found = access(environ, data_dir)
+    secret = environ.get("ASAHI_ADMIN_SECRET", "")
+    if not secret:
+        kept = read_credentials(found.data_dir)
+        secret = kept.admin_secret if found.url == kept.url.rstrip("/") else ""
+    if not (secret and found.url):
+        raise CommandError("ASAHI_URL or ASAHI_ADMIN_SECRET is not set: this is for the operator")
+    return secret
+
+
 def require_access(found: Access) -> Access:
     """`found`, if it is complete.
 

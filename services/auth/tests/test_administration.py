@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from asahi.auth.v1 import auth_pb2 as pb
-from asahi.type.v1.policy_pb2 import Budget, RateLimits
+from asahi.type.v1.policy_pb2 import Budget, BudgetAction, BudgetWindow, RateLimits
 from asahi_core.clock import ManualClock
 from asahi_core.errors import (
     AsahiError,
@@ -17,7 +17,6 @@ from asahi_core.errors import (
     InvalidApiKey,
     InvalidRequest,
     NotFound,
-    NotImplementedYet,
     OrganizationMismatch,
     OrganizationSuspended,
 )
@@ -293,16 +292,46 @@ async def test_a_key_gives_no_longer_life_than_its_own(auth: RunningAuth, clock:
     assert (await refused(InsufficientScope, create(acting(short), 2))).param == "expires_at"
 
 
-async def test_budgets_of_keys_are_refused_by_name(auth: RunningAuth) -> None:
+def _budget(per: str, limit_nanos: int = 5_000_000_000) -> Budget:
+    return Budget(
+        per=per,
+        window=BudgetWindow.BUDGET_WINDOW_DAY,
+        limit_nanos=limit_nanos,
+        action=BudgetAction.BUDGET_ACTION_BLOCK,
+        alert_at=[0.5, 0.8, 1.0],
+    )
+
+
+async def test_a_key_has_its_own_budgets_and_its_makers_and_keeps_them_when_it_is_rotated(auth: RunningAuth) -> None:
+    made = await auth.signup()
+
+    def wanted(maker: pb.ApiKey, *budgets: Budget) -> pb.CreateApiKeyRequest:
+        scopes = [pb.Scope.SCOPE_ALL]
+        return pb.CreateApiKeyRequest(
+            actor=acting(maker), organization_id=made.organization_id, name="k", scopes=scopes, budgets=budgets
+        )
+
+    maker = (await auth.stub.CreateApiKey(wanted(made.api_key, _budget("key")))).api_key
+    key = await auth.stub.CreateApiKey(wanted(maker, _budget("user", 1)))
+    assert list(key.api_key.budgets) == [_budget("user", 1), _budget("key")]
+    rotation = pb.RotateApiKeyRequest(
+        actor=acting(made.api_key), organization_id=made.organization_id, api_key_id=key.api_key.id
+    )
+    rotated = await auth.stub.RotateApiKey(rotation)
+    assert list(rotated.api_key.budgets) == list(key.api_key.budgets)
+    assert list((await auth.authenticate(rotated.secret)).budgets) == list(key.api_key.budgets)
+
+
+async def test_a_keys_budget_that_cannot_be_kept_is_refused_by_its_field(auth: RunningAuth) -> None:
     made = await auth.signup()
     request = pb.CreateApiKeyRequest(
         actor=acting(made.api_key),
         organization_id=made.organization_id,
         name="k",
         scopes=[pb.Scope.SCOPE_INFER],
-        budgets=[Budget(per="key", limit_nanos=1)],
+        budgets=[_budget("everybody")],
     )
-    assert (await refused(NotImplementedYet, auth.stub.CreateApiKey(request))).param == "budgets"
+    assert (await refused(InvalidRequest, auth.stub.CreateApiKey(request))).param == "budgets[0].per"
 
 
 async def test_people_govern_their_own_organization_as_their_scopes_say(auth: RunningAuth) -> None:

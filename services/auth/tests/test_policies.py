@@ -167,6 +167,9 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"timezone": "Europe/Berlinn"}, "timezone", "did you mean Europe/Berlin"),
         ({"learning": {"exploraton": 0}}, "learning.exploraton", "did you mean 'exploration'"),
         ({"alerts": {"webhook": "x"}}, "alerts.webhook", "did you mean 'webhook_url'"),
+        ({"alerts": {"webhook_url": "ftp://example.com/"}}, "alerts.webhook_url", "an https address"),
+        ({"alerts": {"webhook_url": "https://a:b@example.com/"}}, "alerts.webhook_url", "without a user"),
+        ({"alerts": {"webhook_url": "https://example.com:99999/"}}, "alerts.webhook_url", "an https address"),
         ({"retention": 3}, "retention", "is not an object"),
         ({"strict_revocation": 1}, "strict_revocation", "true or false"),
         ({"baseline_model": "x" * 201}, "baseline_model", "1 to 200"),
@@ -181,15 +184,11 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"budgets": [{"per": "organization", "window": "day", "limit_usd": 5, "action": "block"}]}, "budgets"),
-        ({"alerts": {"webhook_url": "https://example.com"}}, "alerts.webhook_url"),
         ({"learning": {"exploration": False}}, "learning.exploration"),
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"cache": {"false_hit_bound": 0.02}}, "cache.false_hit_bound"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
         ({"retention": {"usage_days": 30}}, "retention.usage_days"),
-        ({"default_max_output_tokens": 100}, "default_max_output_tokens"),
-        ({"fail_open_without_billing": True}, "fail_open_without_billing"),
     ],
 )
 def test_what_nothing_honours_yet_is_refused_by_name(changes: dict[str, Any], param: str) -> None:
@@ -197,9 +196,57 @@ def test_what_nothing_honours_yet_is_refused_by_name(changes: dict[str, Any], pa
         changed({}, changes)
 
 
+_BUDGET = {"per": "organization", "window": "day", "limit_usd": 5, "action": "block"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"per": "everybody"}, "per"),
+        ({"per": "tag:"}, "per"),
+        ({"window": "minute"}, "window"),
+        ({"limit_usd": 0}, "limit_usd"),
+        ({"limit_usd": 0.0000000001}, "limit_usd"),
+        ({"limit_usd": "5"}, "limit_usd"),
+        ({"action": "warn"}, "action"),
+        ({"action": None}, "action"),
+        ({"alert_at": [0.8, 0.5]}, "alert_at"),
+        ({"alert_at": [1.1]}, "alert_at"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"limit": 5}, "limit"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused_by_its_field(wrong: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        changed({}, {"budgets": [_BUDGET, {**_BUDGET, **wrong}]})
+    assert caught.value.param == f"budgets[1].{param}"
+
+
+def test_budgets_are_told_in_nano_dollars_with_their_defaults() -> None:
+    tagged = {
+        "per": "tag:team",
+        "window": "month",
+        "limit_usd": 0.000000001,
+        "action": "alert",
+        "timezone": "Asia/Tokyo",
+    }
+    policy = effective(changed({}, {"budgets": [_BUDGET, tagged]}))
+    assert [(one.per, one.limit_nanos, one.timezone, list(one.alert_at)) for one in policy.budgets] == [
+        ("organization", 5_000_000_000, "", [0.5, 0.8, 1.0]),
+        ("tag:team", 1, "Asia/Tokyo", [0.5, 0.8, 1.0]),
+    ]
+    assert not effective(changed({"budgets": [_BUDGET]}, {"budgets": None})).budgets
+
+
 def test_patterns_that_ids_can_match_are_taken() -> None:
     patterns = ["gpt-[56].?-*", "claude-[!3]*", "meta-llama/Llama-3:free", "*"]
     assert changed({}, {"allowed_models": patterns})["allowed_models"] == patterns
+
+
+def test_alerts_have_an_address() -> None:
+    settings = changed({}, {"alerts": {"webhook_url": "https://example.com/hook?x=1"}})
+    assert effective(settings).alerts.webhook_url == "https://example.com/hook?x=1"
+    assert effective(changed(settings, {"alerts": {"webhook_url": None}})).alerts.webhook_url == ""
 
 
 def test_the_defaults_themselves_can_be_set() -> None:

@@ -30,6 +30,13 @@ class Process:
         )
         assert self._process.stdout is not None
         self._output = self._process.stdout
+        self.served_at = ""
+        """Its address, once it serves."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
 
     def address(self) -> str:
         """Waits until it serves."""
@@ -38,7 +45,8 @@ class Process:
             seen.append(line)
             event = json.loads(line) if line.startswith("{") else {}
             if event.get("event") == "serving":
-                return str(event["address"])
+                self.served_at = str(event["address"])
+                return self.served_at
         raise AssertionError("it ended without serving: " + "".join(seen))
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:

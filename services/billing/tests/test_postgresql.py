@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from asahi.billing.v1 import billing_pb2 as pb
+from asahi_billing.domain.store import Span
 from asahi_billing.stores.opening import SCHEMA, open_engines
 from asahi_billing.stores.spending_tables import EntryRow
 from asahi_core.clock import ManualClock
@@ -59,6 +60,16 @@ async def test_two_replicas_share_one_budget_and_count_everything_once(on_postgr
         await one.agree()
         (state,) = await other.spending.budgets(ORGANIZATION, "", "")
         assert state.spent_nanos == 200 * COST
+
+
+async def test_a_summary_is_the_same_as_on_sqlite(on_postgresql: Database, database: Database) -> None:
+    always = Span(0, 2**62)
+    async with open_books(on_postgresql) as books, open_books(database) as others:
+        for one in (books, others):
+            await one.ledger.record([call(n) for n in range(5)])
+        summary = await books.ledger.cost_summary(ORGANIZATION, always)
+        assert summary == await others.ledger.cost_summary(ORGANIZATION, always)
+        assert summary.total_cost_nanos == 5 * COST
 
 
 async def test_a_connection_that_dies_in_a_transaction_loses_and_doubles_nothing(

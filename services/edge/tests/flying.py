@@ -18,15 +18,18 @@ from asahi.type.v1.usage_pb2 import Usage
 from asahi_core.clock import ManualClock
 from asahi_core.context import CallContext, current_call
 from asahi_core.prices import load_price_book
+from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.fingerprint import fingerprint
 from asahi_edge.domain.flights import FlightBoard
+from asahi_edge.domain.holds import BudgetedLedger, Holds
 from asahi_edge.domain.inference import CacheDirectives, InferenceRequest, InferenceResult
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.usage import UsageDelivery
-from asahi_edge.stores.memory import MemorySpool
+from asahi_edge.stores.spool_memory import MemorySpool
+from services.edge.tests.budget_keeper import BudgetKeeper
 from services.edge.tests.neighbours import BASELINE, MemoryCache, ScriptedCompletion, ScriptedRouter, answer, reported
 from services.edge.tests.usage_records import CountingLedger
 
@@ -109,6 +112,8 @@ class Rig:
     pilot: Pilot
     pipeline: Pipeline
     clock: ManualClock
+    keeper: BudgetKeeper
+    holds: Holds
     tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
 
     def ask(self, request: InferenceRequest, caller: Waiting | None = None) -> "asyncio.Task[InferenceResult]":
@@ -182,12 +187,19 @@ async def flying(
     clock = ManualClock()
     cache, router, spool = MemoryCache(clock), ScriptedRouter(), MemorySpool(clock, persistent=persistent)
     counting = ledger or CountingLedger()
-    usage = UsageDelivery(counting, spool, prices=PRICES, clock=clock, random=Random(1), log=structlog.get_logger())
+    keeper, plans = BudgetKeeper(counting), KnownPlans()
+    holds = Holds(keeper, clock, structlog.get_logger(), renew_s=0.02)
+    delivering_to = BudgetedLedger(keeper, plans, holds)
+    usage = UsageDelivery(
+        delivering_to, spool, prices=PRICES, clock=clock, random=Random(1), log=structlog.get_logger()
+    )
     near, board, leads = NearCache(clock, 1024 * 1024), FlightBoard(), Leads(cache)
     pilot = Pilot(
         cache=cache,
         router=router,
         usage=usage,
+        holds=holds,
+        plans=plans,
         prices=PRICES,
         near=near,
         board=board,
@@ -197,8 +209,8 @@ async def flying(
         log=structlog.get_logger(),
     )
     pipeline = Pipeline(cache=cache, near=near, board=board, pilot=pilot, usage=usage, prices=PRICES, clock=clock)
-    rig = Rig(cache, router, counting, spool, usage, near, board, leads, pilot, pipeline, clock)
-    delivering = asyncio.create_task(usage.run())
+    rig = Rig(cache, router, counting, spool, usage, near, board, leads, pilot, pipeline, clock, keeper, holds)
+    delivering, holding = asyncio.create_task(usage.run()), asyncio.create_task(holds.run())
     try:
         yield rig
         for task in rig.tasks:
@@ -208,8 +220,10 @@ async def flying(
         assert len(board) == 0, "a flight that has ended can still be boarded"
         assert not list(spool.intents()), "an announced call has no record"
     finally:
+        await holds.close(1.0)
         await usage.close(1.0)
         await delivering
+        holding.cancel()
 
 
 async def soon(awaitable: Awaitable[ResultT]) -> ResultT:

@@ -57,10 +57,12 @@ def text_of(given: Answer) -> str:
 class ScriptedCompletion:
     """A completion whose events the test says. `cancel` ends it as the router does, unless told to ignore it."""
 
-    def __init__(self, task: Task, *, explain: bool, stream: bool) -> None:
+    def __init__(self, task: Task, *, explain: bool, stream: bool, confirm: bool = False) -> None:
         self.task = task
         self.explain = explain
         self.stream = stream
+        self.waits_for_confirmation = confirm
+        self.confirmed: list[int] = []
         self.cancelled = False
         self.closed = False
         self.ignores_cancel = False
@@ -73,12 +75,17 @@ class ScriptedCompletion:
                 raise event
             yield event
 
+    def confirm(self, attempt: int) -> None:
+        self.confirmed.append(attempt)
+
     def cancel(self) -> None:
         self.cancelled = True
         if self.ignores_cancel:
             return
         if self.attempt is not None:
-            self.fail("cancelled", Usage(input_tokens=8, output_tokens=2, source=UsageSource.USAGE_SOURCE_ESTIMATED))
+            begun = not self.waits_for_confirmation or self.attempt.attempt in self.confirmed
+            spent = Usage(input_tokens=8, output_tokens=2, source=UsageSource.USAGE_SOURCE_ESTIMATED)
+            self.fail("cancelled", spent if begun else None)
         self.break_off(Cancelled("The call was given up."))
 
     def decide(self, model: str = CHEAP, *, expected_cost_nanos: int = 1_000, reference: str = BASELINE) -> None:
@@ -94,8 +101,20 @@ class ScriptedCompletion:
         )
         self._events.put_nowait(CompleteResponse(decision=decision))
 
-    def announce(self, number: int = 1, model: str = CHEAP) -> None:
-        self.attempt = Attempt(attempt=number, model=model, provider="openai", estimated_input_tokens=ESTIMATED_INPUT)
+    def announce(self, number: int = 1, model: str = CHEAP, *, most_nanos: int = 10_000_000, added: int = 0) -> None:
+        self.attempt = Attempt(
+            attempt=number,
+            model=model,
+            provider="openai",
+            estimated_input_tokens=ESTIMATED_INPUT,
+            max_cost_nanos=most_nanos,
+            added_max_output_tokens=added,
+        )
+        self._events.put_nowait(CompleteResponse(attempt=self.attempt))
+
+    def announce_unbounded(self) -> None:
+        """A call whose price is not known is about to be made."""
+        self.attempt = Attempt(attempt=1, model=CHEAP, provider="openai")
         self._events.put_nowait(CompleteResponse(attempt=self.attempt))
 
     def fail(self, outcome: str, usage: Usage | None = None) -> None:
@@ -169,8 +188,10 @@ class ScriptedRouter:
         return self.count
 
     @asynccontextmanager
-    async def complete(self, task: Task, *, explain: bool, stream: bool) -> AsyncIterator[ScriptedCompletion]:
-        completion = ScriptedCompletion(task, explain=explain, stream=stream)
+    async def complete(
+        self, task: Task, *, explain: bool, stream: bool, confirm: bool
+    ) -> AsyncIterator[ScriptedCompletion]:
+        completion = ScriptedCompletion(task, explain=explain, stream=stream, confirm=confirm)
         self.calls.append(completion)
         await self.opening.wait()
         if self.failure is not None:

@@ -29,12 +29,12 @@ from asahi_core.telemetry import Tracing
 from asahi_edge.api.app import build_app
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
+from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.health import HealthCheck
-from asahi_edge.domain.limit_addresses import AddressLimit
-from asahi_edge.domain.limit_gate import LimitedPipeline
+from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.limits import Limiter
-from asahi_edge.domain.ports import Governance, Ledger, Outcomes
+from asahi_edge.domain.ports import Analytics, BudgetAlerts, Governance, Ledger, Outcomes, PriceSheets, Reconciliations
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.stores.limits_memory import MemoryLimits
@@ -134,6 +134,10 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             ),
             governance=cast(Governance, governance),
             ledger=cast(Ledger, nobody),
+            analytics=cast(Analytics, nobody),
+            reconciliations=cast(Reconciliations, nobody),
+            prices=cast(PriceSheets, nobody),
+            alerts=cast(BudgetAlerts, nobody),
             cache=rig.cache,
             catalog=others,
             counter=rig.router,

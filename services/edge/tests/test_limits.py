@@ -11,7 +11,7 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi_core.clock import ManualClock
 from asahi_edge.domain.limits import Decision, Demand, Limit, Limiter, limits_of
 from asahi_edge.stores.limits_memory import MemoryLimits
-from asahi_edge.stores.redis_limits import RedisLimits
+from asahi_edge.stores.limits_redis import RedisLimits
 from asahi_edge.stores.redis_scripts import ScriptCalls
 from services.edge.tests.flying import until
 from tests.redis_server import RedisServer, redis_server

@@ -11,8 +11,8 @@ from asahi_core.clock import ManualClock
 from asahi_core.errors import AsahiError, InvalidApiKey, ServiceUnavailable
 from asahi_core.ids import SystemIds
 from asahi_core.keys import KeyDigest, mint_key
+from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.key_use import KeyUseReport
-from asahi_edge.domain.limit_addresses import AddressLimit
 from asahi_edge.domain.verdicts import Verdicts, is_token
 from services.edge.tests.serving import Served, scopes, serving
 

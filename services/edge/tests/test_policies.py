@@ -120,12 +120,12 @@ def test_the_router_hears_what_organisation_and_key_permit() -> None:
         baseline_model="gpt-6-sol",
         quality=QualityPolicy(floor=3.5, epsilon=0.02),
     )
-    policy = routing_policy(under(whole, key_models=("*-luna",)))
+    policy = routing_policy(asked("r-1", by=under(whole, key_models=("*-luna",))))
     assert list(policy.allowed_models) == ["gpt-*"]
     assert list(policy.key_allowed_models) == ["*-luna"]
     assert list(policy.allowed_providers) == ["openai"]
     assert (policy.baseline_model, policy.quality_floor, policy.epsilon) == ("gpt-6-sol", 3.5, 0.02)
-    assert not routing_policy(Verdict()).HasField("quality_floor")
+    assert not routing_policy(asked("r-1")).HasField("quality_floor")
 
 
 @pytest.mark.parametrize(

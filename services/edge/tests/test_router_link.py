@@ -111,7 +111,7 @@ class _Edge:
     client: RouterClient
 
     def ask(self, request_id: str = "r-1") -> _Asked:
-        return _Asked(self.client.complete(pb.Task(request_id=request_id), explain=False, stream=True))
+        return _Asked(self.client.complete(pb.Task(request_id=request_id), explain=False, stream=True, confirm=False))
 
     async def connection(self, number: int = 1) -> _Connection:
         await until(lambda: len(self.servicer.connections) >= number)
@@ -185,7 +185,7 @@ async def test_a_connection_that_breaks_ends_what_is_under_way_and_the_next_comp
 async def test_without_a_router_the_caller_is_told_at_once() -> None:
     async with ServiceChannel("router", "127.0.0.1:1", SERVICE, timeout_s=GUARD_S) as channel:
         client = RouterClient(channel)
-        asked = _Asked(client.complete(pb.Task(), explain=False, stream=False))
+        asked = _Asked(client.complete(pb.Task(), explain=False, stream=False, confirm=False))
         with pytest.raises(ServiceUnavailable, match="The router service does not answer"):
             await soon(asked.task)
         await client.close()

@@ -9,9 +9,9 @@ import structlog
 from asahi_core.clock import ManualClock
 from asahi_core.errors import ServiceUnavailable
 from asahi_edge.domain.spool import Spool
-from asahi_edge.stores.memory import MemorySpool
 from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import SpoolOptions
+from asahi_edge.stores.spool_memory import MemorySpool
 from services.edge.tests.usage_records import name_of, usage_record
 
 _MAX_BYTES = 20_000

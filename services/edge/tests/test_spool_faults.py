@@ -183,7 +183,7 @@ async def test_while_the_disk_is_full_calls_are_refused_and_records_are_kept_unt
             with pytest.raises(ServiceUnavailable) as refused:
                 spool.admit()
             assert refused.value.retry_after_s
-            with pytest.raises(ServiceUnavailable, match="no provider is asked"):
+            with pytest.raises(ServiceUnavailable, match="the request is refused"):
                 spool.intend(usage_record(4))
             assert spool.appended == 3
         async with asyncio.timeout(_GUARD_S):

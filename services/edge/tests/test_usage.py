@@ -18,10 +18,10 @@ from asahi_core.errors import InvalidRequest, RequestTooLarge, ServiceUnavailabl
 from asahi_core.prices import load_price_book
 from asahi_edge.domain.spool import Spool
 from asahi_edge.domain.usage import UsageDelivery
-from asahi_edge.stores.memory import MemorySpool
 from asahi_edge.stores.metrics import UsageCollector
 from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
+from asahi_edge.stores.spool_memory import MemorySpool
 from services.edge.tests.usage_records import CountingLedger, name_of, usage_record
 
 _GUARD_S = 30

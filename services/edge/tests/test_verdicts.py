@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from asahi.auth.v1.auth_pb2 import Verdict
+from asahi.type.v1.policy_pb2 import Policy
 from asahi_core.clock import ManualClock
 from asahi_core.errors import AsahiError, DeadlineExceeded, InternalError, InvalidApiKey, ServiceUnavailable
 from asahi_core.ids import SystemIds
@@ -25,6 +26,7 @@ class _Auth:
         self.failure: AsahiError | None = None
         self.organization_id = "org-1"
         self.expires_at_s: float | None = None
+        self.strict_revocation = False
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -32,7 +34,8 @@ class _Auth:
         return await self._answer(Verdict(organization_id=self.organization_id, principal_id="person:ada"))
 
     async def authenticate(self, key: KeyDigest) -> Verdict:
-        return await self._answer(Verdict(organization_id=self.organization_id, api_key_id=key.prefix))
+        policy = Policy(strict_revocation=self.strict_revocation)
+        return await self._answer(Verdict(organization_id=self.organization_id, api_key_id=key.prefix, policy=policy))
 
     async def _answer(self, verdict: Verdict) -> Verdict:
         self.asked += 1
@@ -130,6 +133,19 @@ async def test_while_auth_is_away_known_keys_go_on_for_the_grace_time_and_unknow
     edge.clock.advance(0.1)
     with pytest.raises(ServiceUnavailable):
         await edge.verdicts.verdict(KEY)
+
+
+async def test_where_the_policy_asks_for_strict_revocation_nothing_is_stretched() -> None:
+    edge = _Edge()
+    edge.auth.strict_revocation = True
+    assert await edge.is_let_in()
+    edge.auth.failure = AWAY
+    edge.clock.advance(FRESH_S - 0.1)
+    assert await edge.is_let_in()
+    edge.clock.advance(0.1)
+    with pytest.raises(ServiceUnavailable):
+        await edge.verdicts.verdict(KEY)
+    assert not edge.verdicts.any_in_grace()
 
 
 async def test_while_auth_is_away_requests_in_grace_wait_for_it_at_most_once_a_second() -> None:

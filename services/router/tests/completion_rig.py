@@ -126,6 +126,7 @@ class RiggedChoice:
     provider: str
     max_cost_nanos: int | None = 1_000_000
     max_output_tokens: int | None = None
+    added_max_output_tokens: int = 0
 
     @property
     def provider_model(self) -> str:

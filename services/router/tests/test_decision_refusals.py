@@ -162,6 +162,11 @@ INSTANT = LatencyPreference.LATENCY_PREFERENCE_INSTANT
             id="a budget at a model without a price",
         ),
         pytest.param(
+            task(mode=EXPLICIT, model=UNPRICED, policy={"price_needed": True}), PriceUnknown, "model",
+            "the budgets that apply cannot be kept",
+            id="a budget of the organization at a model without a price",
+        ),
+        pytest.param(
             task(mode=EXPLICIT, model=BEST, latency_budget_ms=3500), NoModelSatisfies, "latency_budget_ms",
             "claude-opus-5-5 with 4000 ms expected, 500 ms more.",
             id="the named model is too slow",

@@ -1,7 +1,8 @@
 """What the billing service can be told by environment variables."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from asahi_billing.domain.alert_targets import rules_of
 from asahi_billing.domain.rules import MAX_RECORDS
 from asahi_core.settings import ServiceSettings
 
@@ -21,8 +22,19 @@ class BillingSettings(ServiceSettings):
     billing_check_seconds: float = Field(
         default=3600.0, gt=0, le=86_400, description="Seconds between checks of the whole ledger."
     )
+    alert_targets: str = Field(
+        default="",
+        description="Where alerts may go beside public https addresses, by commas: networks as 10.0.0.0/8, origins as "
+        "http://alerts.internal:8080.",
+    )
     database_url: SecretStr = Field(
         default=SecretStr(""),
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
     )
+
+    @field_validator("alert_targets")
+    @classmethod
+    def _check_alert_targets(cls, listed: str) -> str:
+        rules_of(listed)
+        return listed

@@ -5,8 +5,12 @@ from collections.abc import Awaitable, Callable
 
 from structlog.typing import FilteringBoundLogger
 
+from asahi_billing.domain.alerts import Alerts
+from asahi_billing.domain.price_sheets import PriceSheets
 from asahi_billing.domain.spending import Spending
 from asahi_core.errors import AsahiError
+
+_FOLLOW_S = 1.0
 
 
 async def sweep(spending: Spending, every_s: float, log: FilteringBoundLogger) -> None:
@@ -35,6 +39,22 @@ async def check(spending: Spending, every_s: float, log: FilteringBoundLogger) -
             )
 
     await _repeat("check", once, every_s, log)
+
+
+async def follow_prices(sheets: PriceSheets, log: FilteringBoundLogger) -> None:
+    """Takes over the prices that other processes set, within a second, until it is cancelled."""
+    await _repeat("follow_prices", sheets.refresh, _FOLLOW_S, log)
+
+
+async def alert(alerts: Alerts, log: FilteringBoundLogger) -> None:
+    """Raises and delivers alerts every second, until it is cancelled."""
+
+    async def once() -> None:
+        raised, delivered = await alerts.raise_due(), await alerts.deliver_due()
+        if raised or delivered:
+            log.info("alerts", raised=raised, delivered=delivered)
+
+    await _repeat("alert", once, _FOLLOW_S, log)
 
 
 async def _repeat(name: str, once: Callable[[], Awaitable[None]], every_s: float, log: FilteringBoundLogger) -> None:

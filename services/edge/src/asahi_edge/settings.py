@@ -26,6 +26,9 @@ class EdgeSettings(ServiceSettings):
     )
     request_timeout_seconds: float = Field(default=600.0, gt=0, le=3600, description="Longest time of one request.")
     cache_timeout_seconds: float = Field(default=0.25, gt=0, le=10, description="Longest time of a cache lookup.")
+    reserve_timeout_seconds: float = Field(
+        default=2.0, gt=0, le=10, description="Longest time that billing has to hold money for a call."
+    )
     near_cache_bytes: int = Field(
         default=64 * 1024 * 1024, ge=0, description="Most bytes of copies of cached answers kept at the edge; 0: none."
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
@@ -15,9 +15,12 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from asahi_core.clock import Clock, SystemClock
+from asahi_core.errors import AsahiError
 from asahi_core.ids import SystemIds
 from asahi_core.money import nanos_from_dollars
-from asahi_core.prices import load_price_book
+from asahi_core.prices import OrganizationPrices, load_price_book
+from asahi_core.prices.following import SERVICE as PRICES
+from asahi_core.prices.following import PriceFollower
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.methods import AddServicer
@@ -26,16 +29,19 @@ from asahi_edge.api.app import build_app
 from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
-from asahi_edge.clients import auth, billing, cache, router
+from asahi_edge.clients import alerts, analytics, auth, billing, cache, reconciliation, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
+from asahi_edge.clients.prices import PricesClient
+from asahi_edge.domain.address_limits import AddressLimit
+from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
+from asahi_edge.domain.holds import BudgetedLedger, Holds
 from asahi_edge.domain.key_use import KeyUseReport
 from asahi_edge.domain.leads import Leads
-from asahi_edge.domain.limit_addresses import AddressLimit
-from asahi_edge.domain.limit_gate import LimitedPipeline
+from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
@@ -50,6 +56,7 @@ from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
 
 _GOVERNANCE_TIMEOUT_S = 10.0
+_ANALYTICS_TIMEOUT_S = 15.0
 _DRAIN_S = 5.0
 _CONNECT_S = 3.0
 _LAST_REPORT_S = 1.0
@@ -70,16 +77,18 @@ async def edge(
     settings: EdgeSettings, stop: asyncio.Event, tracing: Tracing, log: FilteringBoundLogger
 ) -> AsyncIterator[Edge]:
     """The edge with everything behind it running. Leaving ends flights and delivers the usage that still waits."""
-    clock, ids, prices = SystemClock(), SystemIds(), load_price_book()
+    clock, ids, prices = SystemClock(), SystemIds(), OrganizationPrices(load_price_book())
     async with AsyncExitStack() as stack:
         channels = await _open_channels(settings, stack)
         auth_client = auth.AuthClient(channels.auth)
         router_client = router.RouterClient(channels.router)
         stack.push_async_callback(router_client.close)
-        billing_client = billing.BillingClient(channels.billing)
+        billing_client = billing.BillingClient(channels.billing, settings.reserve_timeout_seconds)
+        plans, holds = KnownPlans(), Holds(billing_client, clock, log)
+        follower = PriceFollower(channels.prices, prices)
         spool = await stack.enter_async_context(_open_spool(settings, clock, log))
         usage = UsageDelivery(
-            billing_client,
+            BudgetedLedger(billing_client, plans, holds),
             spool,
             prices=prices,
             clock=clock,
@@ -96,6 +105,8 @@ async def edge(
             cache=cache_client,
             router=router_client,
             usage=usage,
+            holds=holds,
+            plans=plans,
             prices=prices,
             near=near,
             board=board,
@@ -131,6 +142,10 @@ async def edge(
             verdicts=verdicts,
             governance=auth_client,
             ledger=billing_client,
+            analytics=analytics.AnalyticsClient(channels.analytics),
+            reconciliations=reconciliation.ReconciliationClient(channels.reconciliation),
+            prices=PricesClient(channels.prices, follower),
+            alerts=alerts.AlertsClient(channels.alerts),
             cache=cache_client,
             catalog=router_client,
             counter=router_client,
@@ -162,13 +177,20 @@ async def edge(
         servicer = InferenceServicer(pipeline, verdicts, ids, settings.request_timeout_seconds)
         delivering = asyncio.create_task(usage.run())
         await _connect(channels)
+        await _take_prices(follower)
         watching = [] if shared is None else [shared.watch()]
         async with _running(
-            attachment.run(), auth.watch_verdicts(channels.auth, verdicts, log), key_use.run(), *watching
+            attachment.run(),
+            auth.watch_verdicts(channels.auth, verdicts, log),
+            key_use.run(),
+            follower.follow(log),
+            holds.run(),
+            *watching,
         ):
             yield Edge(app, lambda server: add_InferenceServiceServicer_to_server(servicer, server))
             await pilot.close(_DRAIN_S)
         await key_use.close(_LAST_REPORT_S)
+        await holds.close(_LAST_REPORT_S)
         await usage.close(_DRAIN_S)
         await delivering
 
@@ -179,6 +201,10 @@ class _Channels:
     cache: ServiceChannel
     router: ServiceChannel
     billing: ServiceChannel
+    analytics: ServiceChannel
+    reconciliation: ServiceChannel
+    prices: ServiceChannel
+    alerts: ServiceChannel
 
 
 async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Channels:
@@ -193,6 +219,10 @@ async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Chan
         cache=await channel("cache", settings.cache_target, cache.SERVICE, settings.request_timeout_seconds),
         router=await channel("router", settings.router_target, router.SERVICE, settings.request_timeout_seconds),
         billing=await channel("billing", settings.billing_target, billing.SERVICE, _GOVERNANCE_TIMEOUT_S),
+        analytics=await channel("billing", settings.billing_target, analytics.SERVICE, _ANALYTICS_TIMEOUT_S),
+        alerts=await channel("billing", settings.billing_target, alerts.SERVICE, _GOVERNANCE_TIMEOUT_S),
+        prices=await channel("billing", settings.billing_target, PRICES, _GOVERNANCE_TIMEOUT_S),
+        reconciliation=await channel("billing", settings.billing_target, reconciliation.SERVICE, _GOVERNANCE_TIMEOUT_S),
     )
 
 
@@ -205,6 +235,12 @@ async def _connect(channels: _Channels) -> None:
     _, late = await asyncio.wait(connecting, timeout=_CONNECT_S)
     for task in late:
         task.cancel()
+
+
+async def _take_prices(prices: PriceFollower) -> None:
+    """Learns organisations' own prices before the first request; without billing list prices hold at first."""
+    with suppress(AsahiError, TimeoutError):
+        await asyncio.wait_for(prices.refresh(), _CONNECT_S)
 
 
 async def _open_shared_limits(

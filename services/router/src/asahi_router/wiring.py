@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,9 @@ from structlog.typing import FilteringBoundLogger
 from asahi.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 from asahi_core.clock import Clock
 from asahi_core.money import NANOS_PER_DOLLAR
-from asahi_core.prices import load_price_book
+from asahi_core.prices import OrganizationPrices, load_price_book
+from asahi_core.prices.following import SERVICE as PRICES
+from asahi_core.prices.following import PriceFollower
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import handled as handled_call
@@ -69,6 +71,7 @@ class RouterService:
     estimator: TokenEstimator
     breakers: Breakers
     store: SqlOutcomeStore
+    prices: OrganizationPrices
     clock: Clock
     random: Callable[[], float]
 
@@ -85,11 +88,12 @@ def build(settings: RouterSettings, clock: Clock, random: Callable[[], float]) -
     endpoints = _endpoints(settings, known)
     catalog = serve_models(known, endpoints, settings.baseline_model)
     observations, estimator = Observations(known.models), TokenEstimator()
-    scale = Scale(catalog, Tariffs(load_price_book(), clock.now()), estimator, observations)
+    prices = OrganizationPrices(load_price_book())
+    scale = Scale(catalog, Tariffs(prices, clock.now()), estimator, observations)
     store = open_outcomes(settings.data_dir, settings.database_url.get_secret_value())
     providers = _providers(settings, endpoints, catalog)
     breakers = Breakers(clock, BreakerRules(threshold=settings.breaker_failures))
-    return RouterService(catalog, providers, scale, observations, estimator, breakers, store, clock, random)
+    return RouterService(catalog, providers, scale, observations, estimator, breakers, store, prices, clock, random)
 
 
 async def run(service: RouterService, settings: RouterSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
@@ -105,7 +109,10 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         "billing", settings.billing_target, BILLING, timeout_s=_BILLING_TIMEOUT_S, identity=identity
     )
     ledger = BillingOrphanLedger(billing, log)
-    prices = load_price_book()
+    prices = service.prices
+    price_channel = ServiceChannel(
+        "billing", settings.billing_target, PRICES, timeout_s=_BILLING_TIMEOUT_S, identity=identity
+    )
     limits = DrainLimits(settings.drain_seconds, round(settings.drain_cost * NANOS_PER_DOLLAR))
     orphanage = Orphanage(ledger, prices, service.estimator, clock, limits)
     decider = Decider(service.scale, service.breakers.available, clock)
@@ -124,7 +131,10 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     )
     listing = Listing(service.scale, service.breakers.available, clock)
     outcomes = Outcomes(service.store, clock)
-    delivering = asyncio.create_task(ledger.run())
+    working = [
+        asyncio.create_task(ledger.run()),
+        asyncio.create_task(PriceFollower(price_channel, prices).follow(log)),
+    ]
     try:
         with (
             closing(service.store),
@@ -145,11 +155,12 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     finally:
         await orphanage.close(settings.drain_seconds)
         await ledger.flush(_FLUSH_S)
-        delivering.cancel()
-        with suppress(asyncio.CancelledError):
-            await delivering
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
         for provider in service.providers.values():
             await provider.close()
+        await price_channel.close()
         await billing.close()
 
 

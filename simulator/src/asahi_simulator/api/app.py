@@ -8,6 +8,7 @@ from asahi_simulator.api import anthropic, openai
 from asahi_simulator.api.anthropic_request import count_tokens
 from asahi_simulator.api.control import Control
 from asahi_simulator.api.conversation import Provider
+from asahi_simulator.api.cost_reports import ANTHROPIC_PATH, OPENAI_PATH, CostReports
 from asahi_simulator.api.dialect import Dialect, Failure, WrongBody
 from asahi_simulator.api.exchange import CallerLeft, Exchange
 
@@ -18,7 +19,7 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class SimulatorApp:
     """Serves both providers' paths and the control paths; `listed` are the models that `/v1/models` names."""
 
-    def __init__(self, provider: Provider, control: Control, listed: Sequence[str]) -> None:
+    def __init__(self, provider: Provider, control: Control, reports: CostReports, listed: Sequence[str]) -> None:
         self._provider = provider
         self._listed = listed
         self._openai = openai.OpenAI()
@@ -28,6 +29,8 @@ class SimulatorApp:
             ("POST", "/v1/messages"): lambda exchange: provider.complete(exchange, self._anthropic),
             ("POST", "/v1/messages/count_tokens"): self._count_tokens,
             ("GET", _MODELS): self._list_models,
+            ("GET", OPENAI_PATH): reports.openai,
+            ("GET", ANTHROPIC_PATH): reports.anthropic,
             ("GET", "/health"): _show_health,
             ("PUT", "/control"): control.replace_rules,
             ("GET", "/control"): control.show_rules,

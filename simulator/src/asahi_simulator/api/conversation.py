@@ -1,5 +1,6 @@
 """One completion from body to answer, in either dialect: understand, fail if a rule says so, write, bill, deliver."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -65,6 +66,8 @@ class Provider:
             attempt=exchange.header(b"x-asahi-attempt"),
             idempotency_key=exchange.header(b"idempotency-key"),
             provider_request_id="req_" + self.ids.request_id().replace("-", ""),
+            started_at=self.clock.now().timestamp(),
+            key=_key_id(exchange.header(b"authorization") or exchange.header(b"x-api-key")),
         )
         self.calls.add(call)
         return call
@@ -112,6 +115,11 @@ class Provider:
         if rule.mode == "endless" and pace.token_s == 0:
             pace = replace(pace, token_s=_ENDLESS_TOKEN_S)
         return pace
+
+
+def _key_id(key: str) -> str:
+    """A name for the caller's key that does not tell it."""
+    return f"key_{hashlib.sha256(key.removeprefix('Bearer ').encode()).hexdigest()[:12]}" if key else ""
 
 
 def _reported(usage: Usage, rule: Rule) -> Usage | None:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from asahi_core.prices import PriceBook
+from asahi_simulator.domain.bill import Bill
 from asahi_simulator.domain.completion import Usage
 from asahi_simulator.domain.rules import Api, Mode
 
@@ -24,6 +26,7 @@ class Call(msgspec.Struct, kw_only=True):
     """One call. Tokens are those billed so far: they count up while an answer is generated.
 
     `reported` is the usage that the caller was told at the end, if any; `status` is 0 as long as nothing was sent.
+    `started_at` is in seconds since 1970; `key` names the caller's key without telling it.
     `outcome`: `cut` was closed by the simulator, `client_left` by the caller before the last token.
     """
 
@@ -36,6 +39,8 @@ class Call(msgspec.Struct, kw_only=True):
     attempt: str
     idempotency_key: str
     provider_request_id: str
+    started_at: float = 0.0
+    key: str = ""
     mode: Mode | None = None
     status: int = 0
     outcome: Outcome = "under_way"
@@ -58,11 +63,14 @@ class Call(msgspec.Struct, kw_only=True):
 class CallLog:
     """The newest calls, and totals over all of them."""
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, prices: PriceBook) -> None:
         self._keep = keep
+        self._prices = prices
         self._calls: deque[Call] = deque()
         self._forgotten: dict[str, int] = {}
         self._numbers = 0
+        self._billed = Bill(prices)
+        """For calls that are not kept any more."""
 
     def next_number(self) -> int:
         """The number of the next call, from 1; never given twice."""
@@ -73,7 +81,16 @@ class CallLog:
         """Keeps `call`, which may still change; the oldest is folded into the totals when there are too many."""
         self._calls.append(call)
         if len(self._calls) > self._keep:
-            _count(self._forgotten, [self._calls.popleft()])
+            oldest = self._calls.popleft()
+            _count(self._forgotten, [oldest])
+            self._billed.add(oldest)
+
+    def bill(self) -> Bill:
+        """What was charged for all calls since the last `clear`."""
+        bill = self._billed.copy()
+        for call in self._calls:
+            bill.add(call)
+        return bill
 
     def totals(self) -> dict[str, int]:
         """Calls, calls by outcome, and billed tokens, since the last `clear`."""
@@ -95,6 +112,7 @@ class CallLog:
         """Forgets all calls; those under way are no longer listed."""
         self._calls.clear()
         self._forgotten.clear()
+        self._billed = Bill(self._prices)
 
 
 def _count(totals: dict[str, int], calls: Iterable[Call]) -> None:

@@ -81,6 +81,18 @@ class Overrides(Protocol):
         ...
 
 
+class Books(Protocol):
+    """Which prices an organisation pays: `OrganizationPrices`, or one `PriceBook` for all."""
+
+    def of(self, organization_id: str, /) -> "PriceBook":
+        """The prices that the organisation pays now."""
+        ...
+
+    def named(self, organization_id: str, version: str, /) -> "PriceBook | None":
+        """The organisation's prices of that version; None: not known here."""
+        ...
+
+
 class PriceBook:
     """Prices of all known models, of one version."""
 
@@ -91,6 +103,14 @@ class PriceBook:
     def with_overrides(self, overrides: "Overrides") -> "PriceBook":
         """This book with an organisation's prices over it, at next to no cost; its version names both."""
         return PriceBook(f"{self.version} + {overrides.version}", overrides.over(self._models))
+
+    def of(self, organization_id: str, /) -> "PriceBook":
+        """These prices, whoever pays."""
+        return self
+
+    def named(self, organization_id: str, version: str, /) -> "PriceBook | None":
+        """These prices, if they are of that version."""
+        return self if version == self.version else None
 
     def __iter__(self) -> Iterator[str]:
         """The models that are known by name."""

@@ -23,10 +23,10 @@ MAY_CALL: Mapping[str, tuple[str, ...]] = {
         "/asahi.auth.v1.AuthService/",
         "/asahi.cache.v1.CacheService/",
         "/asahi.router.v1.RouterService/",
-        "/asahi.billing.v1.BillingService/",
+        "/asahi.billing.v1.",
         _HEALTH,
     ),
-    "router": ("/asahi.billing.v1.BillingService/RecordUsage",),
+    "router": ("/asahi.billing.v1.BillingService/RecordUsage", "/asahi.billing.v1.PriceService/ListPriceSheets"),
     "operator": (_HEALTH, "/grpc.reflection."),
 }
 """Who may call what: by a method's path, or by the beginning of paths. Who is not named may call nothing."""

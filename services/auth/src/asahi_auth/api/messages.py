@@ -9,7 +9,8 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from asahi.auth.v1 import auth_pb2 as pb
-from asahi.type.v1.policy_pb2 import RateLimits
+from asahi.type.v1.policy_pb2 import Budget, RateLimits
+from asahi_auth.domain.budgets import budgets_of, check_budgets, settings_of_budgets
 from asahi_auth.domain.organizations import (
     ActingKey,
     ActingOperator,
@@ -21,7 +22,7 @@ from asahi_auth.domain.organizations import (
     PolicyVersion,
     Principal,
 )
-from asahi_auth.domain.policy import effective, rate_limits
+from asahi_auth.domain.policy import check_timezone, effective, rate_limits
 from asahi_auth.domain.scopes import Scope
 from asahi_auth.domain.store import Revocation
 from asahi_auth.domain.wanted import Wanted
@@ -49,6 +50,7 @@ def verdict_of(principal: Principal) -> pb.Verdict:
         policy=effective(policy.settings),
         policy_version=policy.version,
         rate_limits=rate_limits(key.rate_limits),
+        budgets=budgets_of(key.budgets),
         principal_id=key.principal_id or key.id,
     )
     if key.expires_at is not None:
@@ -66,6 +68,7 @@ def message_of(key: ApiKey) -> pb.ApiKey:
         scopes=[_TO_MESSAGE[scope] for scope in key.scopes],
         allowed_models=key.allowed_models,
         rate_limits=rate_limits(key.rate_limits),
+        budgets=budgets_of(key.budgets),
         rotated_from=key.rotated_from,
         rotated_to=key.rotated_to,
     )
@@ -147,7 +150,15 @@ def wanted_of(request: pb.CreateApiKeyRequest) -> Wanted:
         allowed_models=tuple(request.allowed_models),
         expires_at=moment_of(request.expires_at) if request.HasField("expires_at") else None,
         rate_limits=_limits_of(request.rate_limits) if request.HasField("rate_limits") else {},
+        budgets=_budgets_of(request.budgets),
     )
+
+
+def _budgets_of(budgets: Iterable[Budget]) -> tuple[dict[str, Any], ...]:
+    """Budgets as the HTTP contract writes them; raises InvalidRequest for one that cannot be kept."""
+    settings = settings_of_budgets(budgets)
+    check_budgets("budgets", settings, check_timezone)
+    return tuple(settings)
 
 
 def _limits_of(limits: RateLimits, path: str = "rate_limits") -> dict[str, Any]:

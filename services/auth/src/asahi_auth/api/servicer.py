@@ -30,7 +30,6 @@ from asahi_auth.domain.governance import DEFAULT_OVERLAP, Governance, SignupRequ
 from asahi_auth.domain.people import People
 from asahi_auth.domain.policies import Policies
 from asahi_auth.domain.watch import VerdictWatch
-from asahi_core.errors import NotImplementedYet
 from asahi_core.keys import KeyDigest
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -76,9 +75,6 @@ class AuthServicer(AuditMethods, PeopleMethods, auth_pb2_grpc.AuthServiceService
         )
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: _Context) -> pb.CreateApiKeyResponse:
-        if request.budgets:
-            message = "'budgets' is not served by this version; leave it out."
-            raise NotImplementedYet(message, param="budgets")
         issued = await self._governance.create_key(actor_of(request.actor), wanted_of(request))
         return pb.CreateApiKeyResponse(api_key=message_of(issued.key), secret=issued.secret)
 

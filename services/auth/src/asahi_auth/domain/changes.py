@@ -58,4 +58,5 @@ def details_of(key: ApiKey) -> dict[str, Any]:
         "allowed_models": list(key.allowed_models),
         "expires_at": key.expires_at.isoformat() if key.expires_at is not None else None,
         "rate_limits": dict(key.rate_limits),
+        "budgets": list(map(dict, key.budgets)),
     }

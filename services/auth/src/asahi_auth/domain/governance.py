@@ -157,7 +157,9 @@ class Governance:
                 message = "The key was revoked, has expired, or was rotated before; make a new one."
                 raise InvalidRequest(message, param="api_key_id")
             wanted = Wanted(
-                organization_id, old.name, old.scopes, old.user_id, old.allowed_models, old.expires_at, old.rate_limits
+                *(organization_id, old.name, old.scopes, old.user_id, old.allowed_models, old.expires_at),
+                rate_limits=old.rate_limits,
+                budgets=old.budgets,
             )
             if (maker.key is None or maker.key.id != old.id) and given(maker, wanted) != wanted:
                 message = "A key gives no more than it has: this one may more than the acting key; use it itself."
@@ -255,6 +257,7 @@ class Governance:
             created_by=created_by,
             expires_at=wanted.expires_at,
             rate_limits=wanted.rate_limits,
+            budgets=wanted.budgets,
             rotated_from=rotated.id if rotated is not None else "",
             principal_id=(rotated.principal_id or rotated.id) if rotated is not None else "",
         )

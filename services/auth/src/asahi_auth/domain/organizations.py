@@ -53,6 +53,8 @@ class ApiKey:
     """As `created_by`; empty: not revoked."""
     rate_limits: Mapping[str, Any] = field(default_factory=dict)
     """Its own limits, as the HTTP contract writes them; empty: none."""
+    budgets: tuple[Mapping[str, Any], ...] = ()
+    """Its own budgets, as the HTTP contract writes them."""
     last_used_at: datetime | None = None
     rotated_from: str = ""
     """The key that it replaced; empty: none."""

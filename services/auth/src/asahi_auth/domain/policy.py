@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from asahi.type.v1.policy_pb2 import (
@@ -26,12 +27,14 @@ from asahi.type.v1.policy_pb2 import (
     RetentionPolicy,
     SampledAnswers,
 )
+from asahi_auth.domain.budgets import budgets_of, check_budgets
 from asahi_core.errors import InvalidRequest, NotImplementedYet
 
 Settings = Mapping[str, Any]
 _Check = Callable[[str, Any], None]
 _MOST_PATTERNS = 100
 _LONGEST_TEXT = 200
+_LONGEST_URL = 2000
 _PATTERN = re.compile(r"(?:[^\s\[\]]|\[!?[^\s\[\]]+\])+")
 _PROVIDER = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 _MOST_A_MINUTE = 1_000_000_000_000
@@ -96,7 +99,8 @@ def effective(settings: Settings) -> Policy:
             share_between_users=CacheSharing.Value(f"CACHE_SHARING_{cache['share_between_users'].upper()}"),
             sampled_answers=SampledAnswers.Value(f"SAMPLED_ANSWERS_{cache['sampled_answers'].upper()}"),
         ),
-        alerts=AlertPolicy(),
+        budgets=budgets_of(settings.get("budgets", ())),
+        alerts=AlertPolicy(webhook_url=_section(settings, "alerts")["webhook_url"] or ""),
         learning=LearningPolicy(
             exploration=learning["exploration"],
             shadow_share=learning["shadow_share"],
@@ -206,6 +210,20 @@ def _check_provider(path: str, value: Any) -> None:
         raise _refuse(path, value, "the id of a provider: letters, digits, `.`, `_` and `-`; patterns are not taken")
 
 
+def _check_webhook(path: str, value: Any) -> None:
+    """What alerts are really posted to is checked when they are: names may lead elsewhere by then."""
+    accepted = "an https address of at most 2000 plain characters, without a user (http where the operator lists it)"
+    if not isinstance(value, str) or len(value) > _LONGEST_URL or not value.isascii() or not value.isprintable():
+        raise _refuse(path, value, accepted)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise _refuse(path, value, accepted) from error
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.username is not None or " " in value:
+        raise _refuse(path, value, accepted)
+
+
 def _check_each(check: _Check, path: str, value: Any) -> None:
     if not isinstance(value, list) or not 1 <= len(value) <= _MOST_PATTERNS:
         accepted = (
@@ -223,7 +241,8 @@ def _check_tiers(path: str, value: Any) -> None:
         _check_whole(1, 3, f"{path}[{index}]", one)
 
 
-def _check_timezone(path: str, value: Any) -> None:
+def check_timezone(path: str, value: Any) -> None:
+    """Raises InvalidRequest where `value` is no IANA time zone."""
     if not isinstance(value, str) or value not in available_timezones():
         close = get_close_matches(str(value)[:100], available_timezones(), n=1)
         raise _refuse(path, value, "an IANA time zone" + (f"; did you mean {close[0]}?" if close else ""))
@@ -245,8 +264,8 @@ _FIELDS: Mapping[str, _Check] = {
     "allowed_models": partial(_check_each, _check_pattern),
     "allowed_providers": partial(_check_each, _check_provider),
     "baseline_model": _check_text,
-    "default_max_output_tokens": _later,
-    "timezone": _check_timezone,
+    "default_max_output_tokens": partial(_check_whole, 1, 10_000_000),
+    "timezone": check_timezone,
     "quality": partial(
         _check_object,
         {
@@ -267,13 +286,13 @@ _FIELDS: Mapping[str, _Check] = {
         },
     ),
     "rate_limits": partial(_check_object, LIMIT_FIELDS),
-    "budgets": _later,
-    "alerts": partial(_check_object, dict.fromkeys(("webhook_url",), _later)),
+    "budgets": partial(check_budgets, check_timezone=check_timezone),
+    "alerts": partial(_check_object, {"webhook_url": _check_webhook}),
     "learning": partial(
         _check_object,
         dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd", "cascade"), _later),
     ),
     "retention": partial(_check_object, dict.fromkeys(("prompts_days", "usage_days", "responses_days"), _later)),
-    "fail_open_without_billing": _later,
+    "fail_open_without_billing": _check_switch,
     "strict_revocation": _check_switch,
 }

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from asahi_auth.domain.acting import Acting
+from asahi_auth.domain.budgets import budgets_given
 from asahi_auth.domain.limits import limits_given
 from asahi_auth.domain.model_patterns import allows_no_more
 from asahi_auth.domain.scopes import Scope
@@ -26,6 +27,8 @@ class Wanted:
     """None: as its maker."""
     rate_limits: Mapping[str, Any] = field(default_factory=dict)
     """Empty: as its maker."""
+    budgets: tuple[Mapping[str, Any], ...] = ()
+    """Beside its maker's, as the HTTP contract writes them."""
 
 
 def given(maker: Acting, wanted: Wanted) -> Wanted:
@@ -46,6 +49,7 @@ def given(maker: Acting, wanted: Wanted) -> Wanted:
         allowed_models=_models_given(key.allowed_models, wanted.allowed_models),
         expires_at=wanted.expires_at or key.expires_at,
         rate_limits=limits_given(key.rate_limits, wanted.rate_limits),
+        budgets=budgets_given(key.budgets, wanted.budgets),
     )
 
 

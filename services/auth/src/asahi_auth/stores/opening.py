@@ -7,7 +7,7 @@ from asahi_auth.stores.transaction import Append
 from asahi_core.sql.databases import database_at
 from asahi_core.sql.schema import Schema, open_migrated
 
-SCHEMA = Schema("auth", head="0003", migrations="asahi_auth:migrations")
+SCHEMA = Schema("auth", head="0004", migrations="asahi_auth:migrations")
 _SQLITE_READERS = 2
 _SQLITE_WRITERS = 1  # SQLite has one at a time
 _READERS = 8

@@ -55,6 +55,7 @@ class ApiKeyRow(AuthTable, table=True):
     revoked_at: datetime | None
     revoked_by: str
     rate_limits: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False, server_default="{}"))
+    budgets: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False, server_default="[]"))
     last_used_at: datetime | None
     rotated_from: str = Field(sa_column_kwargs={"server_default": ""})
     rotated_to: str = Field(sa_column_kwargs={"server_default": ""})

@@ -3,19 +3,15 @@
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from asahi.billing.v1 import billing_pb2 as pb
 from asahi.billing.v1 import billing_pb2_grpc
+from asahi_billing.api.requests import span_of
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.plans import Call
 from asahi_billing.domain.spending import DEFAULT_LEASE_NS, Spending
-from asahi_billing.domain.store import Span
-from asahi_core.errors import InvalidRequest
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_MAX_INT64 = 2**63 - 1
 
 
 class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
@@ -30,8 +26,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         return pb.RecordUsageResponse(recorded=recorded.new, duplicates=recorded.duplicates, rejected=recorded.rejected)
 
     async def GetCostSummary(self, request: pb.GetCostSummaryRequest, context: _Context) -> pb.GetCostSummaryResponse:
-        span = Span(_time(request, "start_time"), _time(request, "end_time"))
-        return await self._ledger.cost_summary(request.organization_id, span)
+        return await self._ledger.cost_summary(request.organization_id, span_of(request))
 
     async def ListInferences(self, request: pb.ListInferencesRequest, context: _Context) -> pb.ListInferencesResponse:
         page, token = await self._ledger.inferences(request.organization_id, request.page_size, request.page_token)
@@ -81,11 +76,3 @@ def _lease(request: pb.ReserveRequest | pb.RenewHoldsRequest) -> int:
     if not request.HasField("lease"):
         return DEFAULT_LEASE_NS
     return request.lease.seconds * 1_000_000_000 + request.lease.nanos
-
-
-def _time(request: Message, field: str) -> int:
-    """Nanoseconds since 1970 of a timestamp field, as near as an int64 holds them."""
-    if not request.HasField(field):
-        raise InvalidRequest(f"{field} is missing.", param=field)
-    time: Timestamp = getattr(request, field)
-    return max(-_MAX_INT64, min(time.seconds * 1_000_000_000 + time.nanos, _MAX_INT64))

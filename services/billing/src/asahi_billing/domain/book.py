@@ -56,11 +56,23 @@ class Entry:
     """What an event of a call changed in an account, in nano-dollars."""
 
     call: Call
-    kind: EntryKind
+    kind: str
+    """An `EntryKind`, or the name of a repricing."""
     account_id: str
     spent_nanos: int
     reserved_nanos: int
     at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What a repricing adds to a recorded cost, in nano-dollars."""
+
+    record: UsageRecord
+    """Of the call; as it was recorded."""
+    repricing_id: str
+    nanos: int
+    price_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,12 @@ class Book:
         """What the holds reserve, by account."""
         self.recorded: set[Call] = set()
         """Calls that have a usage record."""
+        self.spent: dict[Call, set[str]] = {}
+        """The accounts that recorded calls count in; of calls that are repriced only."""
+        self.adjusted: dict[Call, int] = {}
+        """What repricings have added to their costs already."""
+        self.adjustments: list[Adjustment] = []
+        """Adjustments to add."""
         self.told: dict[PlanKey, SpendingPlan] = {}
         """Plans to keep."""
         self.changed_holds: dict[Call, Hold] = {}
@@ -179,6 +197,26 @@ class Book:
                 self._post(Entry(call, EntryKind.SPEND, account_id, cost, reserved, self.now_ns))
         if hold is not None and hold.state is HoldState.OPEN:
             self._keep(replace(hold, state=HoldState.SETTLED))
+
+    def reprice(self, record: UsageRecord, cost_nanos: int, repricing_id: str, price_version: str) -> int:
+        """Books what a recorded call costs now against what it costs so far; by how much, in nano-dollars.
+
+        It counts in the accounts in which the call counts; a call that cost nothing, in those that it would count in.
+        """
+        call = call_of(record)
+        nanos = cost_nanos - record.cost_nanos - self.adjusted.get(call, 0)
+        if not nanos:
+            return 0
+        accounts = self.spent.get(call, set())
+        if not accounts and not record.cost_nanos:
+            named = {key.id: key for key in self._spending(record, self.holds.get(call))}
+            self.named |= named
+            accounts = set(named)
+        for account_id in sorted(accounts):
+            self._post(Entry(call, repricing_id, account_id, nanos, 0, self.now_ns))
+        self.adjustments.append(Adjustment(record, repricing_id, nanos, price_version))
+        self.adjusted[call] = self.adjusted.get(call, 0) + nanos
+        return nanos
 
     def _refusal(self, blocking: Iterable[tuple[AccountKey, Budget]], bound: int) -> AsahiError | None:
         waiting: AsahiError | None = None

@@ -16,7 +16,7 @@ from asahi_billing.domain.plans import check_plan
 from asahi_billing.domain.rules import check_records, refusals
 from asahi_billing.domain.store import Span, UsageStore
 from asahi_core.errors import AsahiError, InternalError, InvalidRequest, NotFound
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 
 _CHECKED_ON_THE_LOOP = 50
 """Checking a record takes 10 µs, a thread for it about as much as this many."""
@@ -34,7 +34,7 @@ class Recorded:
 class Ledger:
     """Checks what goes into a `UsageStore`, and says what is in it."""
 
-    def __init__(self, store: UsageStore, prices: PriceBook) -> None:
+    def __init__(self, store: UsageStore, prices: Books) -> None:
         self._store = store
         self._prices = prices
         self.recorded = 0

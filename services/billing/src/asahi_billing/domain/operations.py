@@ -33,6 +33,16 @@ class Operation(Protocol):
         """The calls whose holds it needs."""
         ...
 
+    @property
+    def keys(self) -> Sequence[str]:
+        """Keys whose own budgets it needs, beside those of its records."""
+        ...
+
+    @property
+    def repriced(self) -> Sequence[Call]:
+        """Recorded calls whose accounts and adjustments it needs."""
+        ...
+
     def apply(self, book: Book) -> object:
         """Works on `book`; the answer, or the error that it is refused with."""
         ...
@@ -44,6 +54,8 @@ class _Operation:
     records: Sequence[UsageRecord] = ()
     reservation: ReserveRequest | None = None
     calls: Sequence[Call] = ()
+    repriced: Sequence[Call] = ()
+    keys: Sequence[str] = ()
 
 
 class Record(_Operation):
@@ -105,3 +117,30 @@ class Expire(_Operation):
     def apply(self, book: Book) -> int:
         """How many ended."""
         return sum(book.expire(call) for call in self.calls)
+
+
+class Reprice(_Operation):
+    """Books what recorded calls cost by other prices."""
+
+    def __init__(
+        self, costs: Sequence[tuple[UsageRecord, int]], repricing_id: str, price_version: str, *, dry_run: bool
+    ) -> None:
+        """`costs`: what each record's call costs, in nano-dollars."""
+        calls = [call_of(record) for record, _ in costs]
+        super().__init__(calls=calls, repriced=calls, keys=[record.api_key_id for record, _ in costs])
+        self._costs = costs
+        self._repricing_id = repricing_id
+        self._price_version = price_version
+        self._dry_run = dry_run
+
+    def apply(self, book: Book) -> tuple[int, int]:
+        """How many costs changed, and by how many nano-dollars together."""
+        if self._dry_run:
+            changes = [
+                nanos - record.cost_nanos - book.adjusted.get(call_of(record), 0) for record, nanos in self._costs
+            ]
+            return sum(1 for nanos in changes if nanos), sum(changes)
+        changes = [
+            book.reprice(record, nanos, self._repricing_id, self._price_version) for record, nanos in self._costs
+        ]
+        return sum(1 for nanos in changes if nanos), sum(changes)

@@ -7,7 +7,7 @@ from datetime import UTC
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.type.v1.usage_pb2 import Usage
 from asahi_core.errors import InvalidRequest
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 
 MAX_RECORDS = 1000
 MAX_COST_NANOS = 10**15
@@ -23,13 +23,13 @@ Fault = tuple[str, str]
 """A field, and what is wrong with it as the rest of a sentence that begins with its name."""
 
 
-def check_records(records: Sequence[UsageRecord], prices: PriceBook) -> None:
+def check_records(records: Sequence[UsageRecord], prices: Books) -> None:
     """Raises InvalidRequest for the first record that contradicts the contract, itself, or the price book."""
     for _, refusal in refusals(records, prices):
         raise refusal
 
 
-def refusals(records: Sequence[UsageRecord], prices: PriceBook) -> Iterator[tuple[int, InvalidRequest]]:
+def refusals(records: Sequence[UsageRecord], prices: Books) -> Iterator[tuple[int, InvalidRequest]]:
     """The records that contradict the contract, themselves, or the price book: index, and the first thing wrong.
 
     Raises:
@@ -45,7 +45,7 @@ def refusals(records: Sequence[UsageRecord], prices: PriceBook) -> Iterator[tupl
             break
 
 
-def _faults(record: UsageRecord, prices: PriceBook) -> Iterator[Fault]:
+def _faults(record: UsageRecord, prices: Books) -> Iterator[Fault]:
     """In the order in which a check may rely on the ones before it."""
     yield from _identity_faults(record)
     yield from _measure_faults(record)
@@ -130,18 +130,19 @@ def _savings_faults(record: UsageRecord) -> Iterator[Fault]:
         yield "savings", f"have an entry beyond {MAX_COST_NANOS}"
 
 
-def _price_faults(record: UsageRecord, prices: PriceBook) -> Iterator[Fault]:
+def _price_faults(record: UsageRecord, prices: Books) -> Iterator[Fault]:
     """Recomputes the price where this service has the prices that were used."""
     if not record.attempt or record.price_unknown:
         return
     stated = record.cost_nanos - record.cost_overhead_nanos
     if not record.price_version and stated:
         yield "price_version", f"is missing; the call cost {stated}, so a price was used"
-    if record.price_version != prices.version:
+    book = prices.named(record.organization_id, record.price_version)
+    if book is None:
         return
-    expected = prices.cost_nanos(record.model, record.usage, record.occurred_at.ToDatetime(UTC))
+    expected = book.cost_nanos(record.model, record.usage, record.occurred_at.ToDatetime(UTC))
     if expected is None and stated:
-        yield "cost_nanos", f"prices {record.model[:100]!r}, which has no price in {prices.version}: say price_unknown"
+        yield "cost_nanos", f"prices {record.model[:100]!r}, which has no price in {book.version}: say price_unknown"
     if expected is not None and stated != expected:
         detail = f"for this usage of {record.model[:100]!r} at occurred_at; without overhead the record says {stated}"
-        yield "cost_nanos", f"disagrees with {prices.version}: {expected} {detail}"
+        yield "cost_nanos", f"disagrees with {book.version}: {expected} {detail}"

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, and_, cast, func, or_, select
+from sqlalchemy import BigInteger, Connection, Select, and_, cast, func, or_, select, union_all
 
 from asahi_billing.domain.book import Balance, EntryKind, HoldState
 from asahi_billing.domain.plans import AccountKey, Call
+from asahi_billing.domain.rollups import ALL, GRAINS
 from asahi_billing.domain.spending_store import Audit, Break
 from asahi_billing.stores.postings import account_key
-from asahi_billing.stores.spending_tables import ACCOUNTS, ENTRIES, HOLDS, PLANS
+from asahi_billing.stores.rollup_tables import ROLLUPS
+from asahi_billing.stores.spending_tables import ACCOUNTS, ADJUSTMENTS, ENTRIES, HOLDS, PLANS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 _CALL = ("organization_id", "request_id", "attempt")
@@ -61,7 +63,11 @@ def audit(connection: Connection, organization_id: str, limit: int) -> Audit:
         own = [table.c.organization_id == organization_id] if organization_id else []
         return int(connection.execute(select(func.count()).select_from(table).where(*own, *conditions)).scalar_one())
 
-    breaks = [*_accounts(connection, organization_id, limit), *_entries(connection, organization_id, limit)]
+    breaks = [
+        *_accounts(connection, organization_id, limit),
+        *_entries(connection, organization_id, limit),
+        *_rollups(connection, organization_id, limit),
+    ]
     return Audit(
         accounts=count(ACCOUNTS),
         entries=count(ENTRIES),
@@ -130,11 +136,49 @@ def _entries(connection: Connection, organization_id: str, limit: int) -> Iterat
         .where(ENTRIES.c.kind == EntryKind.SPEND.value, cost != ENTRIES.c.spent_nanos)
         .limit(limit)
     )
+    adjustment = and_(
+        *(ADJUSTMENTS.c[name] == ENTRIES.c[name] for name in _CALL), ADJUSTMENTS.c.repricing_id == ENTRIES.c.kind
+    )
+    adjusted = _zero(ADJUSTMENTS.c.nanos)
+    repriced = (
+        select(*(ENTRIES.c[name] for name in _CALL), ENTRIES.c.spent_nanos, adjusted.label("cost"))
+        .select_from(ENTRIES.outerjoin(ADJUSTMENTS, adjustment))
+        .where(ENTRIES.c.kind.not_in([kind.value for kind in EntryKind]), adjusted != ENTRIES.c.spent_nanos)
+        .limit(limit)
+    )
+    for one in (statement, repriced):
+        own = one.where(ENTRIES.c.organization_id == organization_id) if organization_id else one
+        for row in connection.execute(own):
+            place = f"request {row.request_id}, attempt {row.attempt}"
+            yield Break("record", row.organization_id, place, row.cost, row.spent_nanos)
+
+
+def _rollups(connection: Connection, organization_id: str, limit: int) -> Iterator[Break]:
+    """Organisations whose rollups, by hour or by day, cost something else than their records and repricings."""
+    costs = union_all(
+        select(USAGE_RECORDS.c.organization_id, USAGE_RECORDS.c.cost_nanos.label("cost")),
+        select(ADJUSTMENTS.c.organization_id, ADJUSTMENTS.c.nanos.label("cost")),
+    ).subquery()
+    records = select(costs.c.organization_id, _sum(costs.c.cost).label("cost"))
     if organization_id:
-        statement = statement.where(ENTRIES.c.organization_id == organization_id)
-    for row in connection.execute(statement):
-        place = f"request {row.request_id}, attempt {row.attempt}"
-        yield Break("record", row.organization_id, place, row.cost, row.spent_nanos)
+        records = records.where(costs.c.organization_id == organization_id)
+    total = records.group_by(costs.c.organization_id).subquery()
+    for hours in GRAINS:
+        rolled = (
+            select(ROLLUPS.c.organization_id, _sum(ROLLUPS.c.cost_nanos).label("cost"))
+            .where(ROLLUPS.c.dimension == ALL, ROLLUPS.c.hours == hours)
+            .group_by(ROLLUPS.c.organization_id)
+            .subquery()
+        )
+        found = _zero(rolled.c.cost)
+        statement = (
+            select(total.c.organization_id, total.c.cost, found.label("found"))
+            .select_from(total.outerjoin(rolled, rolled.c.organization_id == total.c.organization_id))
+            .where(found != total.c.cost)
+            .limit(limit)
+        )
+        for row in connection.execute(statement):
+            yield Break("rollups", row.organization_id, f"rollups of {hours} h", row.cost, row.found)
 
 
 def _place(row: Any) -> str:

@@ -12,7 +12,7 @@ from asahi_billing.domain.book import Balance, Book, EntryKind, Hold, HoldState
 from asahi_billing.domain.operations import Operation
 from asahi_billing.domain.plans import AccountKey, Call
 from asahi_billing.domain.store import Span
-from asahi_billing.stores.spending_tables import ACCOUNTS, ENTRIES, HOLDS, PLANS
+from asahi_billing.stores.spending_tables import ACCOUNTS, ADJUSTMENTS, ENTRIES, HOLDS, PLANS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 _AT_ONCE = 5_000
@@ -39,6 +39,7 @@ def load(connection: Connection, operations: Sequence[Operation], book: Book) ->
     """Reads what `operations` need, and tells the book of their plans."""
     organizations = {call.organization_id for operation in operations for call in operation.calls}
     keys = {""} | {record.api_key_id for operation in operations for record in operation.records}
+    keys |= {key for operation in operations for key in operation.keys}
     keys |= {plan.api_key_id for operation in operations for plan in operation.plans}
     for some in _parts(organizations):
         found = select(PLANS.c.plan).where(PLANS.c.organization_id.in_(some), PLANS.c.api_key_id.in_(keys))
@@ -48,6 +49,7 @@ def load(connection: Connection, operations: Sequence[Operation], book: Book) ->
     for operation in operations:
         for plan in operation.plans:
             book.tell(plan)
+    _load_repriced(connection, {call for operation in operations for call in operation.repriced}, book)
     budgeted = {organization for organization, _ in book.plans}
     calls = {c for operation in operations for c in operation.calls if c.organization_id in budgeted}
     if not calls:
@@ -96,6 +98,26 @@ def save(connection: Connection, book: Book) -> None:
         connection.execute(ENTRIES.insert(), entries)
 
 
+def save_adjustments(connection: Connection, book: Book) -> None:
+    """Writes what repricings add to recorded costs."""
+    rows = [
+        {
+            "organization_id": one.record.organization_id,
+            "request_id": one.record.request_id,
+            "attempt": one.record.attempt,
+            "repricing_id": one.repricing_id,
+            "nanos": one.nanos,
+            "occurred_at_ns": one.record.occurred_at.ToNanoseconds(),
+            "is_compared": one.record.HasField("cost_original_nanos"),
+            "price_version": one.price_version,
+            "at_ns": book.now_ns,
+        }
+        for one in book.adjustments
+    ]
+    if rows:
+        connection.execute(ADJUSTMENTS.insert(), rows)
+
+
 def account_key(row: Any) -> AccountKey:
     """What the account of a row is of."""
     return AccountKey(
@@ -132,6 +154,17 @@ def _load_calls(connection: Connection, calls: set[Call], book: Book) -> None:
             *(USAGE_RECORDS.c[name] for name in ("organization_id", "request_id", "attempt"))
         )
         book.recorded.update(_call(row) for row in connection.execute(recorded))
+
+
+def _load_repriced(connection: Connection, calls: set[Call], book: Book) -> None:
+    """The accounts that recorded calls count in, and what repricings have added to their costs."""
+    organizations = {call.organization_id for call in calls}
+    for some in _parts({call.request_id for call in calls}):
+        for row in connection.execute(_of(ENTRIES, organizations, some).where(ENTRIES.c.kind == EntryKind.SPEND)):
+            if row.spent_nanos:
+                book.spent.setdefault(_call(row), set()).add(row.account_id)
+        for row in connection.execute(_of(ADJUSTMENTS, organizations, some)):
+            book.adjusted[_call(row)] = book.adjusted.get(_call(row), 0) + row.nanos
 
 
 def _save_accounts(connection: Connection, book: Book) -> None:

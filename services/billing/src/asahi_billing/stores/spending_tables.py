@@ -82,7 +82,25 @@ class EntryRow(SQLModel, table=True):
     at_ns: int = Field(sa_type=BigInteger)
 
 
+class AdjustmentRow(SQLModel, table=True):
+    """What a repricing added to a recorded cost."""
+
+    __tablename__ = "cost_adjustments"
+    __table_args__ = (Index("cost_adjustments_by_time", "organization_id", "occurred_at_ns"),)
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    attempt: int = Field(primary_key=True)
+    repricing_id: str = Field(primary_key=True, sa_type=Text)
+    nanos: int = Field(sa_type=BigInteger)
+    occurred_at_ns: int = Field(sa_type=BigInteger)
+    is_compared: bool
+    price_version: str = Field(sa_type=Text)
+    at_ns: int = Field(sa_type=BigInteger)
+
+
 PLANS: Table = SQLModel.metadata.tables["spending_plans"]
 ACCOUNTS: Table = SQLModel.metadata.tables["budget_accounts"]
 HOLDS: Table = SQLModel.metadata.tables["holds"]
 ENTRIES: Table = SQLModel.metadata.tables["ledger_entries"]
+ADJUSTMENTS: Table = SQLModel.metadata.tables["cost_adjustments"]

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from itertools import groupby
+from threading import Lock
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -12,22 +14,25 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi.billing.v1.billing_pb2 import SpendingPlan, UsageRecord
 from asahi_billing.domain.book import Balance, Book
+from asahi_billing.domain.figures import Figures
 from asahi_billing.domain.operations import Operation, Record
 from asahi_billing.domain.plans import AccountKey, Call
+from asahi_billing.domain.rollups import ALL, TECHNIQUE, Additions
 from asahi_billing.domain.spending_store import Audit
 from asahi_billing.domain.store import OrphanPosition, Span, Totals
 from asahi_billing.domain.windows import Calendar
-from asahi_billing.stores import audit, postings, statements
+from asahi_billing.stores import audit, postings, rollup_reads, rollups, statements
 from asahi_billing.stores.group_commit import GroupCommit
 from asahi_billing.stores.opening import READERS, Engines
 from asahi_billing.stores.rows import from_row, to_row
+from asahi_billing.stores.tables import USAGE_RECORDS
 from asahi_core.clock import Clock
 from asahi_core.errors import DeadlineExceeded, InternalError, Overloaded, ServiceUnavailable
 from asahi_core.sql.engines import limit_statements
 
 Result = TypeVar("Result")
-_COUNTED = {"preserve_rowcount": True}
 _MOST_READS_WAITING = 100
+_SUMMED = tuple(field.name for field in fields(Totals) if field.name != "savings")
 _RETRY_AFTER_S = 1.0
 
 
@@ -49,12 +54,13 @@ class SqlStore:
         self._log = log
         self._read_limit_s = read_limit_s
         self._observe_commit_s = observe_commit_s
-        self._append = statements.append(engines.writer.dialect.name)
         self._count_repeated_answers = statements.count_repeated_answers()
         self._calendar = Calendar()
         self._commits: GroupCommit[Operation, Any] = GroupCommit(self._commit, capacity=queue_records)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._reads = 0
+        self._touched: set[str] = set()
+        self._touching = Lock()
         self.repeated_answers = 0
         """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
 
@@ -90,7 +96,7 @@ class SqlStore:
         def read(connection: Connection) -> list[Call]:
             return [audit.call(row) for row in connection.execute(audit.overdue(now_ns, limit))]
 
-        return await self._read(read)
+        return await self.read(read)
 
     async def standing(
         self, organization_id: str, now_ns: int, limit: int
@@ -101,24 +107,41 @@ class SqlStore:
             plans = [SpendingPlan.FromString(row.plan) for row in connection.execute(audit.plans(organization_id))]
             return plans, audit.standing(connection.execute(audit.present(organization_id, now_ns, limit)))
 
-        return await self._read(read)
+        return await self.read(read)
 
     async def check(self, organization_id: str, limit: int) -> Audit:
         """Adds all entries up again."""
-        return await self._read(lambda connection: audit.audit(connection, organization_id, limit))
+        return await self.read(lambda connection: audit.audit(connection, organization_id, limit))
 
     async def totals(self, organization_id: str, span: Span) -> Totals:
         """The organisation's sums over `span`, of one state of the ledger."""
 
         def read(connection: Connection) -> Totals:
-            sums = connection.execute(statements.totals(organization_id, span)).mappings().one()
-            savings = connection.execute(statements.savings(organization_id, span)).all()
+            figures = rollup_reads.by_value(connection, organization_id, ALL, span).get("", Figures())
+            techniques = rollup_reads.by_value(connection, organization_id, TECHNIQUE, span)
             return Totals(
-                **{name: value or 0 for name, value in sums.items()},
-                savings={technique: int(nanos) for technique, nanos in savings},
+                **{name: getattr(figures, name) for name in _SUMMED},
+                savings={technique: found.saved_nanos for technique, found in techniques.items()},
             )
 
-        return await self._read(read)
+        return await self.read(read)
+
+    def take_touched(self) -> set[str]:
+        """Organisations whose accounts may have changed since the last call."""
+        with self._touching:
+            touched, self._touched = self._touched, set()
+        return touched
+
+    async def calls_after(
+        self, organization_id: str, span: Span, after_id: int, limit: int
+    ) -> list[tuple[int, UsageRecord]]:
+        """Provider calls of a span, in the order in which they were recorded, after a place; each with its own."""
+
+        def read(connection: Connection) -> list[tuple[int, UsageRecord]]:
+            rows = connection.execute(statements.calls_after(organization_id, span, after_id, limit))
+            return [(row.id, from_row(row)) for row in rows]
+
+        return await self.read(read)
 
     async def newest_requests(self, organization_id: str, before: str, limit: int) -> list[list[UsageRecord]]:
         """The organisation's newest requests before one, newest first, each with all its records."""
@@ -128,7 +151,7 @@ class SqlStore:
             requests = groupby(rows, key=lambda row: str(row.request_id))
             return [[from_row(row) for row in same][::-1] for _, same in requests]
 
-        return await self._read(read)
+        return await self.read(read)
 
     async def request(self, organization_id: str, request_id: str) -> list[UsageRecord]:
         """All records of one request of the organisation, in order of attempts."""
@@ -136,7 +159,7 @@ class SqlStore:
         def read(connection: Connection) -> list[UsageRecord]:
             return [from_row(row) for row in connection.execute(statements.request(organization_id, request_id))]
 
-        return await self._read(read)
+        return await self.read(read)
 
     async def newest_orphans(
         self, organization_id: str, before: OrphanPosition | None, limit: int
@@ -147,7 +170,7 @@ class SqlStore:
             rows = connection.execute(statements.newest_orphans(organization_id, before, limit))
             return [(OrphanPosition(row.occurred_at_ns, row.id), from_row(row)) for row in rows]
 
-        return await self._read(read)
+        return await self.read(read)
 
     def _commit(self, operations: Sequence[Operation]) -> list[Any]:
         started = self._clock.monotonic()
@@ -170,6 +193,8 @@ class SqlStore:
             raise
         self._observe_commit_s(self._clock.monotonic() - started)
         self.repeated_answers = repeated
+        with self._touching:
+            self._touched |= {call.organization_id for operation in operations for call in operation.calls}
         return outcomes
 
     def _transact(self, operations: Sequence[Operation]) -> tuple[list[Any], int]:
@@ -179,13 +204,53 @@ class SqlStore:
             postings.load(connection, operations, book)
             outcomes = [operation.apply(book) for operation in operations]
             postings.save(connection, book)
-            for index, operation in enumerate(operations):
-                if operation.records:
-                    rows = [_parameters(record) for record in operation.records]
-                    outcomes[index] = connection.execute(self._append, rows, execution_options=_COUNTED).rowcount
+            self._add_adjustments(connection, book)
+            if any(operation.records for operation in operations):
+                new = self._add_records(connection, operations)
+                outcomes = [
+                    count if operation.records else outcome
+                    for operation, outcome, count in zip(operations, outcomes, new, strict=True)
+                ]
             return outcomes, connection.execute(self._count_repeated_answers).scalar_one()
 
-    async def _read(self, query: Callable[[Connection], Result]) -> Result:
+    def _add_adjustments(self, connection: Connection, book: Book) -> None:
+        """Adds what repricings add to recorded costs, to the ledger and to its rollups."""
+        postings.save_adjustments(connection, book)
+        additions = Additions()
+        for adjustment in book.adjustments:
+            additions.adjust(adjustment.record, adjustment.nanos)
+        rollups.save(connection, additions)
+
+    def _add_records(self, connection: Connection, operations: Sequence[Operation]) -> list[int]:
+        """Adds the records that are new, to the ledger and to its rollups; how many each operation had."""
+        calls, answered = rollups.known(connection, [record for one in operations for record in one.records])
+        additions, counts = Additions(), list[int]()
+        rows: list[dict[str, Any]] = []
+        for operation in operations:
+            before = len(rows)
+            for record in operation.records:
+                request = (record.organization_id, record.request_id)
+                if (*request, record.attempt) in calls:
+                    continue
+                calls.add((*request, record.attempt))
+                repeats = record.answered and request in answered
+                if record.answered:
+                    answered.add(request)
+                rows.append(to_row(record) | {"repeats_answer": repeats})
+                additions.add(record, repeats_answer=repeats)
+            counts.append(len(rows) - before)
+        if rows:
+            connection.execute(USAGE_RECORDS.insert(), rows)
+            rollups.save(connection, additions)
+        return counts
+
+    async def read(self, query: Callable[[Connection], Result]) -> Result:
+        """What `query` finds in one state of the ledger.
+
+        Raises:
+            DeadlineExceeded: it takes longer than a question may.
+            Overloaded, ServiceUnavailable: too many wait already; the database is away.
+        """
         if self._reads >= _MOST_READS_WAITING:
             message = f"The ledger has {self._reads} questions to answer already; try again shortly."
             raise Overloaded(message, retry_after_s=_RETRY_AFTER_S)
@@ -208,11 +273,3 @@ class SqlStore:
             self._log.error("ledger_not_read", error=str(error.orig))
             message = "The ledger cannot be read at the moment; try again shortly."
             raise ServiceUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
-
-
-def _parameters(record: UsageRecord) -> dict[str, Any]:
-    row = to_row(record)
-    row["same_organization"] = row["organization_id"]
-    row["same_request"] = row["request_id"]
-    row["claims"] = row["answered"]
-    return row

@@ -5,49 +5,27 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Insert,
     Select,
     Text,
     and_,
-    bindparam,
     case,
     cast,
-    exists,
     func,
+    literal,
+    or_,
     select,
     true,
     tuple_,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_billing.domain.store import OrphanPosition, Span
+from asahi_billing.stores.spending_tables import ADJUSTMENTS
 from asahi_billing.stores.tables import USAGE_RECORDS
 
 _r = USAGE_RECORDS.c
-
-
-def append(dialect: str) -> Insert:
-    """Adds a row of `to_row` unless its identity is known.
-
-    Takes `same_organization`, `same_request` and `claims` too: the row's organisation and request once more, and
-    whether it says that it answered.
-    """
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    earlier = USAGE_RECORDS.alias("earlier")
-    answered_before = exists().where(
-        earlier.c.organization_id == bindparam("same_organization"),
-        earlier.c.request_id == bindparam("same_request"),
-        earlier.c.answered == true(),
-    )
-    values: dict[str, ColumnElement[Any]] = {
-        column.name: bindparam(column.name) for column in USAGE_RECORDS.c if column.name != "id"
-    }
-    values["repeats_answer"] = and_(bindparam("claims"), answered_before)
-    return (
-        insert(USAGE_RECORDS)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=["organization_id", "request_id", "attempt"])
-    )
+ExportPosition = tuple[int, int]
+"""Time (ns since 1970) and row id of the last row of a page."""
+_a = ADJUSTMENTS.c
 
 
 def count_repeated_answers() -> Select[Any]:
@@ -55,11 +33,15 @@ def count_repeated_answers() -> Select[Any]:
     return select(func.count()).select_from(USAGE_RECORDS).where(_r.repeats_answer == true())
 
 
-def totals(organization_id: str, span: Span) -> Select[Any]:
-    """The sums of `Totals`, all but its savings. Sums over nothing are null."""
+def totals(organization_id: str, span: Span, by: ColumnElement[Any] | None = None) -> Select[Any]:
+    """The sums of `Figures`, all but `saved_nanos`, of each value of `by` (of all records if there is none).
+
+    The first column is the value. Values of null are left out; sums over nothing are null.
+    """
     request = and_(_r.answered == true(), _r.repeats_answer != true())
     compared = _r.cost_original_nanos.is_not(None)
-    return select(
+    sums = select(
+        literal("").label("value") if by is None else by.label("value"),
         _sum(_r.cost_nanos).label("cost_nanos"),
         _sum(_r.cost_overhead_nanos).label("overhead_nanos"),
         _sum(_r.cost_nanos).filter(_r.orphan == true()).label("orphan_nanos"),
@@ -72,6 +54,8 @@ def totals(organization_id: str, span: Span) -> Select[Any]:
         ),
         func.count().filter(_r.coalesced == true(), request).label("coalesced"),
         func.sum(case((request, _r.latency_ms), else_=0.0)).label("latency_ms"),
+        func.count().filter(_r.attempt > 0).label("calls"),
+        func.count().filter(_r.error_code != "").label("errors"),
         func.count().filter(_r.price_unknown == true(), _r.attempt > 0).label("price_unknown_calls"),
         *(
             _sum(column).label(column.name)
@@ -85,18 +69,83 @@ def totals(organization_id: str, span: Span) -> Select[Any]:
             )
         ),
     ).where(*_within(organization_id, span))
+    return sums if by is None else sums.where(by.is_not(None)).group_by(by)
 
 
 def savings(organization_id: str, span: Span) -> Select[Any]:
-    """Technique and sum of what it saved."""
+    """Technique, what it saved, and the answered requests that it served."""
     saving = func.json_each(_r.savings).table_valued("key", "value", name="saving")
     nanos = cast(cast(saving.c.value, Text), BigInteger)  # PostgreSQL's values are JSON, SQLite's are numbers
+    request = and_(_r.answered == true(), _r.repeats_answer != true())
     return (
-        select(saving.c.key, _sum(nanos))
+        select(
+            saving.c.key.label("value"),
+            _sum(nanos).label("saved_nanos"),
+            func.count().filter(request).label("requests"),
+        )
         .select_from(USAGE_RECORDS)
         .join(saving, true())
         .where(*_within(organization_id, span))
         .group_by(saving.c.key)
+    )
+
+
+def any_within(organization_id: str, span: Span) -> Select[Any]:
+    """One row if there is a record in `span`."""
+    return select(_r.id).where(*_within(organization_id, span)).limit(1)
+
+
+def exported(organization_id: str, span: Span, after: ExportPosition | None, limit: int) -> Select[Any]:
+    """Rows of `span`, oldest first, after a position (None: from the first)."""
+    statement = select(USAGE_RECORDS).where(*_within(organization_id, span))
+    if after is not None:
+        at_ns, row_id = after
+        statement = statement.where(_r.occurred_at_ns >= at_ns, or_(_r.occurred_at_ns > at_ns, _r.id > row_id))
+    return statement.order_by(_r.occurred_at_ns, _r.id).limit(limit)
+
+
+def adjustments(organization_id: str, span: Span, by: ColumnElement[Any] | None = None) -> Select[Any]:
+    """What repricings added to the costs of records, by a field of them; `value`: that field, or empty."""
+    value: ColumnElement[Any] = literal("") if by is None else by
+    sums = _adjustments(organization_id, span).add_columns(
+        value.label("value"),
+        _sum(_a.nanos).label("cost_nanos"),
+        _sum(_a.nanos).filter(_a.is_compared == true()).label("compared_nanos"),
+        _sum(_a.nanos).filter(_r.orphan == true()).label("orphan_nanos"),
+    )
+    return sums if by is None else sums.where(by.is_not(None)).group_by(by)
+
+
+def adjusted_savings(organization_id: str, span: Span, technique: str) -> Select[Any]:
+    """What repricings added to savings, as of a technique; no row where there were none."""
+    return (
+        _adjustments(organization_id, span)
+        .add_columns(literal(technique).label("value"), (-_sum(_a.nanos)).label("saved_nanos"))
+        .where(_a.is_compared == true())
+        .group_by(_a.organization_id)
+    )
+
+
+def _adjustments(organization_id: str, span: Span) -> Select[Any]:
+    call = and_(*(_a[name] == _r[name] for name in ("organization_id", "request_id", "attempt")))
+    return (
+        select()
+        .select_from(ADJUSTMENTS.join(USAGE_RECORDS, call))
+        .where(
+            _a.organization_id == organization_id,
+            _a.occurred_at_ns >= span.start_ns,
+            _a.occurred_at_ns < span.end_ns,
+        )
+    )
+
+
+def calls_after(organization_id: str, span: Span, after_id: int, limit: int) -> Select[Any]:
+    """Rows of provider calls of a span, in the order in which they were recorded, after one of them."""
+    return (
+        select(USAGE_RECORDS)
+        .where(*_within(organization_id, span), _r.attempt > 0, _r.id > after_id)
+        .order_by(_r.id)
+        .limit(limit)
     )
 
 

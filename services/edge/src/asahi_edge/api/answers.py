@@ -29,7 +29,10 @@ def answer_text(answer: ChatAnswer) -> str:
 
 def opening_headers(opening: AnswerOpening, *, bypass: bool) -> dict[str, str]:
     """What is known when the first piece of a streamed answer is there."""
-    return {"x-asahi-model": opening.model, "x-asahi-cache": "bypass" if bypass else "miss"}
+    headers = {"x-asahi-model": opening.model, "x-asahi-cache": "bypass" if bypass else "miss"}
+    if opening.added_max_output_tokens:
+        headers["x-asahi-max-tokens"] = str(opening.added_max_output_tokens)
+    return headers
 
 
 def cache_explanation(result: InferenceResult) -> str:
@@ -51,6 +54,8 @@ def inference_headers(result: InferenceResult) -> dict[str, str]:
     }
     if result.cache_tier:
         headers["age"] = str(int(result.age_s))
+    if result.added_max_output_tokens:
+        headers["x-asahi-max-tokens"] = str(result.added_max_output_tokens)
     if result.degraded:
         headers["x-asahi-degraded"] = ",".join(result.degraded)
     return headers

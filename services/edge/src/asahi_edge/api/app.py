@@ -11,7 +11,9 @@ import asahi_edge
 from asahi_core.errors import AsahiError, InvalidRequest
 from asahi_edge.api import (
     analytics,
+    breakdowns,
     chat_completions,
+    export,
     feedback,
     health,
     infer,
@@ -19,7 +21,9 @@ from asahi_edge.api import (
     messages,
     metrics,
     models,
+    outlook,
     quote,
+    reconciliation,
 )
 from asahi_edge.api.errors import answer_asahi_error, answer_http_exception, answer_unknown_error
 from asahi_edge.api.governance import routes as governance
@@ -55,19 +59,8 @@ def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
     )
     app.state.services = services
     app.state.stop = stop
-    for module in (
-        governance,
-        infer,
-        quote,
-        feedback,
-        chat_completions,
-        messages,
-        models,
-        metrics,
-        analytics,
-        health,
-        later,
-    ):
+    figures = (metrics, analytics, breakdowns, outlook, export, reconciliation)
+    for module in (governance, infer, quote, feedback, chat_completions, messages, models, *figures, health, later):
         app.include_router(module.router)
     app.add_exception_handler(AsahiError, answer_asahi_error)
     app.add_exception_handler(HTTPException, answer_http_exception)

@@ -23,9 +23,9 @@ from asahi_edge.api.questions import chat_question, infer_question, limit_time
 from asahi_edge.api.routing import mode_name, routing_of
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
+from asahi_edge.domain.address_limits import peer_address
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
-from asahi_edge.domain.limit_addresses import peer_address
-from asahi_edge.domain.limit_gate import LimitedPipeline
+from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.verdicts import Verdicts
 
 _Context = grpc.aio.ServicerContext[Any, Any]

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from asahi_edge.api.errors import wants_anthropic_shape
 from asahi_edge.api.services import services_of
-from asahi_edge.domain.limit_addresses import client_address
+from asahi_edge.domain.address_limits import client_address
 from asahi_edge.domain.limits import Decision, Standing, Unit
 
 _KEY = "asahi.limits"

@@ -6,10 +6,21 @@ from typing import cast
 from fastapi import Request
 
 from asahi_core.clock import Clock
+from asahi_edge.domain.address_limits import AddressLimit, Network
 from asahi_edge.domain.health import HealthCheck
-from asahi_edge.domain.limit_addresses import AddressLimit, Network
-from asahi_edge.domain.limit_gate import LimitedPipeline
-from asahi_edge.domain.ports import AnswerCache, Catalog, Governance, Ledger, Outcomes, TokenCounter
+from asahi_edge.domain.limited_pipeline import LimitedPipeline
+from asahi_edge.domain.ports import (
+    Analytics,
+    AnswerCache,
+    BudgetAlerts,
+    Catalog,
+    Governance,
+    Ledger,
+    Outcomes,
+    PriceSheets,
+    Reconciliations,
+    TokenCounter,
+)
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
@@ -23,6 +34,10 @@ class EdgeServices:
     verdicts: Verdicts
     governance: Governance
     ledger: Ledger
+    analytics: Analytics
+    reconciliations: Reconciliations
+    prices: PriceSheets
+    alerts: BudgetAlerts
     cache: AnswerCache
     catalog: Catalog
     counter: TokenCounter

@@ -13,12 +13,34 @@ SERVICE = pb.DESCRIPTOR.services_by_name["BillingService"]
 class BillingClient:
     """Calls the billing service."""
 
-    def __init__(self, channel: ServiceChannel) -> None:
+    def __init__(self, channel: ServiceChannel, reserve_timeout_s: float) -> None:
         self._stub = BillingServiceStub(channel)
+        self._reserve_timeout_s = reserve_timeout_s
 
-    async def record(self, records: Sequence[pb.UsageRecord]) -> None:
-        """Records usage durably; a record that is known already changes nothing."""
-        await self._stub.RecordUsage(pb.RecordUsageRequest(records=records))
+    async def record(self, records: Sequence[pb.UsageRecord], plans: Sequence[pb.SpendingPlan]) -> None:
+        """Records usage durably, counted by `plans`; a record that is known already changes nothing."""
+        await self._stub.RecordUsage(pb.RecordUsageRequest(records=records, plans=plans))
+
+    async def reserve(self, request: pb.ReserveRequest) -> None:
+        """Holds a call's upper bound; raises InsufficientQuota or BudgetReserved where a budget refuses it."""
+        await self._stub.Reserve(request, timeout=self._reserve_timeout_s)
+
+    async def renew_holds(self, calls: Sequence[pb.CallKey], lease_s: float) -> Sequence[pb.CallKey]:
+        """Prolongs holds; those that are not open any more."""
+        request = pb.RenewHoldsRequest(calls=calls)
+        request.lease.FromNanoseconds(int(lease_s * 1e9))
+        ended: Sequence[pb.CallKey] = (await self._stub.RenewHolds(request)).ended
+        return ended
+
+    async def release_hold(self, call: pb.CallKey) -> None:
+        """Gives back the hold of a call that was not made, also of one that arrives later."""
+        await self._stub.ReleaseHold(pb.ReleaseHoldRequest(call=call), timeout=self._reserve_timeout_s)
+
+    async def budgets(self, organization_id: str) -> Sequence[pb.BudgetState]:
+        """How an organisation's budgets stand in their present windows, as far as anything was spent or is held."""
+        states: Sequence[pb.BudgetState]
+        states = (await self._stub.GetBudgets(pb.GetBudgetsRequest(organization_id=organization_id))).budgets
+        return states
 
     async def cost_summary(self, organization_id: str, start: datetime, end: datetime) -> pb.GetCostSummaryResponse:
         """Sums of an organisation over [start, end)."""

@@ -19,12 +19,18 @@ class RouterClient:
         self._stub = RouterServiceStub(channel)
 
     @asynccontextmanager
-    async def complete(self, task: pb.Task, *, explain: bool, stream: bool) -> AsyncIterator[AttachedCompletion]:
-        """Opens a completion. Leaving the context early without `cancel` looks like this process vanishing."""
+    async def complete(
+        self, task: pb.Task, *, explain: bool, stream: bool, confirm: bool
+    ) -> AsyncIterator[AttachedCompletion]:
+        """Opens a completion; `confirm`: each provider call waits for `AttachedCompletion.confirm`.
+
+        Leaving the context early without `cancel` looks like this process vanishing.
+        """
         completion = self._links.begin()
         try:
             completion.start.task.CopyFrom(task)
             completion.start.explain, completion.start.stream = explain, stream
+            completion.start.confirm_attempts = confirm
             yield completion
         finally:
             completion.close()

@@ -197,6 +197,11 @@ class AttachedCompletion:
                 self._link.request(self._call_id).taken_bytes = self._taken
                 self._taken = 0
 
+    def confirm(self, attempt: int) -> None:
+        """Lets the announced attempt begin."""
+        if not self._gives_up and not self._ended:
+            self._link.request(self._call_id).go_ahead.attempt = attempt
+
     def cancel(self) -> None:
         """Gives it up: the provider call ends at once, its outcome still comes."""
         if not self._gives_up and not self._ended:

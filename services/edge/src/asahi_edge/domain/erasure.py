@@ -11,15 +11,19 @@ _AUDIT = "The audit chain is append-only: it keeps who did what when, end users 
 _USAGE = "Usage records, without prompts and answers: this version cannot erase them from the ledger."
 _SPOOL = "Usage records on their way to the ledger, until it has them."
 _LEARNT = "Outcomes and feedback that routing learns from: this version cannot erase them."
+_BILLS = "Own prices, imported cost reports and alerts of budgets: this version cannot erase them from billing."
+_ALERTS = "Alerts of budgets per end user name the end user: this version cannot erase them."
 KEPT_OF_ORGANIZATION = {
     "auth.audit": _AUDIT,
     "billing.usage": _USAGE,
+    "billing.prices_reports_alerts": _BILLS,
     "edge.usage_on_its_way": _SPOOL,
     "router.outcomes": _LEARNT,
 }
 KEPT_OF_USER = {
     "auth.audit": f"{_AUDIT} The key of this end user's pseudonym is erased: it leads back to nobody.",
     "billing.usage": f"{_USAGE} They name the end user.",
+    "billing.alerts": _ALERTS,
     "edge.usage_on_its_way": _SPOOL,
     "router.outcomes": _LEARNT,
 }

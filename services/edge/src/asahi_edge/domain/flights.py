@@ -31,6 +31,7 @@ class Landing:
     alternatives: tuple[Candidate, ...] = ()
     task_type: str = ""
     degraded: tuple[str, ...] = ()
+    added_max_output_tokens: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,7 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.router.v1.router_pb2 import AttemptOutcome, Candidate
 from asahi.type.v1.chat_pb2 import Answer, Api, Prompt
 from asahi.type.v1.routing_pb2 import Routing
+from asahi_edge.domain.budgets import is_blocked_by_budget
 from asahi_edge.domain.charge import Charge
 
 
@@ -48,6 +49,11 @@ class InferenceRequest:
         return self.verdict.organization_id
 
     @property
+    def is_blocked_by_budget(self) -> bool:
+        """Whether a budget that blocks applies to its provider calls."""
+        return is_blocked_by_budget(self.verdict, self.tags)
+
+    @property
     def flight_key(self) -> bytes:
         """Equal for requests one provider call can answer at the same time; empty: it wants a call of its own.
 
@@ -59,6 +65,8 @@ class InferenceRequest:
         identity.update(self.routing.SerializeToString(deterministic=True))
         identity.update(f"{self.verdict.policy_version} {list(self.verdict.allowed_models)}".encode())
         identity.update(repr(self.cache.max_age_s).encode())
+        if self.is_blocked_by_budget:
+            identity.update(b"budget")  # its answer may be shorter
         return identity.digest()
 
 
@@ -84,6 +92,8 @@ class InferenceResult:
     alternatives: tuple[Candidate, ...] = ()
     degraded: tuple[str, ...] = ()
     """Names of the services that were left aside because they did not answer."""
+    added_max_output_tokens: int = 0
+    """Most tokens of the answer, where the question set no limit and the policy did; 0: nothing was added."""
 
     @property
     def reused(self) -> bool:

@@ -28,10 +28,12 @@ from asahi_core.errors import (
     ServiceUnavailable,
     UpstreamInterrupted,
 )
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 from asahi_edge.domain.access import may_use_answer
+from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.charge import charge_calls
 from asahi_edge.domain.flights import Flight, FlightBoard, Landing
+from asahi_edge.domain.holds import Holds
 from asahi_edge.domain.inference import InferenceRequest
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
@@ -71,6 +73,14 @@ class _Call:
     attempt: Attempt | None = None
     """The provider call under way; None: none is."""
     failed: list[AttemptOutcome] = field(default_factory=list)
+    budgeted: bool = False
+    """Whether each provider call needs a hold, and waits for it."""
+    refused: AsahiError | None = None
+    """Why the last announced call must not be made; None: nothing speaks against it."""
+    unmade: int = 0
+    """Number of the announced call that was not let begin; 0: none."""
+    added_max_output_tokens: int = 0
+    degraded: tuple[str, ...] = ()
     draining: asyncio.TimerHandle | None = None
     given_up: bool = False
     ended: bool = False
@@ -87,7 +97,9 @@ class Pilot:
         cache: AnswerCache,
         router: ModelRouter,
         usage: UsageDelivery,
-        prices: PriceBook,
+        holds: Holds,
+        plans: KnownPlans,
+        prices: Books,
         near: NearCache,
         board: FlightBoard,
         leads: Leads,
@@ -98,6 +110,8 @@ class Pilot:
         self._cache = cache
         self._router = router
         self._usage = usage
+        self._holds = holds
+        self._plans = plans
         self._prices = prices
         self._near = near
         self._board = board
@@ -109,6 +123,7 @@ class Pilot:
 
     def start(self, request: InferenceRequest) -> Flight:
         """A new flight, opened by `request`, that identical ones may board. Somebody must board it at once."""
+        self._plans.note(request.verdict)
         flight = Flight(key=request.flight_key, opened_by=request.request_id)
         self._board.list(flight)
         task = asyncio.create_task(self._fly(flight, request))
@@ -206,15 +221,16 @@ class Pilot:
         try:
             if flight.deserted:
                 raise Cancelled("The last caller left.")
+            budgeted = request.is_blocked_by_budget
             async with self._router.complete(
-                task_of(request), explain=request.explain, stream=request.stream
+                task_of(request), explain=request.explain, stream=request.stream, confirm=budgeted
             ) as completion:
-                call = _Call(flight, request, flight_id, completion)
+                call = _Call(flight, request, flight_id, completion, budgeted=budgeted, degraded=degraded)
                 flight.on_deserted = lambda: self._on_deserted(call)
                 flight.on_boarded_again = lambda: self._on_boarded_again(call)
                 if flight.deserted:
                     self._on_deserted(call)
-                landing = await self._receive(call, degraded)
+                landing = await self._receive(call)
                 flight.land(landing)
             end, stored = landing.entry, call.stored
         except AsahiError as error:
@@ -224,7 +240,7 @@ class Pilot:
             if flight_id:
                 self._leads.end(flight_id, end, stored=stored)
 
-    async def _receive(self, call: _Call, degraded: tuple[str, ...]) -> Landing:
+    async def _receive(self, call: _Call) -> Landing:
         try:
             async with aclosing(call.completion.events()) as events:
                 async for event in events:
@@ -232,17 +248,18 @@ class Pilot:
                         case "decision":
                             call.decision = event.decision
                         case "attempt":
-                            self._announce(call, event.attempt)
+                            await self._announce(call, event.attempt)
                         case "attempt_failed":
-                            call.attempt = None
-                            call.failed.append(event.attempt_failed)
+                            self._note_failure(call, event.attempt_failed)
                         case "delta":
                             self._add(call, event.delta)
                         case "completed":
-                            return await self._land(call, event.completed, degraded)
+                            return await self._land(call, event.completed)
             raise InternalError("The router service ended the call without an answer.")
         except AsahiError as error:
             await self._settle_failure(call, error)
+            if call.refused is not None:
+                raise call.refused from error
             if call.flight.pieces and isinstance(error, ServiceUnavailable):
                 raise UpstreamInterrupted("The answer ended before its end: the router went away.") from error
             raise
@@ -251,11 +268,47 @@ class Pilot:
             if call.draining is not None:
                 call.draining.cancel()
 
-    def _announce(self, call: _Call, attempt: Attempt) -> None:
-        """The intent is written before the call costs anything."""
+    async def _announce(self, call: _Call, attempt: Attempt) -> None:
+        """Before the call costs anything its upper bound is held where a budget blocks, and its intent written."""
+        if call.budgeted and not await self._hold(call, attempt):
+            return
         call.attempt = attempt
+        call.added_max_output_tokens = attempt.added_max_output_tokens
         record = intent_record(call.request, attempt, self._clock.now())
-        self._usage.intend(record, attempt.estimated_input_tokens)
+        try:
+            self._usage.intend(record, attempt.estimated_input_tokens)
+        except AsahiError as error:
+            if not call.budgeted:
+                raise
+            self._holds.release(call.request.organization_id, call.request.request_id, attempt.attempt)
+            _refuse(call, attempt, error)
+        else:
+            if call.budgeted:
+                call.completion.confirm(attempt.attempt)
+
+    async def _hold(self, call: _Call, attempt: Attempt) -> bool:
+        """Whether the call may be made; if not, the router is told to give up."""
+        request = call.request
+        try:
+            held = await self._holds.take(request, attempt)
+        except AsahiError as error:
+            _refuse(call, attempt, error)
+            return False
+        if call.given_up:
+            call.unmade = attempt.attempt
+            self._holds.release(request.organization_id, request.request_id, attempt.attempt)
+            return False
+        if not held and "billing" not in call.degraded:
+            call.degraded = (*call.degraded, "billing")
+        return True
+
+    def _note_failure(self, call: _Call, outcome: AttemptOutcome) -> None:
+        if outcome.attempt == call.unmade:
+            return
+        call.attempt = None
+        call.failed.append(outcome)
+        if call.budgeted and not outcome.HasField("usage"):
+            self._holds.release(call.request.organization_id, call.request.request_id, outcome.attempt)
 
     def _add(self, call: _Call, piece: AnswerDelta) -> None:
         if not call.flight.pieces:
@@ -266,7 +319,7 @@ class Pilot:
         call.flight.add(piece)
         self._leads.hand_on(call.flight_id, piece)
 
-    async def _land(self, call: _Call, completed: Completed, degraded: tuple[str, ...]) -> Landing:
+    async def _land(self, call: _Call, completed: Completed) -> Landing:
         """Charges, then settles and stores before anybody gets the last byte."""
         decision = call.decision
         if decision is None:
@@ -281,7 +334,7 @@ class Pilot:
         outcome.usage.CopyFrom(answer.usage)
         now = self._clock.now()
         calls = (*call.failed, outcome)
-        charge = charge_calls(self._prices, calls, decision.reference_model, now)
+        charge = charge_calls(self._prices.of(call.request.organization_id), calls, decision.reference_model, now)
         entry = CacheEntry(
             answer=answer,
             reference_model=decision.reference_model,
@@ -305,7 +358,8 @@ class Pilot:
             attempts=calls,
             alternatives=tuple(decision.candidates),
             task_type=decision.task_type,
-            degraded=(*degraded, *(name for name in missing if name not in degraded)),
+            degraded=(*call.degraded, *(name for name in missing if name not in call.degraded)),
+            added_max_output_tokens=call.added_max_output_tokens,
         )
 
     async def _store(self, call: _Call, entry: CacheEntry) -> bool:
@@ -334,7 +388,7 @@ class Pilot:
             return
         now = self._clock.now()
         reference = call.decision.reference_model if call.decision is not None else call.failed[-1].model
-        charge = charge_calls(self._prices, call.failed, reference, now)
+        charge = charge_calls(self._prices.of(call.request.organization_id), call.failed, reference, now)
         for one in call.failed:
             record = call_record(call.request, one, charge.calls[one.attempt], reached_caller=False, at=now)
             if call.decision is not None:
@@ -377,10 +431,18 @@ class Pilot:
         return end
 
 
+def _refuse(call: _Call, attempt: Attempt, error: AsahiError) -> None:
+    """Ends the completion before the announced call is made."""
+    call.attempt = None
+    call.refused, call.unmade = error, attempt.attempt
+    call.completion.cancel()
+
+
 def _opening(call: _Call) -> AnswerOpening:
     opening = AnswerOpening()
     if call.attempt is not None:
         opening.model, opening.provider = call.attempt.model, call.attempt.provider
+        opening.added_max_output_tokens = call.attempt.added_max_output_tokens
     if call.decision is not None:
         opening.routing_reason = call.decision.reason
     return opening

@@ -1,7 +1,8 @@
 """The path of one inference request, from an authenticated caller to an answer with its price.
 
-Read `Pipeline.infer` from top to bottom: admit, look near by, board a flight, wait, answer. What the flight does (look
-up, complete, settle and store) is `domain.pilot`, in that order. `Pipeline.stream` is the same, piece by piece.
+Callers come in through `domain.limited_pipeline`, which asks the limits first. Read `Pipeline.infer` from the top: see
+that usage can be written, look near by, board a flight, wait, answer. What the flight does (look up, complete, settle
+and store) is `domain.pilot`, in that order. `Pipeline.stream` is the same, piece by piece.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ from asahi.cache.v1.cache_pb2 import CacheHit
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
-from asahi_core.errors import Cancelled, DeadlineExceeded, UpstreamInterrupted
-from asahi_core.prices import PriceBook
+from asahi_core.errors import BudgetReserved, Cancelled, DeadlineExceeded, InsufficientQuota, UpstreamInterrupted
+from asahi_core.prices import Books
 from asahi_edge.domain.access import may_use_answer
 from asahi_edge.domain.charge import charge_reused
 from asahi_edge.domain.flights import Flight, FlightBoard, Landing, wait_until
@@ -25,8 +26,8 @@ from asahi_edge.domain.ports import AnswerCache, Caller
 from asahi_edge.domain.records import reuse_record
 from asahi_edge.domain.usage import UsageDelivery
 
-_LOST = (Cancelled, DeadlineExceeded, UpstreamInterrupted)
-"""How a flight ends that took others' request with it."""
+_LOST = (Cancelled, DeadlineExceeded, UpstreamInterrupted, InsufficientQuota, BudgetReserved)
+"""How a flight ends that took others' request with it: they may have more time, or other budgets."""
 _RIDES = 3
 """Flights that a request may lose to others' misfortune before its caller hears of it."""
 
@@ -51,7 +52,7 @@ class Pipeline:
         board: FlightBoard,
         pilot: Pilot,
         usage: UsageDelivery,
-        prices: PriceBook,
+        prices: Books,
         clock: Clock,
     ) -> None:
         self._cache = cache
@@ -63,7 +64,7 @@ class Pipeline:
         self._clock = clock
 
     async def infer(self, request: InferenceRequest, caller: Caller) -> InferenceResult:
-        """The answer to `request`, recorded before it is returned.
+        """The answer to `request`. Provider calls are recorded before it is returned; what was free, soon after.
 
         Raises:
             AsahiError: as the HTTP contract's table says. Nothing is cached then.
@@ -152,6 +153,7 @@ class Pipeline:
             attempts=landing.attempts,
             alternatives=landing.alternatives,
             degraded=landing.degraded,
+            added_max_output_tokens=landing.added_max_output_tokens,
         )
 
     def _answer_from_cache(self, run: _Run, hit: CacheHit) -> InferenceResult:
@@ -169,10 +171,11 @@ class Pipeline:
     ) -> InferenceResult:
         """An answer that costs nothing, because it was given to another request."""
         entry, now = landing.entry, self._clock.now()
+        prices = self._prices.of(run.request.organization_id)
         latency_ms = self._elapsed_ms(run)
         result = InferenceResult(
             answer=entry.answer,
-            charge=charge_reused(self._prices, entry.answer, entry.reference_model, technique, now),
+            charge=charge_reused(prices, entry.answer, entry.reference_model, technique, now),
             reason=reason,
             cache_tier=tier,
             coalesced=tier == 0,

@@ -7,7 +7,7 @@ from typing import Any
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.type.v1.policy_pb2 import CachePolicy, CacheSharing, SampledAnswers
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode, RoutingPolicy
-from asahi_edge.domain.inference import CacheDirectives
+from asahi_edge.domain.inference import CacheDirectives, InferenceRequest
 
 _EXACT_TIER = 1
 
@@ -50,9 +50,12 @@ def users_apart(verdict: Verdict, user_id: str, body: Mapping[str, Any]) -> dict
     return {"user": [user_id, body.get("user"), said]}
 
 
-def routing_policy(verdict: Verdict) -> RoutingPolicy:
+def routing_policy(request: InferenceRequest) -> RoutingPolicy:
     """What the router must keep to."""
-    policy = RoutingPolicy(key_allowed_models=verdict.allowed_models)
+    verdict, blocked = request.verdict, request.is_blocked_by_budget
+    policy = RoutingPolicy(key_allowed_models=verdict.allowed_models, price_needed=blocked)
+    if blocked or request.routing.HasField("cost_budget_nanos"):
+        policy.default_max_output_tokens = verdict.policy.default_max_output_tokens
     if verdict.HasField("policy"):
         whole = verdict.policy
         policy.allowed_models.extend(whole.allowed_models)

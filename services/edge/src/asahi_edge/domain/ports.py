@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
-from asahi.billing.v1 import billing_pb2
+from asahi.billing.v1 import alerts_pb2, analytics_pb2, billing_pb2, prices_pb2, reconciliation_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
 from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import (
@@ -19,6 +19,7 @@ from asahi.router.v1.router_pb2 import (
     Task,
 )
 from asahi.type.v1.chat_pb2 import AnswerDelta
+from asahi.type.v1.policy_pb2 import Policy
 from asahi_core.errors import AsahiError
 from asahi_core.keys import KeyDigest
 
@@ -181,6 +182,10 @@ class Completion(Protocol):
         """What happens, in order; to be closed before the completion is."""
         ...
 
+    def confirm(self, attempt: int) -> None:
+        """Lets an announced provider call begin, where each waits for that."""
+        ...
+
     def cancel(self) -> None:
         """Gives it up: the provider call ends at once, its outcome still comes."""
         ...
@@ -189,8 +194,10 @@ class Completion(Protocol):
 class ModelRouter(Protocol):
     """The router service."""
 
-    def complete(self, task: Task, *, explain: bool, stream: bool) -> AbstractAsyncContextManager[Completion]:
-        """Opens a completion."""
+    def complete(
+        self, task: Task, *, explain: bool, stream: bool, confirm: bool
+    ) -> AbstractAsyncContextManager[Completion]:
+        """Opens a completion; `confirm`: each provider call waits for `Completion.confirm`."""
         ...
 
     async def decide(self, task: Task) -> Decision:
@@ -217,8 +224,8 @@ class Outcomes(Protocol):
 class Ledger(Protocol):
     """The billing service."""
 
-    async def record(self, records: Sequence[UsageRecord]) -> None:
-        """Records usage durably; a record that is known already changes nothing."""
+    async def budgets(self, organization_id: str) -> Sequence[billing_pb2.BudgetState]:
+        """How an organisation's budgets stand in their present windows, as far as anything was spent or is held."""
         ...
 
     async def cost_summary(self, organization_id: str, start: datetime, end: datetime) -> GetCostSummaryResponse:
@@ -233,6 +240,95 @@ class Ledger(Protocol):
 
     async def inference(self, organization_id: str, request_id: str) -> billing_pb2.Inference:
         """One request; raises NotFound, in the same words for an unknown and a foreign one."""
+        ...
+
+
+class Analytics(Protocol):
+    """What the billing service's ledger adds up to, over [start, end)."""
+
+    async def breakdown(
+        self, organization_id: str, start: datetime, end: datetime, group_by: str, limit: int
+    ) -> analytics_pb2.GetBreakdownResponse:
+        """Figures by a dimension."""
+        ...
+
+    async def trends(
+        self, organization_id: str, start: datetime, end: datetime, interval_hours: int
+    ) -> analytics_pb2.GetTrendsResponse:
+        """Figures by interval."""
+        ...
+
+    async def latency_percentiles(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> analytics_pb2.GetLatencyPercentilesResponse:
+        """Percentiles by model and tier."""
+        ...
+
+    async def forecast(self, organization_id: str, horizon: timedelta) -> analytics_pb2.GetForecastResponse:
+        """Expected spend."""
+        ...
+
+    async def anomalies(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> analytics_pb2.ListAnomaliesResponse:
+        """What is unusual."""
+        ...
+
+    async def recommendations(
+        self,
+        organization_id: str,
+        start: datetime,
+        end: datetime,
+        policy: Policy | None,
+        models: Sequence[analytics_pb2.ModelQuality],
+    ) -> analytics_pb2.ListRecommendationsResponse:
+        """Changes worth money."""
+        ...
+
+    def export(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> AsyncGenerator[Sequence[UsageRecord], None]:
+        """Every usage record, oldest first, some at a time; to be closed."""
+        ...
+
+
+class Reconciliations(Protocol):
+    """The billing service's comparisons of the ledger with providers' bills."""
+
+    async def import_report(
+        self, head: reconciliation_pb2.ReportHead, pieces: AsyncIterator[bytes]
+    ) -> reconciliation_pb2.ImportReportResponse:
+        """Hands a cost report on as it comes in."""
+        ...
+
+    async def reconciliation(
+        self, organization_id: str, start: datetime, end: datetime
+    ) -> reconciliation_pb2.Reconciliation:
+        """The ledger beside the imported reports, over the days of [start, end)."""
+        ...
+
+
+class PriceSheets(Protocol):
+    """The billing service's prices of organisations."""
+
+    async def get(self, organization_id: str) -> prices_pb2.PriceSheet:
+        """An organisation's own prices."""
+        ...
+
+    async def set(self, request: prices_pb2.SetPriceSheetRequest) -> prices_pb2.PriceSheet:
+        """Sets an organisation's own prices; raises VersionConflict."""
+        ...
+
+    async def reprice(self, request: prices_pb2.RepriceRequest) -> prices_pb2.RepriceResponse:
+        """Books counter-entries for calls of a time."""
+        ...
+
+
+class BudgetAlerts(Protocol):
+    """The billing service's alerts of budgets."""
+
+    async def alerts(self, organization_id: str) -> alerts_pb2.GetAlertsResponse:
+        """What an organisation's alerts are signed with, and its newest ones."""
         ...
 
 

@@ -13,7 +13,7 @@ def task_of(request: InferenceRequest) -> Task:
         request_id=request.request_id,
         prompt=request.prompt,
         routing=request.routing,
-        policy=routing_policy(verdict),
+        policy=routing_policy(request),
         payer=Payer(
             api_key_id=verdict.api_key_id,
             user_id=request.user_id,

@@ -18,7 +18,7 @@ from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError, InvalidRequest, RequestTooLarge
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 from asahi_edge.domain.spool import OpenIntent, Spool
 
 _BATCH = 500
@@ -44,7 +44,7 @@ class UsageDelivery:
         ledger: Recorder,
         spool: Spool,
         *,
-        prices: PriceBook,
+        prices: Books,
         clock: Clock,
         random: Random,
         log: FilteringBoundLogger,
@@ -257,14 +257,15 @@ class UsageDelivery:
 
     def _orphan(self, intent: UsageRecord) -> UsageRecord:
         """The record of a call of which nothing is known but that it was to be made."""
-        cost_nanos = self._prices.cost_nanos(intent.model, intent.usage, intent.occurred_at.ToDatetime(UTC))
+        prices = self._prices.of(intent.organization_id)
+        cost_nanos = prices.cost_nanos(intent.model, intent.usage, intent.occurred_at.ToDatetime(UTC))
         record = UsageRecord()
         record.CopyFrom(intent)
         record.orphan = True
         record.answered = False
         record.cost_nanos = cost_nanos or 0
         record.price_unknown = cost_nanos is None
-        record.price_version = self._prices.version
+        record.price_version = prices.version
         return record
 
 

@@ -9,8 +9,8 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi_core.clock import Clock
 from asahi_core.errors import DeadlineExceeded, InvalidApiKey, RateLimitExceeded, ServiceUnavailable
 from asahi_core.keys import KeyDigest, digest_key
+from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.key_use import KeyUseReport
-from asahi_edge.domain.limit_addresses import AddressLimit
 from asahi_edge.domain.ports import Authenticator
 
 _ASK_AGAIN_S = 1.0
@@ -44,8 +44,8 @@ class _Kept:
 class Verdicts:
     """Keeps verdicts for `fresh_s`; stretches them to `grace_s` only while the auth service cannot be reached.
 
-    Refusals are kept for `fresh_s` as well, and one address may ask for so many unknown keys only: forged ones take
-    nothing away from those that are known.
+    Nothing is stretched where the policy asks for strict revocation. Refusals are kept for `fresh_s` as
+    well, and one address may ask for so many unknown keys only: forged ones take nothing away from known ones.
     """
 
     def __init__(
@@ -142,12 +142,17 @@ class Verdicts:
     def any_in_grace(self) -> bool:
         """Whether any key would be let in while the auth service cannot be reached."""
         newest = next(reversed(self._kept.values()), None)
-        kept_s = max(self._fresh_s, self._grace_s)
-        return newest is not None and self._clock.monotonic() - newest.fetched_at < kept_s
+        if newest is None:
+            return False
+        kept_s = max(self._fresh_s, self._grace_of(newest.verdict))
+        return self._clock.monotonic() - newest.fetched_at < kept_s
+
+    def _grace_of(self, verdict: Verdict) -> float:
+        return 0.0 if verdict.policy.strict_revocation else self._grace_s
 
     async def _ask_or_stretch(self, digest: KeyDigest | Token, kept: _Kept | None, address: str) -> Verdict:
         now = self._clock.monotonic()
-        in_grace = kept is not None and kept.fresh and now - kept.fetched_at < self._grace_s
+        in_grace = kept is not None and kept.fresh and now - kept.fetched_at < self._grace_of(kept.verdict)
         if kept is not None and in_grace and now < self._unreachable_until:
             return kept.verdict
         try:

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from asahi_core.clock import Clock
 from asahi_edge.domain.limits import WINDOW_S, Decision, Demand
 from asahi_edge.stores.limits_memory import MemoryLimits
-from asahi_edge.stores.redis_limits import RedisLimits
+from asahi_edge.stores.limits_redis import RedisLimits
 from asahi_edge.stores.redis_scripts import ScriptCalls
 
 CALL_S = 0.05

@@ -136,7 +136,7 @@ class DiskSpool:
         except OSError as error:
             self.note_failure(error)
             raise ServiceUnavailable(
-                "Usage cannot be written at the moment, so no provider is asked; try again in 2 s.", retry_after_s=2.0
+                "Usage cannot be written at the moment, so the request is refused; try again in 2 s.", retry_after_s=2.0
             ) from error
         self._open[key_of(intent)] = _Open(end.segment, payload, self._clock.monotonic())
         self._sync.request()

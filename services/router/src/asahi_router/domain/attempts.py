@@ -12,6 +12,7 @@ from asahi.type.v1.usage_pb2 import UsageSource
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
 from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded
+from asahi_router.domain.bounds import bounded
 from asahi_router.domain.call_under_way import CallUnderWay
 from asahi_router.domain.completion_ports import Choice
 from asahi_router.domain.estimate import TokenEstimator
@@ -119,7 +120,7 @@ class Attempts:
             attempt=self._number,
             model=choice.model,
             provider_model=choice.provider_model,
-            prompt=task.prompt,
+            prompt=bounded(task.prompt, choice.added_max_output_tokens),
             stream=self._start.stream,
             max_output_tokens=choice.max_output_tokens,
         )

@@ -70,6 +70,8 @@ class Candidate(NamedTuple):
     """Upper bound; None: no known price."""
     max_output_tokens: int
     """Most tokens of all its answers, thought included."""
+    added_max_output_tokens: int
+    """Most tokens of each answer, where the question sets no limit and the policy does; 0: nothing is added."""
     violations: tuple[Violation, ...]
 
     @property
@@ -137,6 +139,10 @@ class Limits:
     """What the preference allows."""
     total_ms: int | None = None
     cost_nanos: int | None = None
+    output_tokens: int = 0
+    """Most tokens of each answer to a question that sets no limit; 0: as many as the model writes."""
+    price_needed: bool = False
+    """Whether the price must be known even where the caller named the model."""
     by_name: bool = False
     """Whether the caller named the model: its price may be unknown then, and the provider judges what it can do."""
 
@@ -154,6 +160,8 @@ def limits_of(routing: Routing, policy: RoutingPolicy, catalog: Catalog, goal: G
         first_token_ms=catalog.latency_limits_ms.get(preference),
         total_ms=routing.latency_budget_ms if routing.HasField("latency_budget_ms") else None,
         cost_nanos=routing.cost_budget_nanos if routing.HasField("cost_budget_nanos") else None,
+        output_tokens=policy.default_max_output_tokens,
+        price_needed=policy.price_needed or routing.HasField("cost_budget_nanos"),
     )
 
 
@@ -172,7 +180,10 @@ def weigh(served: ServedModel, features: Features, limits: Limits, scale: Scale)
     model = served.model
     asked = scale.tokens.input_tokens(model.id, features.asked_bytes)
     most, answers = model.max_output_tokens, features.answers
-    bound = features.max_output_tokens or served.default_max_tokens or most
+    added = 0
+    if limits.output_tokens and not features.max_output_tokens:
+        added = max(1, min(limits.output_tokens, most, model.context_window - asked))
+    bound = features.max_output_tokens or added or served.default_max_tokens or most
     bound = bound if bound < most else most
     written = scale.catalog.median_output_tokens.get(features.kind, bound)
     written = written if written < bound else bound
@@ -187,7 +198,7 @@ def weigh(served: ServedModel, features: Features, limits: Limits, scale: Scale)
         max_cost = _max_cost(dearest, features.most_input_tokens, bound * answers, features)
     quality = model.quality_at(features.kind)
     weighed = Candidate(
-        served, quality, speed.first_token_ms, total_ms, asked, expected_cost, max_cost, bound * answers, ()
+        served, quality, speed.first_token_ms, total_ms, asked, expected_cost, max_cost, bound * answers, added, ()
     )
     violations = tuple(_violations(weighed, features, limits))
     return weighed._replace(violations=violations) if violations else weighed
@@ -224,7 +235,7 @@ def speaks(served: ServedModel, features: Features) -> bool:
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:
-    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _ = weighed
+    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _ = weighed
     model = served.model
     if not served.provider:
         yield Violation(Constraint.SERVED, "not served here")
@@ -239,7 +250,7 @@ def _violations(weighed: Candidate, features: Features, limits: Limits) -> Itera
     if needed > model.context_window:
         words = f"window of {model.context_window} tokens, about {needed} needed"
         yield Violation(Constraint.WINDOW, words, needed / model.context_window - 1)
-    if max_cost is None and (not limits.by_name or limits.cost_nanos is not None):
+    if max_cost is None and (not limits.by_name or limits.price_needed):
         yield Violation(Constraint.PRICE, "price unknown")
     if quality < limits.floor:
         yield Violation(Constraint.FLOOR, f"quality {quality:.2f} under the floor", 1 - quality / limits.floor)

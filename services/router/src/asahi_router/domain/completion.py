@@ -22,7 +22,7 @@ from asahi.router.v1.router_pb2 import (
 from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, InternalError
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 from asahi_router.domain.attempts import Attempts, Ended, TryLimits
 from asahi_router.domain.breaker import Breakers
 from asahi_router.domain.completion_ports import Choice, Decider, Observations
@@ -55,7 +55,7 @@ class Completions:
         estimator: TokenEstimator,
         observations: Observations,
         orphanage: Orphanage,
-        prices: PriceBook,
+        prices: Books,
         clock: Clock,
         random: Callable[[], float],
         log: FilteringBoundLogger,
@@ -139,7 +139,8 @@ class Completions:
         """Whether the model may be asked: its breaker lets it through, and the caller's money is enough."""
         if failed and start.task.routing.HasField("cost_budget_nanos") and choice.max_cost_nanos is not None:
             now = self._clock.now()
-            spent = sum(self._prices.cost_nanos(call.model, call.usage, now) or 0 for call in failed)
+            prices = self._prices.of(start.task.organization_id)
+            spent = sum(prices.cost_nanos(call.model, call.usage, now) or 0 for call in failed)
             if spent + choice.max_cost_nanos > start.task.routing.cost_budget_nanos:
                 return False
         if self._breakers.admit(choice.provider, choice.model):
@@ -155,6 +156,7 @@ class Completions:
             model=choice.model,
             provider=choice.provider,
             estimated_input_tokens=self._estimator.input_tokens(choice.model, asked_bytes),
+            added_max_output_tokens=choice.added_max_output_tokens,
         )
         if choice.max_cost_nanos is not None:
             attempt.max_cost_nanos = choice.max_cost_nanos

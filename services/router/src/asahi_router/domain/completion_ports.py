@@ -35,6 +35,11 @@ class Choice(Protocol):
         """Most tokens of all answers of a call, thought included; None: no bound is known."""
         ...
 
+    @property
+    def added_max_output_tokens(self) -> int:
+        """Most tokens of each answer, where the question sets no limit and the policy does; 0: nothing is added."""
+        ...
+
 
 class Ranking(Protocol):
     """What was decided."""

@@ -45,7 +45,7 @@ class Decider:
 
     def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
         """As `decide` does, now."""
-        self._scale.tariffs.turn_to(self._clock.now())
+        self._scale.tariffs.turn_to(self._clock.now(), task.organization_id)
         return decide(task, self._scale, self._available, explain=explain)
 
     def would_answer(self, task: pb.Task) -> Candidate:

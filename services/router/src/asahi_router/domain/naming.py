@@ -62,11 +62,18 @@ def _fault(candidate: Candidate, violation: Violation, features: Features, limit
         case Constraint.WINDOW:
             error = too_long(candidate, features)
         case Constraint.PRICE:
-            message = f"The price of {name!r} is not known, so that a cost budget cannot be kept; leave it out."
-            error = PriceUnknown(message, param="cost_budget")
+            error = _price_unknown(name, limits)
         case _:
             error = no_model([candidate], features, limits, NO_GOAL)
     return error
+
+
+def _price_unknown(name: str, limits: Limits) -> PriceUnknown:
+    if limits.cost_nanos is not None:
+        message = f"The price of {name!r} is not known, so that a cost budget cannot be kept; leave it out."
+        return PriceUnknown(message, param="cost_budget")
+    message = f"The price of {name!r} is not known, so that the budgets that apply cannot be kept; name another model."
+    return PriceUnknown(message, param="model")
 
 
 def _unsupported(

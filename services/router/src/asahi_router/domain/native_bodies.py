@@ -76,6 +76,11 @@ def read_body(native: NativeBody) -> tuple[Question, dict[str, msgspec.Raw]]:
     return question, {name: raw for name, raw in fields.items() if bytes(raw) != b"null"}
 
 
+def read_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a body that `read_body` took, as they were written, nulls included."""
+    return _fields.decode(body)
+
+
 def value(raw: msgspec.Raw | None) -> Any:
     """A field's value; None: it is not there."""
     return None if raw is None else _values.decode(raw)

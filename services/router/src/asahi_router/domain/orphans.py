@@ -10,7 +10,7 @@ from asahi.router.v1.router_pb2 import AttemptOutcome, Decision, Task
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_core.clock import Clock
 from asahi_core.errors import Cancelled
-from asahi_core.prices import PriceBook
+from asahi_core.prices import Books
 from asahi_router.domain.call_under_way import CallUnderWay
 from asahi_router.domain.completion_ports import OrphanLedger
 from asahi_router.domain.estimate import TokenEstimator
@@ -43,7 +43,7 @@ class Orphanage:
     """Looks after calls whose caller vanished. Every call that is taken in is settled."""
 
     def __init__(
-        self, ledger: OrphanLedger, prices: PriceBook, estimator: TokenEstimator, clock: Clock, limits: DrainLimits
+        self, ledger: OrphanLedger, prices: Books, estimator: TokenEstimator, clock: Clock, limits: DrainLimits
     ) -> None:
         self._ledger = ledger
         self._prices = prices
@@ -85,7 +85,8 @@ class Orphanage:
     def _cost_nanos(self, orphan: Orphan) -> int:
         """What the call costs so far; a model without a price is read no further than one that costs nothing."""
         usage = self._estimate(orphan)
-        return self._prices.cost_nanos(orphan.call.call.model, usage, self._clock.now()) or 0
+        prices = self._prices.of(orphan.task.organization_id)
+        return prices.cost_nanos(orphan.call.call.model, usage, self._clock.now()) or 0
 
     def _estimate(self, orphan: Orphan) -> Usage:
         call = orphan.call
@@ -139,7 +140,8 @@ class Orphanage:
     def _price(self, record: UsageRecord, now: datetime) -> None:
         if record.usage.source == UsageSource.USAGE_SOURCE_UNSPECIFIED:
             return
-        cost = self._prices.cost_nanos(record.model, record.usage, now)
-        record.price_version = self._prices.version
+        prices = self._prices.of(record.organization_id)
+        cost = prices.cost_nanos(record.model, record.usage, now)
+        record.price_version = prices.version
         record.cost_nanos = cost or 0
         record.price_unknown = cost is None

@@ -25,9 +25,11 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = None) -> "HttpProvider":
     """The client of the provider that `config` describes. `api_key`: empty: none is sent."""
-    openai, anthropic = OpenAI(), Anthropic()
-    spoken: Dialect = openai if config.protocol == ProviderProtocol.OPENAI else anthropic
-    return HttpProvider(config, api_key, spoken, [openai, anthropic], clock or SystemClock())
+    dialects: dict[ProviderProtocol, Dialect] = {
+        ProviderProtocol.OPENAI: OpenAI(),
+        ProviderProtocol.ANTHROPIC: Anthropic(),
+    }
+    return HttpProvider(config, api_key, dialects[config.protocol], [*dialects.values()], clock or SystemClock())
 
 
 class HttpProvider:

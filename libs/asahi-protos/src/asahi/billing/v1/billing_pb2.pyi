@@ -806,7 +806,8 @@ class LedgerBreak(_message.Message):
     FOUND_NANOS_FIELD_NUMBER: _builtins.int
     figure: _builtins.str
     """Which figure: `spent` (of an account, Σ its entries), `reserved` (of an account, Σ its entries), `holds` (what an
-    account reserves, Σ open holds), `record` (an entry, the record's cost).
+    account reserves, Σ open holds), `record` (an entry, the record's cost), `rollups` (an organisation's analytics,
+    Σ its records' cost).
     """
     organization_id: _builtins.str
     """The organisation."""

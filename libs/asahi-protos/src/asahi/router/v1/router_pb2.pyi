@@ -671,6 +671,7 @@ class Attempt(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
     ESTIMATED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    ADDED_MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number within the request, from 1. (organisation, request, attempt) names a provider call everywhere."""
     model: _builtins.str
@@ -681,6 +682,8 @@ class Attempt(_message.Message):
     """Upper bound of its cost in nano-dollars; absent: the answer's length has no bound."""
     estimated_input_tokens: _builtins.int
     """Input tokens that the call is expected to be billed, by the length of its prompt."""
+    added_max_output_tokens: _builtins.int
+    """Most tokens of each answer, where the question set no limit and the policy does; 0: nothing was added."""
     def __init__(
         self,
         *,
@@ -689,10 +692,11 @@ class Attempt(_message.Message):
         provider: _builtins.str = ...,
         max_cost_nanos: _builtins.int | None = ...,
         estimated_input_tokens: _builtins.int = ...,
+        added_max_output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "max_cost_nanos", b"max_cost_nanos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "attempt", b"attempt", "estimated_input_tokens", b"estimated_input_tokens", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "added_max_output_tokens", b"added_max_output_tokens", "attempt", b"attempt", "estimated_input_tokens", b"estimated_input_tokens", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_nanos: _TypeAlias = _typing.Literal["max_cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__max_cost_nanos: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos"]  # noqa: Y015

@@ -722,22 +722,26 @@ class AnswerOpening(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     ROUTING_REASON_FIELD_NUMBER: _builtins.int
+    ADDED_MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Catalog id of the model."""
     provider: _builtins.str
     """Id of the provider that serves it."""
     routing_reason: _builtins.str
     """One plain sentence with the figures that decided."""
+    added_max_output_tokens: _builtins.int
+    """Most tokens of the answer, where the question set no limit and the policy does; 0: nothing was added."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         provider: _builtins.str = ...,
         routing_reason: _builtins.str = ...,
+        added_max_output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "provider", b"provider", "routing_reason", b"routing_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_max_output_tokens", b"added_max_output_tokens", "model", b"model", "provider", b"provider", "routing_reason", b"routing_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

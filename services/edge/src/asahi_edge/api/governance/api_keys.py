@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Request, Response
 from msgspec import UNSET, structs
 
 from asahi.auth.v1 import auth_pb2
-from asahi_core.errors import NotImplementedYet
 from asahi_edge.api.authentication import authorize_governance
+from asahi_edge.api.governance.budgets import budget_messages, budget_views
 from asahi_edge.api.governance.limits import limits_message, limits_view
 from asahi_edge.api.governance.queries import Cursor, Limit, OrganizationId, moment
 from asahi_edge.api.json import convert, decode_object, json_response, read_body
@@ -29,7 +29,7 @@ _KeyId = Annotated[str, Path(description="The id of the key.")]
         body=ApiKeyBody,
         answer=ApiKeyView,
         status=201,
-        errors=(400, 401, 403, 404, 413, 415, 501, 503),
+        errors=(400, 401, 403, 404, 413, 415, 503),
     ),
 )
 async def create_api_key(request: Request) -> Response:
@@ -39,8 +39,6 @@ async def create_api_key(request: Request) -> Response:
     named = decoded.get("organization_id")
     actor, organization_id = await authorize_governance(request, named if isinstance(named, str) else None)
     body = convert(decoded, ApiKeyBody)
-    if body.budgets is not None:
-        raise NotImplementedYet("'budgets' is not served by this version; leave it out.", param="budgets")
     wanted = auth_pb2.CreateApiKeyRequest(
         actor=actor,
         organization_id=organization_id,
@@ -49,6 +47,7 @@ async def create_api_key(request: Request) -> Response:
         user_id=body.user_id or "",
         allowed_models=body.allowed_models or [],
         rate_limits=None if body.rate_limits is None else limits_message(body.rate_limits),
+        budgets=budget_messages(body.budgets or ()),
     )
     if body.expires_at is not None:
         wanted.expires_at.FromDatetime(parse_time(body.expires_at, "expires_at"))
@@ -124,6 +123,7 @@ def api_key_view(key: auth_pb2.ApiKey, secret: str | None = None) -> ApiKeyView:
         user_id=key.user_id or None,
         allowed_models=list(key.allowed_models) or None,
         rate_limits=limits_view(key.rate_limits),
+        budgets=budget_views(key.budgets),
         created_at=rfc3339(key.created_at),
         expires_at=moment(key.expires_at, given=key.HasField("expires_at")),
         revoked_at=moment(key.revoked_at, given=key.HasField("revoked_at")),

@@ -10,6 +10,7 @@ from msgspec import UNSET, to_builtins
 from asahi.auth.v1 import auth_pb2
 from asahi_core.errors import InvalidRequest
 from asahi_edge.api.authentication import authorize_governance
+from asahi_edge.api.governance.budgets import budget_settings
 from asahi_edge.api.governance.policy_view import policy_view
 from asahi_edge.api.governance.queries import Cursor, Limit
 from asahi_edge.api.json import convert, decode_object, json_response, read_body
@@ -60,10 +61,13 @@ async def update_policy(request: Request, org_id: _OrgId) -> Response:
     raw = await read_body(request, services.max_body_bytes)
     actor, organization = await authorize_governance(request, org_id, param="org_id")
     body = convert(decode_object(raw), PolicyBody)
-    expected = _expected_version(request, None if body.version is UNSET else body.version)
+    expected = expected_version(request, None if body.version is UNSET else body.version)
     body.version = UNSET
+    settings = to_builtins(body)
+    if body.budgets:
+        settings["budgets"] = budget_settings(body.budgets)
     changes = Struct()
-    changes.update(to_builtins(body))
+    changes.update(settings)
     wanted = auth_pb2.UpdatePolicyRequest(
         actor=actor, organization_id=organization, changes=changes, expected_version=expected
     )
@@ -90,7 +94,7 @@ def _answer(organization_id: str, version: auth_pb2.PolicyVersion) -> Response:
     return json_response(policy_view(organization_id, version), headers={"etag": f'"{version.version}"'})
 
 
-def _expected_version(request: Request, in_body: int | None) -> int | None:
+def expected_version(request: Request, in_body: int | None) -> int | None:
     """The version that the caller expects, in the body or as `If-Match`; None: any."""
     sent = ",".join(request.headers.getlist("if-match")).strip()
     if sent in {"", "*"}:

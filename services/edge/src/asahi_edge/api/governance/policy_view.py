@@ -2,9 +2,16 @@
 
 from asahi.auth.v1.auth_pb2 import PolicyVersion
 from asahi.type.v1.policy_pb2 import CacheSharing, SampledAnswers
+from asahi_edge.api.governance.budgets import budget_views
 from asahi_edge.api.governance.limits import limits_view
 from asahi_edge.api.governance.queries import moment
-from asahi_edge.api.schemas.governance.policies import CachePolicyView, PolicyView, QualityView, RetentionView
+from asahi_edge.api.schemas.governance.policies import (
+    AlertsView,
+    CachePolicyView,
+    PolicyView,
+    QualityView,
+    RetentionView,
+)
 
 
 def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
@@ -33,7 +40,9 @@ def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
             share_between_users=_word(CacheSharing.Name(cache.share_between_users), "CACHE_SHARING_"),
             sampled_answers=_word(SampledAnswers.Name(cache.sampled_answers), "SAMPLED_ANSWERS_"),
         ),
+        alerts=AlertsView(policy.alerts.webhook_url) if policy.alerts.webhook_url else None,
         rate_limits=limits_view(policy.rate_limits),
+        budgets=budget_views(policy.budgets),
         retention=RetentionView(retention.prompts_days, retention.usage_days, retention.responses_days),
         fail_open_without_billing=policy.fail_open_without_billing,
         strict_revocation=policy.strict_revocation,

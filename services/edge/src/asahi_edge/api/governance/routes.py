@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from asahi_edge.api.governance import (
+    alerts,
     api_keys,
     audit,
     cache,
@@ -10,11 +11,29 @@ from asahi_edge.api.governance import (
     invites,
     organizations,
     policies,
+    prices,
+    reconciliations,
+    repricings,
     signup,
     usage,
     users,
 )
 
 router = APIRouter()
-for module in (signup, api_keys, organizations, invites, policies, usage, cache, audit, compliance, users):
+for module in (
+    signup,
+    api_keys,
+    organizations,
+    invites,
+    policies,
+    prices,
+    repricings,
+    usage,
+    alerts,
+    reconciliations,
+    cache,
+    audit,
+    compliance,
+    users,
+):
     router.include_router(module.router)

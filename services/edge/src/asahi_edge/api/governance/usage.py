@@ -1,13 +1,17 @@
 """`GET /governance/usage`: a calendar day or month of an organisation."""
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from asahi.auth.v1 import auth_pb2
+from asahi.billing.v1.billing_pb2 import BudgetState
+from asahi.type.v1.policy_pb2 import Budget
 from asahi_core.prices.book import prompt_tokens
 from asahi_edge.api.authentication import authorize_governance
+from asahi_edge.api.governance.budgets import budget_standing
 from asahi_edge.api.governance.queries import OrganizationId
 from asahi_edge.api.json import Dollars, json_response
 from asahi_edge.api.openapi.operations import documented
@@ -37,12 +41,15 @@ async def usage(
     services = services_of(request)
     _, organization = await authorize_governance(request, org_id, param="org_id")
     found = await services.governance.get_policy(auth_pb2.GetPolicyRequest(organization_id=organization))
-    timezone = found.policy.policy.timezone or "UTC"
+    policy = found.policy.policy
+    timezone = policy.timezone or "UTC"
     await services.usage.flush(_FLUSH_S)
     now = services.clock.now()
     start = start_of(period, now, timezone)
     summary = await services.ledger.cost_summary(organization, start, now + _JUST_NOW)
     tokens = summary.usage
+    known = await services.ledger.budgets(organization)
+    states = [state for state in known if state.api_key_id or state.budget in policy.budgets]
     answer = Usage(
         organization_id=organization,
         period=period,
@@ -55,6 +62,19 @@ async def usage(
         tokens_output=tokens.output_tokens,
         cost=Dollars(summary.total_cost_nanos),
         savings=Dollars(summary.cost_original_nanos - summary.compared_cost_nanos),
-        budget_left=None,
+        budget_left=_left(policy.budgets, states),
+        budgets=[budget_standing(state) for state in states],
     )
     return json_response(UsageAnswer(data=answer))
+
+
+def _left(budgets: Iterable[Budget], states: Sequence[BudgetState]) -> Dollars | None:
+    """What is left of the tightest of the organisation's budgets; one that nobody spent anything of is whole."""
+    left = [
+        min(
+            (state.left_nanos for state in states if not state.api_key_id and state.budget == budget),
+            default=budget.limit_nanos,
+        )
+        for budget in budgets
+    ]
+    return Dollars(min(left)) if left else None

@@ -63,6 +63,11 @@ HEADERS = {
     "x-asahi-cache": _header("`miss`, `hit; tier=N`, `coalesced` or `bypass`.", _TEXT, "hit; tier=1"),
     "x-asahi-cost-usd": _header("Dollars spent on this call; not on streams that begin before.", _AMOUNT, "0.000448"),
     "x-asahi-savings-usd": _header("Dollars saved; not on streams that begin before.", _AMOUNT, "0.000448"),
+    "x-asahi-max-tokens": _header(
+        "Most tokens of the answer, where the policy set that limit because the call has a budget.",
+        {"type": "string", "pattern": "^[0-9]+$"},
+        "4096",
+    ),
     "x-asahi-degraded": _header("Services that were left aside because they did not answer.", _TEXT, "cache"),
     "x-asahi-warning": _header(
         "Fields of the body that were ignored.",
@@ -74,7 +79,8 @@ HEADERS = {
 }
 ALWAYS = ("x-request-id", "request-id", "x-asahi-request-id")
 ON_INFERENCE = (
-    *ALWAYS, "x-asahi-model", "x-asahi-cache", "x-asahi-cost-usd", "x-asahi-savings-usd", "x-asahi-degraded", "age"
+    *ALWAYS, "x-asahi-model", "x-asahi-cache", "x-asahi-cost-usd", "x-asahi-savings-usd", "x-asahi-max-tokens",
+    "x-asahi-degraded", "age",
 )  # fmt: skip
 
 

@@ -9,8 +9,20 @@ from asahi_edge.api.errors import anthropic_type
 from asahi_edge.api.openapi.components import HEADERS, example_components
 from asahi_edge.api.openapi.errors import error_responses
 from asahi_edge.api.openapi.structs import struct_schemas
-from asahi_edge.api.schemas import analytics, anthropic, errors, health, inference, models, openai
+from asahi_edge.api.schemas import (
+    analytics,
+    anthropic,
+    errors,
+    figures,
+    health,
+    inference,
+    models,
+    openai,
+    outlook,
+    reconciliation,
+)
 from asahi_edge.api.schemas.governance import (
+    alerts,
     api_keys,
     audit,
     cache,
@@ -18,6 +30,7 @@ from asahi_edge.api.schemas.governance import (
     invites,
     organizations,
     policies,
+    prices,
     receipts,
     signup,
     usage,
@@ -56,6 +69,11 @@ _STRUCTS = (
     policies.PolicyBody,
     policies.PolicyView,
     policies.PolicyHistory,
+    prices.PricesBody,
+    prices.PricesAnswer,
+    prices.RepricingBody,
+    prices.RepricingAnswer,
+    alerts.AlertsAnswer,
     usage.UsageAnswer,
     cache.CacheInvalidationBody,
     cache.CacheInvalidationAnswer,
@@ -71,6 +89,16 @@ _STRUCTS = (
     analytics.InferenceList,
     analytics.CachePerformanceAnswer,
     analytics.MetricsAnswer,
+    figures.BreakdownAnswer,
+    figures.TrendsAnswer,
+    figures.LatencyAnswer,
+    figures.UsageRowView,
+    outlook.ForecastAnswer,
+    outlook.AnomaliesAnswer,
+    outlook.RecommendationsAnswer,
+    reconciliation.CostReport,
+    reconciliation.ImportAnswer,
+    reconciliation.ReconciliationAnswer,
     health.HealthView,
     health.ProbeView,
 )
@@ -87,7 +115,7 @@ _TAGS = [
 _KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"x-api-key": []}]
 _ADMIN: list[dict[str, list[str]]] = [*_KEY, {"x-admin-secret": []}]
 _OPERATOR: list[dict[str, list[str]]] = [{"x-admin-secret": []}]
-_OPERATORS_PATHS = ("/governance/organizations", "/governance/invites")
+_OPERATORS_PATHS = ("/governance/organizations", "/governance/invites", "/governance/repricings")
 _SCHEMES = {
     "bearer": {
         "type": "http",

@@ -19,7 +19,7 @@ MEANINGS = {
     413: "The body is over the configured limit.",
     415: "The body is not declared as JSON.",
     422: "No allowed model meets the constraints; the message says which one binds, and by how much.",
-    429: "Too many requests; try again after `retry-after`.",
+    429: "Too many requests, or a budget is in the way; try again after `retry-after`, if it is there.",
     431: "The headers are over the configured limit.",
     501: "A documented path, field or header that this version does not serve yet.",
     502: "The provider refused, for a reason that is not load.",
@@ -91,6 +91,16 @@ EXAMPLES = (
         errors.RateLimitExceeded, "There were 5 signups from this address within the last minute; try again in 12 s."
     ),
     ErrorExample(
+        errors.BudgetReserved,
+        "Of the organization's budget of 50 $ a month per organization, 49.2 $ are spent and 0.8 $ are held by calls "
+        "under way; try again when they have ended.",
+    ),
+    ErrorExample(
+        errors.InsufficientQuota,
+        "Of the organization's budget of 50 $ a month per organization, 49.99 $ are spent, and this call may cost up "
+        "to 0.02 $. It begins anew at 2026-12-01T00:00:00Z.",
+    ),
+    ErrorExample(
         errors.HeadersTooLarge, "Headers and query have more than 65536 bytes together, which is the most taken."
     ),
     ErrorExample(
@@ -150,7 +160,7 @@ def _response(status: int, content: dict[str, Any]) -> dict[str, Any]:
     names = ["x-request-id", "request-id", "x-asahi-request-id"]
     if status in {429, 503, 529}:
         names += ["retry-after", "retry-after-ms"]
-    if status in {409, 501, 504}:
+    if status in {409, 429, 501, 504}:
         names.append("x-should-retry")
     if status == 401:
         names.append("www-authenticate")

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from asahi_edge.api.openapi.analytics_examples import ANALYTICS_EXAMPLES
 from asahi_edge.api.openapi.anthropic_examples import ANTHROPIC_EXAMPLES
 from asahi_edge.api.openapi.governance_examples import GOVERNANCE_EXAMPLES
+from asahi_edge.api.openapi.reconciliation_examples import RECONCILIATION_EXAMPLES
 
 _REQUEST = "01a20da6-23de-7451-967a-afcb49443661"
 _REASON = (
@@ -116,6 +118,8 @@ _HEALTHY: dict[str, Any] = {
 EXAMPLES: dict[str, dict[str, Any]] = {
     **ANTHROPIC_EXAMPLES,
     **GOVERNANCE_EXAMPLES,
+    **ANALYTICS_EXAMPLES,
+    **RECONCILIATION_EXAMPLES,
     "InferBody": {
         "Asahi chooses the model": {"prompt": "Explain async/await in Python.", "latency_budget_ms": 5000},
         "good and quick": {

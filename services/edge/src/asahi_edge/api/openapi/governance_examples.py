@@ -15,6 +15,7 @@ _API_KEY: dict[str, Any] = {
     "user_id": None,
     "allowed_models": ["gpt-6-*"],
     "rate_limits": {"requests_per_minute": 60},
+    "budgets": None,
     "created_at": "2026-11-24T12:58:41.545825Z",
     "expires_at": "2027-01-01T00:00:00Z",
     "revoked_at": None,
@@ -38,6 +39,14 @@ _INVITE: dict[str, Any] = {
     "used_at": None,
     "organization_id": None,
 }
+_BUDGET: dict[str, Any] = {
+    "per": "organization",
+    "window": "month",
+    "limit_usd": 50.0,
+    "action": "block",
+    "alert_at": [0.5, 0.8, 1.0],
+    "timezone": None,
+}
 _POLICY: dict[str, Any] = {
     "organization_id": _ORGANIZATION,
     "version": 3,
@@ -54,7 +63,7 @@ _POLICY: dict[str, Any] = {
     "retention": {"prompts_days": 0, "usage_days": 400, "responses_days": 30},
     "fail_open_without_billing": False,
     "strict_revocation": False,
-    "budgets": None,
+    "budgets": [_BUDGET],
     "alerts": None,
     "learning": None,
 }
@@ -140,6 +149,12 @@ GOVERNANCE_EXAMPLES: dict[str, dict[str, Any]] = {
             "rate_limits": {"requests_per_minute": 600, "per_user": {"requests_per_minute": 60}},
         },
         "only if nobody changed it": {"timezone": "Europe/Paris", "version": 2},
+        "fifty dollars a month, five a day for each key": {
+            "budgets": [
+                {"per": "organization", "window": "month", "limit_usd": 50, "action": "block"},
+                {"per": "key", "window": "day", "limit_usd": 5, "action": "alert"},
+            ]
+        },
         "a default again": {"baseline_model": None},
     },
     "PolicyView": {"a policy": _POLICY},
@@ -158,7 +173,18 @@ GOVERNANCE_EXAMPLES: dict[str, dict[str, Any]] = {
                 "tokens_output": 204,
                 "cost": 0.001041,
                 "savings": 0.001041,
-                "budget_left": None,
+                "budget_left": 49.998959,
+                "budgets": [
+                    {
+                        **_BUDGET,
+                        "api_key_id": None,
+                        "subject": _ORGANIZATION,
+                        "window_end": "2026-12-01T00:00:00Z",
+                        "spent": 0.001041,
+                        "reserved": 0.0,
+                        "left": 49.998959,
+                    }
+                ],
             }
         }
     },

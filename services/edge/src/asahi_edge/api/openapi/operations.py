@@ -1,8 +1,11 @@
 """What a route says about itself to the OpenAPI document: arguments of its decorator."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
+
+from starlette.responses import StreamingResponse
 
 from asahi_edge.api.openapi.anthropic import MESSAGE
 from asahi_edge.api.openapi.components import (
@@ -14,9 +17,11 @@ from asahi_edge.api.openapi.components import (
     struct_media,
 )
 from asahi_edge.api.openapi.errors import error_name
+from asahi_edge.api.openapi.examples import EXAMPLES
 from asahi_edge.api.openapi.openai import CHAT_ANSWER
 from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS, MESSAGE_EVENTS
 from asahi_edge.api.schemas.anthropic import CountTokensAnswer, CountTokensBody, MessagesBody
+from asahi_edge.api.schemas.figures import UsageRowView
 from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
 
@@ -28,7 +33,7 @@ _THINGS = {
     "user_id": "end user",
 }
 Shape = Literal["openai", "anthropic", "either"]
-_INFERENCE_ERRORS = (400, 401, 403, 404, 413, 415, 422, 501, 502, 503, 504)
+_INFERENCE_ERRORS = (400, 401, 403, 404, 413, 415, 422, 429, 501, 502, 503, 504)
 PLAIN_TEXT = {
     name: {"schema": {"type": "string", "description": "Prometheus' text format."}, "example": example}
     for name, example in (
@@ -61,6 +66,27 @@ def documented(
     if body is not None:
         extra["requestBody"] = {"required": not optional_body, "content": struct_media(body)}
     return {"summary": summary, "status_code": status, "responses": responses, "openapi_extra": extra}
+
+
+def documented_export() -> dict[str, Any]:
+    """Arguments of the route decorator of `/analytics/export`, which answers lines."""
+    row = next(iter(EXAMPLES["UsageRowView"].values()))
+    content = {
+        "application/x-ndjson": {
+            "schema": {"type": "string", "description": "A JSON object a line, each a UsageRowView."},
+            "example": json.dumps(row) + "\n",
+        },
+        "text/csv": {
+            "schema": {"type": "string", "description": "The same fields by column, after a line of their names."},
+            "example": ",".join(UsageRowView.__struct_fields__) + "\r\n",
+        },
+    }
+    answer = _answered("Usage rows, oldest first.", content)
+    return {
+        "summary": "Usage rows",
+        "response_class": StreamingResponse,
+        "responses": {200: answer} | _errors((400, 401, 403, 503, 504)),
+    }
 
 
 def documented_models(*, summary: str, openai: type, anthropic: type, errors: Sequence[int]) -> dict[str, Any]:
@@ -115,7 +141,7 @@ def documented_infer() -> dict[str, Any]:
 
 def documented_quote() -> dict[str, Any]:
     """Arguments of the route decorator of `/quote`, whose body is that of `/infer`."""
-    errors = tuple(status for status in _INFERENCE_ERRORS if status not in (502, 504))
+    errors = tuple(status for status in _INFERENCE_ERRORS if status not in (429, 502, 504))
     arguments = documented(summary="Ask for a quote", body=InferBody, answer=QuoteAnswer, errors=errors)
     arguments["responses"][200]["headers"] = header_references((*ALWAYS, "x-asahi-warning"))
     arguments["openapi_extra"]["parameters"] = parameters("x-request-id", "cache-control", "x-asahi-cache")

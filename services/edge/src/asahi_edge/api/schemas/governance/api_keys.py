@@ -1,10 +1,11 @@
 """Bodies of `/governance/api-keys`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from asahi_edge.api.schemas.fields import Moment, Text, described, one_of
+from asahi_edge.api.schemas.governance.budgets import BudgetBody, BudgetView
 from asahi_edge.api.schemas.governance.limits import RateLimits
 
 ScopeName = Annotated[str, one_of("A scope.", "infer", "analytics", "admin", "all")]
@@ -30,7 +31,10 @@ class ApiKeyBody(Struct, forbid_unknown_fields=True):
         RateLimits | None, described("Its own limits, none above its maker's. Absent: as its maker's.")
     ] = None
     organization_id: Annotated[Text | None, described("The operator names it; a key's own is the default.")] = None
-    budgets: Annotated[Any, described("Not served by this version (501).")] = None
+    budgets: Annotated[
+        Annotated[list[BudgetBody], Meta(max_length=100)] | None,
+        described("Its own budgets, which count what it spends, beside its maker's. Absent: as its maker's."),
+    ] = None
 
 
 class RotationBody(Struct, forbid_unknown_fields=True):
@@ -53,6 +57,7 @@ class ApiKeyView(Struct, kw_only=True):
     user_id: Annotated[str | None, described("Whom it belongs to; null: nobody in particular.")]
     allowed_models: Annotated[list[str] | None, described("Patterns of model ids; null: all models.")]
     rate_limits: Annotated[RateLimits | None, described("Its own limits; null: none.")]
+    budgets: Annotated[list[BudgetView] | None, described("Its own budgets; null: none.")]
     created_at: Annotated[Moment, described("When it was made.")]
     expires_at: Annotated[Moment | None, described("When it ends; null: never.")]
     revoked_at: Annotated[Moment | None, described("When it was revoked; null: it was not.")]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from asahi_edge.api.schemas.fields import Count, Moment, Text, described
+from asahi_edge.api.schemas.governance.budgets import BudgetBody, BudgetView
 from asahi_edge.api.schemas.governance.limits import RateLimits
 
 Patterns = Annotated[list[Text], Meta(max_length=100)]
@@ -67,6 +68,14 @@ class RetentionBody(Struct, forbid_unknown_fields=True):
     responses_days: Annotated[Days | UnsetType | None, described("Days for stored responses. Default 30.")] = UNSET
 
 
+class AlertsBody(Struct, forbid_unknown_fields=True):
+    """Where alerts of budgets go."""
+
+    webhook_url: Annotated[
+        str | UnsetType | None, described("https address that signed alerts are posted to; null: nowhere.")
+    ] = UNSET
+
+
 class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
     """Changes to a policy: what is absent keeps its value, null restores the default, lists are replaced as a whole."""
 
@@ -99,8 +108,11 @@ class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
         bool | UnsetType | None,
         described("Whether a key is refused at once when auth cannot be reached, without its grace. Default false."),
     ] = UNSET
-    budgets: Annotated[Any, described(_NOT_SERVED)] = UNSET
-    alerts: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    budgets: Annotated[
+        Annotated[list[BudgetBody], Meta(max_length=100)] | UnsetType | None,
+        described("Limits on what is spent. Default: none."),
+    ] = UNSET
+    alerts: Annotated[AlertsBody | UnsetType | None, described("Where alerts of budgets go.")] = UNSET
     learning: Annotated[Any, described(_NOT_SERVED)] = UNSET
     version: Annotated[
         Count | UnsetType,
@@ -136,6 +148,12 @@ class RetentionView(Struct):
     responses_days: Annotated[Count, described("Days for stored responses.")]
 
 
+class AlertsView(Struct):
+    """Where alerts of budgets go."""
+
+    webhook_url: Annotated[str, described("The address that signed alerts are posted to.")]
+
+
 class PolicyView(Struct, kw_only=True):
     """A policy with every default filled in."""
 
@@ -154,8 +172,8 @@ class PolicyView(Struct, kw_only=True):
     retention: Annotated[RetentionView, described("How long data is kept.")]
     fail_open_without_billing: Annotated[bool, described("Whether hard budgets yield while billing is away.")]
     strict_revocation: Annotated[bool, described("Whether keys have no grace while auth is away.")]
-    budgets: Annotated[None, described(_NEVER_SET)] = None
-    alerts: Annotated[None, described(_NEVER_SET)] = None
+    alerts: Annotated[AlertsView | None, described("Where alerts of budgets go; null: nowhere.")]
+    budgets: Annotated[list[BudgetView] | None, described("Limits on what is spent; null: none.")] = None
     learning: Annotated[None, described(_NEVER_SET)] = None
 
 

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from asahi_edge.api.json import Dollars
 from asahi_edge.api.schemas.fields import Count, Moment, described, one_of
+from asahi_edge.api.schemas.governance.budgets import BudgetStanding
 
 
 class Usage(Struct, kw_only=True):
@@ -22,7 +23,10 @@ class Usage(Struct, kw_only=True):
     tokens_output: Annotated[Count, described("Tokens of answers.")]
     cost: Annotated[Dollars, described("Dollars spent.")]
     savings: Annotated[Dollars, described("Dollars saved; may be negative.")]
-    budget_left: Annotated[Dollars | None, described("Dollars left of the tightest budget; null: there is none.")]
+    budget_left: Annotated[
+        Dollars | None, described("Dollars left of the tightest budget of the organization; null: it has none.")
+    ]
+    budgets: Annotated[list[BudgetStanding], described("How budgets stand, those of keys included.")]
 
 
 class UsageAnswer(Struct):

@@ -6,7 +6,7 @@ import pytest
 
 from asahi_core.clock import ManualClock
 from asahi_core.errors import RateLimitExceeded
-from asahi_edge.domain.limit_addresses import AddressLimit, address_block, client_address, peer_address
+from asahi_edge.domain.address_limits import AddressLimit, address_block, client_address, peer_address
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 

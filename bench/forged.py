@@ -1,0 +1,116 @@
+"""`python -m bench.forged`: what 10 000 forged keys at full speed do to who has a valid one.
+
+Another process sends questions with forged keys, each with a right checksum and never the same twice, over one, four
+and sixteen connections; meanwhile a caller with a valid key asks what is cached, one request at a time. Exit code 1 if
+the median of the valid caller's latency is more than twice that without forgers, in the median of the rounds.
+"""
+
+import asyncio
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import httpx2
+
+from asahi_core.ids import SystemIds
+from asahi_core.keys import mint_key
+from bench.machine import conditions, load_average
+from bench.report import quantile
+from tests.installation import Installation, running_installation
+
+_KEYS = 10_000
+_CONNECTIONS = (1, 4, 16)
+_ROUNDS = 3
+_CALM_S = 4.0
+_MOST = 2.0
+_QUESTION = {"prompt": "What is 6 times 7?"}
+
+
+async def _forge(url: str, keys: list[str], connections: int) -> None:
+    remaining = iter(keys)
+
+    async def ask(client: httpx2.AsyncClient) -> None:
+        for key in remaining:
+            headers = {"authorization": f"Bearer {key}"}
+            status = (await client.post("/infer", json=_QUESTION, headers=headers)).status_code
+            assert status in {401, 429}, f"a forged key was answered {status}"
+
+    async with httpx2.AsyncClient(base_url=url, timeout=60.0) as client:
+        await asyncio.gather(*(ask(client) for _ in range(connections)))
+
+
+def _attack(url: str, keys: list[str], connections: int, begun: Event, done: Event) -> None:
+    begun.set()
+    asyncio.run(_forge(url, keys, connections))
+    done.set()
+
+
+def _latencies_ms(client: httpx2.Client, over: Callable[[], bool]) -> list[float]:
+    """Of the valid caller, sorted."""
+    latencies: list[float] = []
+    while not over():
+        started = time.perf_counter()
+        answer = client.post("/infer", json=_QUESTION)
+        latencies.append((time.perf_counter() - started) * 1000)
+        assert answer.status_code == 200, answer.text
+    return sorted(latencies)
+
+
+def _calm_ms(client: httpx2.Client) -> list[float]:
+    deadline = time.monotonic() + _CALM_S
+    return _latencies_ms(client, lambda: time.monotonic() > deadline)
+
+
+def _attacked_ms(installation: Installation, client: httpx2.Client, connections: int) -> tuple[list[float], float]:
+    """The valid caller's latencies, and how many forged keys a second were refused."""
+    ids = SystemIds()
+    keys = [mint_key(ids) for _ in range(_KEYS)]
+    begun, done = multiprocessing.Event(), multiprocessing.Event()
+    attacker = multiprocessing.Process(target=_attack, args=(installation.url, keys, connections, begun, done))
+    attacker.start()
+    begun.wait()
+    started = time.perf_counter()
+    latencies = _latencies_ms(client, done.is_set)
+    per_second = _KEYS / (time.perf_counter() - started)
+    attacker.join()
+    assert attacker.exitcode == 0, "the attack failed"
+    return latencies, per_second
+
+
+def _run() -> tuple[str, bool]:
+    load_before = load_average()
+    lines = ["| forgers' connections | refused/s | valid p50 ms | p99 ms | p50 to calm |", "|--:|--:|--:|--:|--:|"]
+    fine = True
+    with (
+        tempfile.TemporaryDirectory(prefix="asahi-bench-") as folder,
+        running_installation(Path(folder)) as installation,
+        installation.signup().client() as client,
+    ):
+        _calm_ms(client)
+        for connections in _CONNECTIONS:
+            ratios: list[float] = []
+            for _ in range(_ROUNDS):
+                calm = quantile(_calm_ms(client), 0.5)
+                attacked, per_second = _attacked_ms(installation, client, connections)
+                ratios.append(quantile(attacked, 0.5) / calm)
+                lines.append(
+                    f"| {connections} | {per_second:.0f} | {quantile(attacked, 0.5):.2f} "
+                    f"| {quantile(attacked, 0.99):.2f} | {ratios[-1]:.2f} × |"
+                )
+            fine &= sorted(ratios)[_ROUNDS // 2] <= _MOST
+    return "\n".join([conditions("python -m bench.forged", load_before), "", *lines]), fine
+
+
+def main() -> int:
+    """Measures and prints."""
+    text, fine = _run()
+    print(text)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Transport out: what billing sends to others."""
