@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import Anthropic
 from anthropic.types import Message
 from openai import OpenAI
 from openai.types.chat import ChatCompletion
@@ -71,6 +72,8 @@ ANTHROPIC_EVENTS: list[dict[str, Any]] = [
 
 def plain(path: str) -> bytes:
     """The body of an answer."""
+    if path.endswith("/count_tokens"):
+        return b'{"input_tokens":20}'
     return json.dumps(OPENAI_ANSWER if path.endswith("/chat/completions") else ANTHROPIC_ANSWER).encode()
 
 
@@ -234,6 +237,51 @@ def test_anthropics_protocol_is_spoken_to_anthropics_base_url(data: Path, provid
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (20, 5)
+
+
+def test_anthropics_sdk_and_anthropics_provider_hear_each_other_as_if_nobody_stood_between(
+    data: Path, provider: Recorder
+) -> None:
+    environment = {"router": {"ANTHROPIC_API_KEY": "sk-ant-of-the-test", "ANTHROPIC_BASE_URL": provider.url}}
+    thoughts = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln+/=="}
+    question: dict[str, Any] = {
+        "model": "claude-haiku-4-5",
+        "max_tokens": 100,
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        "messages": [
+            {"role": "user", "content": "2 + 2?"},
+            {"role": "assistant", "content": [thoughts, {"type": "text", "text": "4"}]},
+            {"role": "user", "content": "Sure?"},
+        ],
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "tools": [{"name": "n", "input_schema": {"type": "object"}, "defer_loading": True}],
+    }
+    count = {name: value for name, value in question.items() if name != "max_tokens"}
+    more: dict[str, Any] = {
+        "extra_headers": {"anthropic-beta": "one-2026-01-01,two"},
+        "extra_body": {"some_new": [1.0]},
+    }
+    with running_installation(data, simulator=False, environment=environment) as running:
+        organization = running.signup()
+        with Anthropic(base_url=running.url, api_key=organization.key, max_retries=0) as client:
+            plain_answer = client.messages.create(**question, **more)
+            with client.messages.stream(**{**question, "messages": question["messages"][:1]}, **more) as stream:
+                streamed_answer = stream.get_final_message()
+            counted = client.messages.count_tokens(**count, **more)
+    (path, headers, body), (_, _, streaming), (count_path, count_headers, counting) = provider.requests
+    assert (path, count_path) == ("/v1/messages", "/v1/messages/count_tokens")
+    assert body == {**question, "some_new": [1.0]}
+    assert streaming == {**body, "messages": question["messages"][:1], "stream": True}
+    assert counting == {**count, "some_new": [1.0]}
+    for sent in (headers, count_headers):
+        assert sent["x-api-key"] == "sk-ant-of-the-test"
+        assert sent["anthropic-beta"] == "one-2026-01-01,two"
+        assert sent["anthropic-version"] == client.default_headers["anthropic-version"]
+        assert organization.key not in json.dumps(sent)
+        assert not [name for name in sent if name.startswith("x-asahi")]
+    assert {name: plain_answer.to_dict()[name] for name in ANTHROPIC_ANSWER} == ANTHROPIC_ANSWER
+    assert [block.to_dict()["text"] for block in streamed_answer.content] == ["Certainly."]
+    assert counted.input_tokens == 20
 
 
 def test_laptop_mode_with_a_key_starts_no_simulator(tmp_path: Path, provider: Recorder) -> None:

@@ -48,10 +48,7 @@ _TOKENS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_toke
 
 
 def _anthropic(case: str, model: str) -> dict[str, Any]:
-    question = {**anthropic_cases.CASES[case], "model": model}
-    if case.startswith("a stop text") and model in OPENAIS:
-        question["model"] = "gpt-4.1-nano"
-    return question
+    return {**anthropic_cases.CASES[case], "model": model}
 
 
 def test_every_case_is_answered_or_refused() -> None:
@@ -127,6 +124,13 @@ def test_what_openais_protocol_cannot_carry_is_refused_by_its_name(case: str, pa
     with asahi.anthropic() as sdk, pytest.raises(AnthropicsBadRequest) as refused:
         sdk.messages.create(**question)
     assert f"'{param}'" in str(refused.value)
+
+
+def test_a_parameter_that_a_model_refuses_is_named_as_the_caller_knows_it(asahi: Place) -> None:
+    question = {**anthropic_cases.CASES["a stop text that is met"], "model": "gpt-6-luna"}
+    with asahi.anthropic() as sdk, pytest.raises(AnthropicsBadRequest) as refused:
+        sdk.messages.create(**question)
+    assert "'stop_sequences'" in str(refused.value)
 
 
 @pytest.mark.parametrize(("case", "param"), _REFUSED_BY_ANTHROPIC.items())

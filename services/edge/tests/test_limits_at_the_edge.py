@@ -210,6 +210,9 @@ def test_the_estimate_is_a_token_for_four_bytes_and_the_longest_answer_allowed()
     image = b'"data:image/png;base64,%b"' % (b"A" * 1_000_000)
     request.prompt.native.body = b'{"messages": [%b], "max_completion_tokens": 7}' % image
     assert 1000 < estimated_tokens(request) < 1100
+    image = b'{"type":"base64","media_type":"image/png","data":"%b=="}' % (b"Ab+/" * 250_000)
+    request.prompt.native.body = b'{"messages": [%b], "max_tokens": 7}' % image
+    assert 1000 < estimated_tokens(request) < 1100
 
 
 def _limits_of(served: Served) -> tuple[Limit, ...]:

@@ -140,6 +140,14 @@ INSTANT = LatencyPreference.LATENCY_PREFERENCE_INSTANT
             id="a parameter of the other protocol",
         ),
         pytest.param(
+            task(
+                native(ANTHROPIC, max_tokens=5, output_config={"format": {"type": "json_schema", "schema": {}}}),
+                mode=EXPLICIT, model=QUICK,
+            ),
+            UnsupportedByModel, "output_config", "gpt-4.1-nano does not take 'output_config' as it was sent",
+            id="a schema, by the other protocol's name of it",
+        ),
+        pytest.param(
             task(native(max_tokens=20_000), mode=EXPLICIT, model=CHEAP), UnsupportedByModel, "max_tokens",
             "gpt-6-luna writes answers of at most 10000 tokens; 'max_tokens' is 20000; no allowed model does.",
             id="a longer answer than the named model writes",

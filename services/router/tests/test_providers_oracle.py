@@ -111,6 +111,7 @@ async def test_all_of_a_body_but_the_model_and_the_stream_goes_on_as_it_was_writ
     body = b'{"a":1.50, "model":"asahi","n":12345678901234567890123, "x":{"b" : [1,2 ]},"stream":true, "e":"\\u00e9"}'
     plain = dialect.adapt(body, "m", stream=False)
     assert plain == b'{"a":1.50,"model":"m","n":12345678901234567890123,"x":{"b" : [1,2 ]},"e":"\\u00e9"}'
+    assert dialect.adapt(b'{"organization_id":"org_1","model":"x"}', "m", stream=False) == b'{"model":"m"}'
     streamed = json.loads(dialect.adapt(b'{"stream_options":{"x":1}}', "m", stream=True))
     assert streamed["stream"] is True
     assert streamed["stream_options"] == ({"x": 1, "include_usage": True} if api == OPENAI else {"x": 1})

@@ -19,7 +19,8 @@ _USUAL_OUTPUT_TOKENS = 500
 _TOKENS_OF_A_PART = 1000
 """What an image or a file is expected to need."""
 _BYTES_A_TOKEN = 4
-_INLINED = re.compile(rb'"data:[^"]{0,200};base64,[^"]*"')
+_INLINED = re.compile(rb'"data:[^"]{0,200};base64,[^"]*"|"[A-Za-z0-9+/\\]{2000,}={0,2}"')
+"""What OpenAI's protocol inlines as data URLs, Anthropic's as bare base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def estimated_tokens(request: InferenceRequest) -> int:
     if prompt.HasField("native"):
         body = prompt.native.body
         inlined = 0
-        if b";base64," in body:
+        if b"base64" in body:
             body, inlined = _INLINED.subn(b'""', body)
         return len(body) // _BYTES_A_TOKEN + inlined * _TOKENS_OF_A_PART + _output_limit(body)
     chat = prompt.chat
