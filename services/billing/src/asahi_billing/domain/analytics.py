@@ -95,8 +95,9 @@ class Analytics:
             message = f"The time has more than {_MOST_POINTS} intervals; take longer ones."
             raise InvalidRequest(message, param="interval_hours")
         points = {start: Figures() for start in range(first, span.end_ns, width)}
-        for hour, figures in (await self._store.by_hour(organization_id, span)).items():
-            points[hour - (hour - offset) % width].add(figures)
+        found = await self._store.by_time(organization_id, span, days=interval_hours > 1)
+        for start, figures in found.items():
+            points[start - (start - offset) % width].add(figures)
         return list(points.items())
 
     async def latencies(self, organization_id: str, span: Span) -> tuple[Latencies | None, list[Latencies], Span]:
@@ -115,7 +116,7 @@ class Analytics:
         now = self._now()
         last = now - now % HOUR_NS
         history = Span(last - forecast.HISTORY_HOURS * HOUR_NS, last)
-        figures = await self._store.by_hour(organization_id, history)
+        figures = await self._store.by_time(organization_id, history)
         first = min(figures, default=last)
         known_hours = (last - first) // HOUR_NS
         spend = {hour: float(found.cost_nanos) for hour, found in figures.items()}
@@ -142,7 +143,7 @@ class Analytics:
         if not hours:
             return [], True
         before = Span(hours[0] - anomalies.HISTORY_WEEKS * anomalies.WEEK_NS - HOUR_NS, hours[-1] + HOUR_NS)
-        figures = await self._store.by_hour(organization_id, before)
+        figures = await self._store.by_time(organization_id, before)
         first = min(figures, default=hours[-1])
         enough = first + anomalies.LEAST_WEEKS * anomalies.WEEK_NS <= hours[-1]
         if not enough:

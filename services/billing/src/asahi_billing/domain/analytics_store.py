@@ -28,8 +28,11 @@ class AnalyticsStore(Protocol):
         """Figures by the values of a dimension."""
         ...
 
-    async def by_hour(self, organization_id: str, span: Span) -> dict[int, Figures]:
-        """Figures by the beginning (ns since 1970) of the hours that have any."""
+    async def by_time(self, organization_id: str, span: Span, *, days: bool = False) -> dict[int, Figures]:
+        """Figures by the beginning (ns since 1970) of the hours that have any.
+
+        With `days`, full days (UTC) are told as a whole, by their beginning.
+        """
         ...
 
     async def latencies(self, organization_id: str, span: Span) -> tuple[Latencies | None, list[Latencies]]:

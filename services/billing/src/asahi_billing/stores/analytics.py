@@ -28,9 +28,9 @@ class SqlAnalytics:
         """Figures by the values of a dimension."""
         return await self._store.read(lambda c: rollup_reads.by_value(c, organization_id, dimension, span))
 
-    async def by_hour(self, organization_id: str, span: Span) -> dict[int, Figures]:
-        """Figures by hour."""
-        return await self._store.read(lambda c: rollup_reads.by_hour(c, organization_id, span))
+    async def by_time(self, organization_id: str, span: Span, *, days: bool = False) -> dict[int, Figures]:
+        """Figures by hour, or by full day."""
+        return await self._store.read(lambda c: rollup_reads.by_time(c, organization_id, span, days=days))
 
     async def latencies(self, organization_id: str, span: Span) -> tuple[Latencies | None, list[Latencies]]:
         """Latencies of full hours, in all and by model and tier."""

@@ -30,18 +30,20 @@ def by_value(connection: Connection, organization_id: str, dimension: str, span:
     return found
 
 
-def by_hour(connection: Connection, organization_id: str, span: Span) -> dict[int, Figures]:
-    """The figures of `span` by the hour's beginning (ns since 1970); hours without records are left out.
+def by_time(connection: Connection, organization_id: str, span: Span, *, days: bool) -> dict[int, Figures]:
+    """The figures of `span` by the beginning (ns since 1970) of its hours, or with `days` of its full days.
 
-    The first and the last hold only what is within `span`.
+    With `days`, what is before and after these is by hour. The first and the last hour hold only what is within `span`;
+    those without records are left out.
     """
     parts = _parts(connection, organization_id, span)
     found: dict[int, Figures] = {}
-    whole = select(ROLLUPS.c.start_ns, *(ROLLUPS.c[name] for name in FIGURES)).where(
-        *_of(ROLLUPS, organization_id, 1, parts.hours), ROLLUPS.c.dimension == ALL
-    )
-    for row in connection.execute(whole):
-        found[row.start_ns] = Figures(*row[1:])
+    columns = (ROLLUPS.c.start_ns, *(ROLLUPS.c[name] for name in FIGURES))
+    full_days, hours = _days(parts.hours) if days else (_NEVER, (parts.hours,))
+    for grain, part in ((24, full_days), *((1, one) for one in hours)):
+        whole = select(*columns).where(*_of(ROLLUPS, organization_id, grain, part), ROLLUPS.c.dimension == ALL)
+        for row in connection.execute(whole):
+            found[row.start_ns] = Figures(*row[1:])
     for edge in parts.edges:
         figures = by_edge(connection, organization_id, edge)
         if figures.calls or figures.requests or figures.errors:
