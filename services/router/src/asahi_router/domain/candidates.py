@@ -218,11 +218,11 @@ def unsupported(served: ServedModel, features: Features, *, by_name: bool) -> It
     if features.has_tools and only_without_reasoning and model.reasons(features.reasoning_effort):
         words = "takes tools only with reasoning_effort none"
         yield Violation(Constraint.CAPABILITY, words, field="tools")
-    refused = features.parameters & model.refused(features.reasoning_effort)
+    refused = {features.field(name): name for name in features.parameters & model.refused(features.reasoning_effort)}
     if not speaks(served, features):
-        refused |= features.only_in_its_protocol
-    for name in sorted(refused):
-        yield Violation(Constraint.PARAMETER, f"does not take {name}", field=features.field(name))
+        refused |= {name: name for name in features.only_in_its_protocol}
+    for field, name in sorted(refused.items()):
+        yield Violation(Constraint.PARAMETER, f"does not take {name}", field=field)
     most = features.max_output_tokens
     if most is not None and most > model.max_output_tokens:
         words = f"answers of at most {model.max_output_tokens} tokens"

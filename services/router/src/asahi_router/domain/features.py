@@ -153,10 +153,15 @@ def _native(prompt: Prompt) -> Features:
         max_output_tokens=whole_number(most, name),
         answers=(whole_number(fields.get("n"), "n") or 1) if openai else 1,
         reasoning_effort=effort if isinstance(effort, str) else "",
-        parameters=frozenset(sent if openai else (_OPENAI_NAMES.get(name, name) for name in sent)),
+        parameters=frozenset(sent if openai else _known_by_openais_names(sent)),
         only_in_its_protocol=beyond | (sent - known - {FORCED_TOOL_CHOICE}),
         writes_cache=b'"cache_control"' in native.body,
     )
+
+
+def _known_by_openais_names(sent: Iterable[str]) -> Iterable[str]:
+    """Anthropic's parameters as the catalog knows them; what has one of OpenAI's names here is another thing."""
+    return (_OPENAI_NAMES.get(name, name) for name in sent if name not in _OPENAI_NAMES.values())
 
 
 def _most_tokens(asked_bytes: int, images: int, *, has_tools: bool) -> int:
