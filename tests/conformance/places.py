@@ -16,9 +16,10 @@ class Place(NamedTuple):
     url: str
     key: str
 
-    def anthropic(self, **settings: Any) -> Anthropic:
-        """Anthropic's SDK."""
-        client = AnthropicsHttp(verify=False)
+    def anthropic(self, sent: list[Any] | None = None, **settings: Any) -> Anthropic:
+        """Anthropic's SDK; `sent`: takes each request that it sends."""
+        hooks = {"request": [sent.append]} if sent is not None else {}
+        client = AnthropicsHttp(verify=False, event_hooks=hooks)
         return Anthropic(base_url=self.url, api_key=self.key, http_client=client, **_patient(settings))
 
     def async_anthropic(self, **settings: Any) -> AsyncAnthropic:
