@@ -34,6 +34,8 @@ QUESTIONS = {
     "next page of orphans": statements.newest_orphans(ORGANIZATION, OrphanPosition(2**60, 7), 50),
     "everybody's orphans": statements.newest_orphans("", None, 50),
     "next page of everybody's orphans": statements.newest_orphans("", OrphanPosition(2**60, 7), 50),
+    "first page of an export": statements.exported(ORGANIZATION, SPAN, None, 500),
+    "next page of an export": statements.exported(ORGANIZATION, SPAN, (2**60, 7), 500),
     "repeated answers": statements.count_repeated_answers(),
 }
 
@@ -65,7 +67,12 @@ async def test_no_question_scans_the_ledger(ledger: Ledger, engines: Engines, qu
 
 async def test_pages_are_read_in_the_order_of_an_index(ledger: Ledger, engines: Engines) -> None:
     await ledger.record([call(n) for n in range(400)])
-    for question in ("next page of requests", "next page of orphans", "next page of everybody's orphans"):
+    for question in (
+        "next page of an export",
+        "next page of requests",
+        "next page of orphans",
+        "next page of everybody's orphans",
+    ):
         assert not [step for step in _plan(engines, QUESTIONS[question]) if "TEMP B-TREE" in step], question
 
 

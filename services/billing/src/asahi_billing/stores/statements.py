@@ -97,10 +97,11 @@ def any_within(organization_id: str, span: Span) -> Select[Any]:
 
 def exported(organization_id: str, span: Span, after: ExportPosition | None, limit: int) -> Select[Any]:
     """Rows of `span`, oldest first, after a position (None: from the first)."""
-    statement = select(USAGE_RECORDS).where(*_within(organization_id, span))
+    # Of two lower bounds of the time SQLite may seek by the wrong one, and read the pages before again: there is one.
+    start_ns = span.start_ns if after is None else after[0]
+    statement = select(USAGE_RECORDS).where(*_within(organization_id, Span(start_ns, span.end_ns)))
     if after is not None:
-        at_ns, row_id = after
-        statement = statement.where(_r.occurred_at_ns >= at_ns, or_(_r.occurred_at_ns > at_ns, _r.id > row_id))
+        statement = statement.where(or_(_r.occurred_at_ns > after[0], _r.id > after[1]))
     return statement.order_by(_r.occurred_at_ns, _r.id).limit(limit)
 
 
