@@ -85,11 +85,6 @@ _WRONG: dict[str, tuple[dict[str, Any], type[Exception], type[Exception]]] = {
         anthropic.PermissionDeniedError,
         openai.PermissionDeniedError,
     ),
-    "a header that is not served": (
-        {"extra_headers": {"idempotency-key": "once"}},
-        anthropic.HTTPNotImplementedError,
-        openai.InternalServerError,
-    ),
     "a saturated provider": (
         {"messages": _messages(_SATURATED)},
         anthropic.OverloadedError,
@@ -200,9 +195,11 @@ def test_the_sdk_tries_again_what_may_be_tried_again(asahi: Place) -> None:
 def test_the_sdk_does_not_try_again_what_must_not_be(asahi: Place) -> None:
     sent: list[Any] = []
     once = {"idempotency-key": "once"}
-    with asahi.anthropic(sent, max_retries=2) as sdk, pytest.raises(anthropic.HTTPNotImplementedError):
+    with asahi.anthropic(sent, max_retries=2) as sdk:
         sdk.messages.create(model=MODEL, max_tokens=64, messages=_messages(), extra_headers=once)
-    assert len(sent) == 1
+        with pytest.raises(anthropic.ConflictError):
+            sdk.messages.create(model=MODEL, max_tokens=65, messages=_messages(), extra_headers=once)
+    assert len(sent) == 2
 
 
 def test_a_caller_s_own_timeout_ends_the_wait(asahi: Place) -> None:

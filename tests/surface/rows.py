@@ -16,6 +16,8 @@ from tests.installation import Installation, Organization
 UNPRICED = "model-without-a-price"
 INFER, CHAT, MESSAGES = "/infer", "/v1/chat/completions", "/v1/messages"
 PATHS = (INFER, CHAT, MESSAGES)
+_UNASKED = "claude-opus-4-1"
+"""A model that nothing else here asks: its latency is the catalog's."""
 _TRIES = 20
 _LEAVES_AFTER_S = 2.0
 
@@ -288,7 +290,8 @@ ROWS = (
         ("The cost budget of $0.000001 binds", "more."),
     ),
     Row(
-        "no_model_satisfies", 422, "invalid_request_error", Question(routing={"latency_budget_ms": 300}),
+        "no_model_satisfies", 422, "invalid_request_error",
+        Question(routing={"latency_budget_ms": 300}, key={"scopes": ["infer"], "allowed_models": [_UNASKED]}),
         "latency_budget_ms", ("The latency budget of 300 ms binds", "ms more."),
     ),
     Row(

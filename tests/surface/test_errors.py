@@ -202,12 +202,7 @@ def test_anthropics_sdk_raises_the_class_of_the_error(caller: Organization) -> N
         with pytest.raises(NotFoundError):
             sdk.models.retrieve("unknown")
         with pytest.raises(InternalServerError) as told:
-            sdk.messages.create(
-                model="asahi",
-                max_tokens=5,
-                messages=[{"role": "user", "content": "x"}],
-                extra_headers={"idempotency-key": "once"},
-            )
-        assert told.value.status_code == 501
+            sdk.messages.create(model="gpt-4.1-nano", max_tokens=5, messages=[{"role": "user", "content": "saturated"}])
+        assert told.value.status_code == 529
     with Anthropic(base_url=url, api_key="wrong", max_retries=0) as sdk, pytest.raises(AuthenticationError):
         sdk.models.retrieve("unknown")

@@ -68,7 +68,7 @@ def test_two_expectations_that_differ_are_refused(caller: Organization) -> None:
         ({"rate_limits": {"requests_per_minute": 0}}, 400, "rate_limits.requests_per_minute"),
         ({"rate_limits": {"per_user": {"per_user": {}}}}, 400, "rate_limits.per_user.per_user"),
         ({"budgets": [{"per": "key", "window": "day", "limit_usd": 1}]}, 400, "budgets[0]"),
-        ({"alerts": {"webhook_url": "https://example.com"}}, 501, "alerts.webhook_url"),
+        ({"alerts": {"webhook_url": "example.com"}}, 400, "alerts.webhook_url"),
         ({"learning": {"exploration": 0.1}}, 501, "learning.exploration"),
         ({"cache": {"false_hit_bound": 0.02}}, 501, "cache.false_hit_bound"),
     ],

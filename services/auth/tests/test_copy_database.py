@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from sqlalchemy import text
 
 from asahi.auth.v1 import auth_pb2 as pb
+from asahi_auth.stores.opening import SCHEMA
 from asahi_core.sql.databases import database_at
 from asahi_core.sql.engines import open_engine
 from services.auth.tests.running import GUARD_S, OPERATOR, RunningAuth, acting, running
@@ -109,4 +110,4 @@ async def test_a_file_of_another_version_is_told_and_left_as_it_is(tmp_path: Pat
     engine.dispose()
     refused = copy(tmp_path, server.create_database("auth_of_another_version"))
     assert refused.returncode == MISTAKEN
-    assert "the file has the schema 0001, not 0003" in refused.stderr
+    assert f"the file has the schema 0001, not {SCHEMA.head}" in refused.stderr

@@ -97,13 +97,13 @@ def _check_error(answer: httpx2.Response, kind: type[AsahiError]) -> None:
 async def test_errors_on_anthropics_paths_have_anthropics_shape() -> None:
     async with serving() as served:
         keyless = await served.client.post("/v1/messages", json={}, headers={"authorization": ""})
-        not_yet = await served.ask("/v1/messages", {"max_tokens": 1}, idempotency_key="once")
+        wrong = await served.ask("/v1/messages", {"max_tokens": "many"})
         unknown = await served.client.get("/v1/models/none", headers={"anthropic-version": "2023-06-01"})
         openais = await served.client.get("/v1/models/none")
     assert (keyless.status_code, keyless.json()["error"]["type"]) == (401, "authentication_error")
-    assert (not_yet.status_code, not_yet.json()["error"]["type"]) == (501, "api_error")
+    assert (wrong.status_code, wrong.json()["error"]["type"]) == (400, "invalid_request_error")
     assert (unknown.status_code, unknown.json()["error"]["type"]) == (404, "not_found_error")
-    for answer in (keyless, not_yet, unknown):
+    for answer in (keyless, wrong, unknown):
         assert set(answer.json()) == {"type", "error", "request_id"}
         assert answer.json()["type"] == "error"
         assert answer.json()["request_id"] == answer.headers["request-id"]
