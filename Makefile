@@ -11,7 +11,7 @@ GENERATED := libs/asahi-protos/src/asahi
 # bench.transport        what a call and a streamed chunk cost between two processes
 # bench.relay            how long a stream's first byte is held
 # bench.forged           what forged keys at full speed do to who has a valid one
-# tests.kills            every service killed at random instants under load, three books compared
+# tests.kills            every service killed at random instants under load, three books compared (--held: with budgets)
 # tests.limits           600 requests a minute over two edges, Redis stopped and started meanwhile
 # tests.ledger_steps     20 000 random steps over ledger and holds
 # tests.revocation       how soon every edge refuses a key that was revoked, under load

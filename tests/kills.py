@@ -1,6 +1,8 @@
 """Kills one service at random instants under load, then compares three books: clients, provider, ledger.
 
-`python -m tests.kills --service edge --instants 50 --seed 1`; without `--service`, all of them one after the other.
+`python -m tests.kills --service edge --instants 50 --seed 1`; without `--service`, all of them one after the other, and
+the edge together with billing. With `--held` billing keeps its books in PostgreSQL and every call waits for a hold of a
+budget; in the end no hold is left, and every total is the sum of its entries.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -18,23 +21,34 @@ from typing import Any
 
 import httpx2
 
+from asahi.billing.v1 import billing_pb2 as pb
+from asahi.billing.v1.billing_pb2_grpc import BillingServiceStub
+from asahi_core.rpc.channel import ServiceChannel
 from tests.installation import Installation, Organization, running_installation
 from tests.ledger import call_records
+from tests.postgresql import postgresql
 from tests.simulator import SimulatorControl
 
-VICTIMS = ("edge", "cache", "router", "billing", "auth")
+VICTIMS = ("edge", "cache", "router", "billing", "auth", "edge+billing")
 CLIENTS = 6
 PAUSE_S = (0.2, 0.9)
 """Between a service's being ready and its next kill."""
 SETTLED_WITHIN_S = 60.0
+HOLDS_END_WITHIN_S = 90.0
+"""Longer than the lease of a hold whose edge was killed."""
 ALLOWED = {
     "edge": {"200", "connection", "stream_broken"},
     "cache": {"200"},
     "router": {"200", "503:service_unavailable", "stream:upstream_interrupted"},
     "billing": {"200"},
     "auth": {"200", "503:service_unavailable"},
+    "edge+billing": {"200", "connection", "stream_broken"},
 }
-"""What callers may see while a service is being killed, by the degrade table."""
+"""What callers may see while services are being killed, by the degrade table."""
+_HELD = {"503:service_unavailable", "stream:service_unavailable"}
+"""What they may see besides while billing is away and money would have to be held."""
+_BUDGET = {"per": "organization", "window": "month", "limit_usd": 1000, "action": "block"}
+_BILLING = pb.DESCRIPTOR.services_by_name["BillingService"]
 
 
 @dataclass(slots=True)
@@ -87,13 +101,19 @@ def _last_event(text: str) -> dict[str, Any] | None:
     return found
 
 
-async def run(installation: Installation, victim: str, instants: int, seed: int) -> list[str]:
-    """Kills `victim` so often under load; returns what is wrong in the books."""
+async def run(installation: Installation, victim: str, instants: int, seed: int, database: str = "") -> list[str]:
+    """Kills `victim` so often under load; returns what is wrong in the books.
+
+    `database`: the PostgreSQL that billing is on, where calls need a hold; empty: neither.
+    """
     random = Random(seed)
     control = SimulatorControl(installation.url_of("simulator"))
     control.reset()
     control.rules({"mode": "slow", "params": {"first_token_ms": 30, "tokens_per_second": 800}})
     organization = installation.signup(f"Kills of {victim}")
+    if database:
+        with organization.client() as client:
+            client.post(f"/governance/policies/{organization.id}", json={"budgets": [_BUDGET]}).raise_for_status()
     books, stop = Books(), asyncio.Event()
     clients = [
         asyncio.create_task(load(organization, books, Random(f"{seed}/{number}"), stop)) for number in range(CLIENTS)
@@ -105,28 +125,55 @@ async def run(installation: Installation, victim: str, instants: int, seed: int)
     await asyncio.sleep(0.5)
     stop.set()
     await asyncio.gather(*clients)
-    return await _compare(installation, organization, control, books, victim)
+    wrong = await _compare(installation, organization, control, books, victim=victim, database=database)
+    return wrong + await _ledger_faults(installation, organization) if database else wrong
 
 
 def _kill_and_restart(installation: Installation, victim: str) -> None:
-    process = installation[victim]
-    process.kill()
-    process.start()
-    process.wait_ready()
+    processes = [installation[name] for name in victim.split("+")]
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.wait_ready()
+
+
+async def _ledger_faults(installation: Installation, organization: Organization) -> list[str]:
+    """Holds that are left when all calls are settled, and totals that are not the sum of their entries."""
+    target = f"127.0.0.1:{installation['billing'].grpc_port}"
+    deadline = time.monotonic() + HOLDS_END_WITHIN_S
+    async with ServiceChannel("billing", target, _BILLING, timeout_s=SETTLED_WITHIN_S) as channel:
+        while True:
+            found = await BillingServiceStub(channel).CheckLedger(
+                pb.CheckLedgerRequest(organization_id=organization.id)
+            )
+            if not found.open_holds or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(1)
+    held = [f"{found.open_holds} holds are left"] if found.open_holds else []
+    return held + [f"the ledger breaks: {one.figure} {one.place}" for one in found.breaks]
 
 
 async def _compare(
-    installation: Installation, organization: Organization, control: SimulatorControl, books: Books, victim: str
+    installation: Installation,
+    organization: Organization,
+    control: SimulatorControl,
+    books: Books,
+    *,
+    victim: str,
+    database: str,
 ) -> list[str]:
     calls = {(call["request_id"], int(call["attempt"])): call for call in control.calls()}
     deadline = time.monotonic() + SETTLED_WITHIN_S
     while True:
-        rows = call_records(installation.data, organization.id)
+        rows = call_records(installation.data, organization.id, database)
         records = {(row["request_id"], row["attempt"]): row for row in rows}
         if calls.keys() <= records.keys() or time.monotonic() > deadline:
             break
         await asyncio.sleep(0.25)
-    wrong = [f"callers saw {what} {n} times" for what, n in books.seen.items() if what not in ALLOWED[victim]]
+    allowed = ALLOWED[victim] | (_HELD if database and "billing" in victim else set())
+    wrong = [f"callers saw {what} {n} times" for what, n in books.seen.items() if what not in allowed]
     wrong += [f"no record of the provider call {key}" for key in calls.keys() - records.keys()]
     if len(rows) != len(records):
         wrong.append(f"{len(rows) - len(records)} provider calls have more than one record")
@@ -139,7 +186,7 @@ async def _compare(
             wrong += _differences(key, call, row)
             if row["orphan"] or not row["answered"]:
                 wrong.append(f"{key} reached its caller, and its record says that it did not")
-        if row["orphan"] and victim != "edge":
+        if row["orphan"] and "edge" not in victim:
             wrong.append(f"{key} is an orphan, and its edge was never killed")
     for answer in books.answers:
         if answer["cost"] > 0 and not any(key[0] == answer["request_id"] for key in calls):
@@ -164,13 +211,19 @@ def _differences(key: tuple[str, int], call: dict[str, Any], row: dict[str, Any]
     return []
 
 
-async def kill_services(data: Path, victims: Sequence[str], instants: int, seed: int) -> list[str]:
+async def kill_services(
+    data: Path, victims: Sequence[str], instants: int, seed: int, *, held: bool = False
+) -> list[str]:
     """All of `victims`, one after the other, in one installation; returns what is wrong."""
     environment = {"edge": {"ASAHI_ORPHAN_SETTLE_SECONDS": "7"}}
     wrong = []
-    with running_installation(data, environment=environment) as installation:
+    with ExitStack() as stack:
+        database = stack.enter_context(postgresql()).create_database("billing") if held else ""
+        if held:
+            environment["billing"] = {"DATABASE_URL": database}
+        installation = stack.enter_context(running_installation(data, environment=environment))
         for victim in victims:
-            wrong += [f"{victim}: {fault}" for fault in await run(installation, victim, instants, seed)]
+            wrong += [f"{victim}: {fault}" for fault in await run(installation, victim, instants, seed, database)]
     return wrong
 
 
@@ -179,11 +232,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--service", choices=VICTIMS, action="append", help="default: all")
     parser.add_argument("--instants", type=int, default=50, help="kills of each service")
+    parser.add_argument("--held", action="store_true", help="billing on PostgreSQL, a hold for every call")
     parser.add_argument("--seed", type=int, default=1, help="repeats a run's instants and questions")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         victims = arguments.service or VICTIMS
-        wrong = asyncio.run(kill_services(Path(folder) / "data", victims, arguments.instants, arguments.seed))
+        killed = kill_services(Path(folder) / "data", victims, arguments.instants, arguments.seed, held=arguments.held)
+        wrong = asyncio.run(killed)
     for fault in wrong:
         print(fault)
     print(f"{len(wrong)} faults; repeat with --seed {arguments.seed}")
