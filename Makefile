@@ -15,10 +15,11 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.limits           600 requests a minute over two edges, Redis stopped and started meanwhile
 # tests.ledger_steps     20 000 random steps over ledger and holds
 # tests.revocation       how soon every edge refuses a key that was revoked, under load
+# tests.once             requests with an Idempotency-Key, repeated while services are killed
 # tests.leaving          what clients who leave are billed, against the provider's count
 # tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.leaving tests.budgets tests.schemathesis_run
+RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.leaving tests.once tests.budgets tests.schemathesis_run
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.installation import Installation, Organization, running_installation
 from tests.ledger import call_records
+from tests.once import kill_under_keys
 from tests.simulator import SimulatorControl
 
 _EDGES = ("edge", "edge2")
@@ -18,6 +19,7 @@ _REPEATS = 60
 _PATHS: dict[str, dict[str, Any]] = {
     "/infer": {"prompt": "What is 6 times 7?"},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "What is 6 times 7?"}]},
+    "/v1/messages": {"max_tokens": 100, "messages": [{"role": "user", "content": "What is 6 times 7?"}]},
 }
 
 
@@ -115,3 +117,7 @@ def test_a_request_whose_edge_was_killed_is_not_made_again(running: Installation
     assert (again.status_code, again.json()["error"]["code"]) == (409, "idempotency_replay_unavailable")
     assert again.headers["x-should-retry"] == "false"
     assert len(control.calls()) == 1
+
+
+async def test_under_kills_every_repeat_gets_the_one_answer_or_hears_that_there_is_none(tmp_path: Path) -> None:
+    assert await kill_under_keys(tmp_path, instants=4, seed=5) == []
