@@ -59,7 +59,7 @@ prices: $(READY) ## Take the price snapshot from the pinned genai-prices
 
 lock: $(BIN)/uv ## Lock dependencies (ARGS=--upgrade for the newest)
 	$(call compile,requirements-bootstrap.txt) --group bootstrap
-	$(call compile,requirements.lock) --group dev $(addprefix --no-emit-package ,asahi-core asahi-protos) $(MANIFESTS)
+	$(call compile,requirements.lock) --group dev --extra semantic $(addprefix --no-emit-package ,asahi-core asahi-protos) $(MANIFESTS)
 
 bench: $(READY) ## Measure speed and print the figures
 	$(BIN)/python -m bench

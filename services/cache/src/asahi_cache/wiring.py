@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
@@ -23,6 +24,9 @@ from asahi_core.ids import Ids
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
 from asahi_core.telemetry import Tracing
+
+if TYPE_CHECKING:
+    from asahi_cache.stores.minilm import MiniLm
 
 _SWEEP_EVERY_S = 10.0
 _DRAIN_S = 2.0
@@ -63,6 +67,18 @@ def build(settings: CacheSettings, clock: Clock, ids: Ids, random: Callable[[], 
     )
     collector = CacheCollector(cache, memory, flights, attachments)
     return CacheService(CacheServicer(cache, flights, replays), collector, memory, flights, replays, store)
+
+
+def load_model(threads: int) -> "MiniLm":
+    """The embedding model; needs the extra `semantic`.
+
+    Raises:
+        ImportError: the extra is not installed.
+        ModelMissing: a file is not there, or not the one that was reviewed.
+    """
+    from asahi_cache.stores.minilm import MiniLm  # noqa: PLC0415 - the service runs without the extra
+
+    return MiniLm(threads)
 
 
 async def run(service: CacheService, settings: CacheSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:

@@ -1,0 +1,182 @@
+"""What is done with a candidate: served, audited, or left aside; one ledger of evidence for each organisation.
+
+Candidates fall into strata by the verifier's probability, corrected by what audits said of the stored prompt. Each
+stratum is a stream of its own that must prove itself before it serves, with its part of the error probability, so
+that whatever is served comes from streams that are proven. How good the verifier is decides how much is served,
+never how much of it is wrong.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from asahi_cache.domain.semantic.bound import BoundSettings, Evidence, confidence_sequence
+from asahi_cache.domain.semantic.verifier import Judgement
+
+STRATA: tuple[tuple[float, float], ...] = ((0.985, 0.55), (0.95, 0.25), (0.85, 0.12), (0.7, 0.08))
+"""Least probability of each stratum, strictest first, and its part of α."""
+ALPHA = 0.05
+LEAST_AUDITS = 0.02
+_FIRST_AUDITS = 0.5
+_AUDITS_HALVE_AT = 33.0
+
+
+class Verdict(StrEnum):
+    """What happens to a request for which a stored answer was found."""
+
+    SERVE = "serve"
+    """The stored answer is given."""
+    AUDIT = "audit"
+    """The provider is asked, and the two answers are compared."""
+    IMPROBABLE = "improbable"
+    """The stored answer is left aside: it hardly serves."""
+
+
+class State(StrEnum):
+    """What is known of a stratum."""
+
+    NORMAL_FORM = "normal_form"
+    """Serves from the first request: nothing differs that can change an answer."""
+    PROVEN = "proven"
+    INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+    BOUND_EXCEEDED = "bound_exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is done, and on what grounds."""
+
+    verdict: Verdict
+    probability: float
+    """That the stored answer serves, after what audits said of its prompt."""
+    stratum: int
+    """0 the normalisation classes, 1 and up the strata; -1: none."""
+    state: State
+    audit_probability: float
+    """ρ: with which such a candidate is audited though it could be served."""
+    audits: int
+    wrong: int
+
+    def interval(self) -> tuple[float, float]:
+        """Confidence sequence for the share of wrong answers in the stratum."""
+        return confidence_sequence(self.wrong, self.audits, ALPHA)
+
+
+@dataclass(slots=True)
+class Record:
+    """What audits said of one stored prompt."""
+
+    right: int = 0
+    wrong: int = 0
+
+
+@dataclass(slots=True)
+class _Stratum:
+    evidence: Evidence
+    served: int = 0
+
+    def audit_probability(self) -> float:
+        if not self.evidence.proven:
+            return 1.0
+        return max(LEAST_AUDITS, _FIRST_AUDITS / math.sqrt(1 + self.served / _AUDITS_HALVE_AT))
+
+
+@dataclass(slots=True)
+class Figures:
+    """What one organisation's tier 2 did."""
+
+    served: int = 0
+    audits: int = 0
+    wrong: int = 0
+    improbable: int = 0
+    reported_wrong: int = 0
+    """Served answers that callers said were wrong."""
+
+
+class Ledger:
+    """The evidence of one organisation under one bound."""
+
+    def __init__(self, delta: float, random: Callable[[], float]) -> None:
+        """`random` yields numbers in [0, 1)."""
+        self.delta = delta
+        self.figures = Figures()
+        self._random = random
+        self._classes = _Stratum(Evidence(BoundSettings(delta, ALPHA), proven=True))
+        self._strata = [_Stratum(Evidence(BoundSettings(delta, ALPHA * part))) for _, part in STRATA]
+
+    def decide(self, judgement: Judgement, record: Record) -> Decision:
+        """What to do with a candidate. What is to be audited is to come back by `add_audit`."""
+        probability = corrected(judgement.probability, record)
+        number = stratum_of(judgement, probability)
+        if number < 0:
+            self.figures.improbable += 1
+            return Decision(Verdict.IMPROBABLE, probability, number, State.INSUFFICIENT_EVIDENCE, 1.0, 0, 0)
+        stratum = self._stratum(number)
+        rho = stratum.audit_probability()
+        audited = self._random() < rho
+        if not audited:
+            stratum.served += 1
+            self.figures.served += 1
+        evidence = stratum.evidence
+        return Decision(
+            Verdict.AUDIT if audited else Verdict.SERVE,
+            probability,
+            number,
+            self.state(number),
+            rho,
+            evidence.audits,
+            evidence.wrong,
+        )
+
+    def add_audit(self, stratum: int, record: Record, *, wrong: bool) -> None:
+        """Takes the outcome of an audit, for the stratum and for the stored prompt."""
+        self.figures.audits += 1
+        self.figures.wrong += wrong
+        if wrong:
+            record.wrong += 1
+        else:
+            record.right += 1
+        evidence = self._stratum(stratum).evidence
+        was_proven = evidence.proven
+        evidence.add(wrong=wrong)
+        if was_proven and not evidence.proven:
+            self._stratum(stratum).served = 0
+
+    def report_wrong(self, stratum: int, record: Record) -> None:
+        """Takes a caller's word that a served answer was wrong; it can only make the rule stricter."""
+        self.figures.reported_wrong += 1
+        record.wrong += 1
+        self._stratum(stratum).evidence.add(wrong=True)
+
+    def state(self, stratum: int) -> State:
+        """What is known of a stratum."""
+        evidence = self._stratum(stratum).evidence
+        if evidence.proven:
+            return State.PROVEN if stratum else State.NORMAL_FORM
+        return State.BOUND_EXCEEDED if evidence.refuted else State.INSUFFICIENT_EVIDENCE
+
+    def evidence(self, stratum: int) -> Evidence:
+        """What audits said of a stratum."""
+        return self._stratum(stratum).evidence
+
+    def interval(self) -> tuple[float, float]:
+        """Confidence sequence for the share of wrong answers over all audits."""
+        return confidence_sequence(self.figures.wrong, self.figures.audits, ALPHA)
+
+    def _stratum(self, number: int) -> _Stratum:
+        return self._classes if number == 0 else self._strata[number - 1]
+
+
+def corrected(probability: float, record: Record) -> float:
+    """The verifier's probability after audits of its stored prompt; right ones help less than wrong ones harm."""
+    logit = math.log(probability / (1 - probability)) if 0 < probability < 1 else math.copysign(30.0, probability - 0.5)
+    logit += 0.8 * math.log1p(record.right) - 2.5 * record.wrong
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, logit))))
+
+
+def stratum_of(judgement: Judgement, probability: float) -> int:
+    """0 for the normalisation classes, else the number of the strictest stratum that takes it; -1: none."""
+    if judgement.same_class:
+        return 0
+    return next((number for number, (least, _) in enumerate(STRATA, start=1) if probability >= least), -1)
