@@ -12,13 +12,13 @@ from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.settings import BillingSettings
-from asahi_billing.stores.opening import open_engines
+from asahi_billing.stores.opening import SCHEMA, open_engines
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
 from asahi_core.prices import load_price_book
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
-from asahi_core.sql.databases import database_at
+from asahi_core.sql.databases import Database, database_at
 from asahi_core.telemetry import Tracing
 
 
@@ -38,10 +38,9 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     Raises:
         OSError: the database cannot be used.
     """
-    database = database_at(settings.database_url.get_secret_value(), settings.data_dir / "billing.db")
     commits = commit_seconds()
     store = SqlStore(
-        open_engines(database, settings.billing_read_seconds),
+        open_engines(database(settings), settings.billing_read_seconds, migrate_first=settings.migrate_at_start),
         clock,
         log,
         queue_records=settings.billing_queue_records,
@@ -52,6 +51,11 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     spending = Spending(store, clock)
     collector = BillingCollector(ledger, spending, store, commits)
     return BillingService(BillingServicer(ledger, spending), collector, store, spending)
+
+
+def database(settings: BillingSettings) -> Database:
+    """Where the ledger is kept; raises OSError as `database_at` does."""
+    return database_at(settings.database_url.get_secret_value(), settings.data_dir / "billing.db")
 
 
 async def run(
@@ -77,6 +81,7 @@ async def run(
             tracing=tracing,
             log=log,
             identity=identity_of(settings),
+            health_address=settings.health_address,
         )
     finally:
         for task in tasks:
@@ -84,3 +89,6 @@ async def run(
         await asyncio.wait(tasks)
         await service.store.close()
         tracing.close()
+
+
+__all__ = ["SCHEMA", "BillingService", "build", "database", "run"]
