@@ -21,7 +21,7 @@ RIGS      := bench.transport bench.relay tests.kills tests.limits tests.revocati
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos prices lock bench verify charts manifests k8s-check images clean
+.PHONY: help setup run test check format protos prices lock bench verify charts manifests k8s-check clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,9 +78,6 @@ manifests: $(TOOLS) ## Render both profiles for kubectl into .dist
 
 k8s-check: $(TOOLS) ## Check the charts: both helms, schemas, rules, alerts
 	$(BIN)/pytest -q -n 2 tests/k8s
-
-images: $(READY) ## Build the images of all services (BUILD='podman build', BASE=python:3.11-slim)
-	$(BIN)/python -m deploy.k8s.images
 
 clean: ## Remove .venv, data and caches
 	rm -rf .venv .asahi .dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
