@@ -4,6 +4,8 @@ READY     := .venv/.ready
 MANIFESTS := $(sort $(wildcard */pyproject.toml */*/pyproject.toml))
 PACKAGES  := $(MANIFESTS:/pyproject.toml=)
 PROTOS     = $(sort $(shell find protos/asahi -name '*.proto'))
+KUBE      := .venv/k8s
+TOOLS     := $(KUBE)/.ready
 GENERATED := libs/asahi-protos/src/asahi
 
 # The long rigs of `make verify`, each a module:
@@ -23,10 +25,10 @@ RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kill
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos prices lock bench verify clean
+.PHONY: help setup run test check format protos prices lock bench verify charts manifests k8s-check clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Prepare .venv (the other targets do it when needed)
 
@@ -67,13 +69,31 @@ bench: $(READY) ## Measure speed and print the figures
 verify: $(READY) ## Run the long rigs, one after the other
 	@set -e; for rig in $(RIGS); do echo "verify: $$rig"; $(BIN)/python -m $$rig; done
 
+charts: $(READY) ## Write what is derived in deploy/k8s/charts
+	$(BIN)/python -m deploy.k8s.generate
+
+manifests: $(TOOLS) ## Render both profiles for kubectl into .dist
+	$(BIN)/python -m deploy.k8s.assemble .dist/charts
+	@set -e; for profile in laptop production; do \
+		$(KUBE)/helm template asahi .dist/charts/asahi --namespace asahi --skip-tests \
+			--values deploy/k8s/charts/asahi/profiles/$$profile.yaml > .dist/$$profile.yaml; \
+		echo ".dist/$$profile.yaml"; \
+	done
+
+k8s-check: $(TOOLS) ## Check the charts: both helms, schemas, rules, alerts
+	$(BIN)/pytest -q -n 2 tests/k8s
+
 clean: ## Remove .venv, data and caches
-	rm -rf .venv .asahi .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .asahi .dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml $(MANIFESTS) $(BIN)/uv
 	$(BIN)/uv pip sync --quiet --python .venv --require-hashes --compile-bytecode requirements-bootstrap.txt requirements.lock
 	$(BIN)/uv pip install --quiet --python .venv --no-deps $(addprefix --editable ,$(PACKAGES))
+	@touch $@
+
+$(TOOLS): deploy/k8s/tools.py $(READY)
+	$(BIN)/python -m deploy.k8s.tools $(KUBE)
 	@touch $@
 
 $(BIN)/uv: requirements-bootstrap.txt

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from asahi.billing.v1.billing_pb2_grpc import BillingServiceStub
 from asahi_core.errors import InternalError, ServiceUnavailable
 from asahi_core.rpc.certificates import CertificateFiles, name_in_certificates
 from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.expiry import CERTIFICATE_EXPIRY, expiry_of
 from asahi_core.rpc.identity import ANONYMOUS, TOKEN_METADATA, ServiceIdentity, identity_of, is_loopback, may_call
 from asahi_core.rpc.server import serve
 from asahi_core.settings import ServiceSettings
@@ -107,7 +109,9 @@ async def _outcome(call: Callable[[], Any]) -> str:
 
 
 @asynccontextmanager
-async def _running(identity: ServiceIdentity, address: str = "127.0.0.1:0") -> AsyncIterator[_Running]:
+async def _running(
+    identity: ServiceIdentity, address: str = "127.0.0.1:0", health_address: str = ""
+) -> AsyncIterator[_Running]:
     stop, logged = asyncio.Event(), list[MutableMapping[str, Any]]()
     served: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -128,6 +132,7 @@ async def _running(identity: ServiceIdentity, address: str = "127.0.0.1:0") -> A
             tracing=Tracing("billing", "", 0.0),
             log=cast(FilteringBoundLogger, log),
             identity=identity,
+            health_address=health_address,
         )
     )
     try:
@@ -224,6 +229,43 @@ async def test_a_wrong_or_missing_token_opens_nothing_and_none_is_ever_logged() 
         assert len(refusals) == 4, "each kind of refusal is said once"
         assert "s" * 40 not in repr(running.logged)
         assert "t" * 40 not in repr(running.logged)
+
+
+async def test_what_probes_a_container_asks_for_health_alone_and_proves_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        health_address = f"127.0.0.1:{free.getsockname()[1]}"
+    authority = _Authority()
+    async with (
+        _running(authority.identity(tmp_path, "billing"), health_address=health_address),
+        grpc.aio.insecure_channel(health_address) as channel,
+    ):
+        check = channel.unary_unary(_CHECK, _bytes_of, HealthCheckResponse.FromString)
+        assert (await check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
+        record: Any = channel.unary_unary(f"/{_SERVICE.full_name}/RecordUsage", _bytes_of, None)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await record(_RECORD)
+        assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_health_address_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"cannot listen on {address}"):
+            async with _running(ANONYMOUS, health_address=address):
+                pytest.fail("it serves")
+
+
+def test_the_end_of_a_certificate_is_read_and_exported(tmp_path: Path) -> None:
+    files = _Authority().issue(tmp_path / "edge", "edge")
+    pem = files.certificate.read_bytes()
+    ends = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    assert expiry_of(pem) == ends
+    files.read()
+    assert CERTIFICATE_EXPIRY.labels("services")._value.get() == ends.timestamp()
+    with pytest.raises(ValueError, match="no certificate"):
+        expiry_of(b"-----BEGIN CERTIFICATE-----")
+    with pytest.raises(ValueError, match="cut off"):
+        expiry_of(b"-----BEGIN CERTIFICATE-----MIIB-----END CERTIFICATE-----")
 
 
 async def test_a_token_sent_twice_is_none() -> None:

@@ -28,6 +28,11 @@ class ServiceSettings(BaseSettings):
     metrics_address: str = Field(
         default="", description="Address of the Prometheus metrics page, host:port; empty: no page."
     )
+    health_address: str = Field(
+        default="",
+        description="Address of a second gRPC server that tells health alone and asks nobody who they are, for probes; "
+        "empty: none.",
+    )
     data_dir: Path = Field(default=Path(".asahi"), description="Folder of the embedded stores.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["json", "text"] = Field(

@@ -19,6 +19,10 @@ class AuthSettings(ServiceSettings):
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
     )
+    migrate_at_start: bool = Field(
+        default=True,
+        description="Whether a start brings the database up to date; else `asahi_auth.migrate` does.",
+    )
     audit_key: SecretStr = Field(
         default=SecretStr(""),
         description="Secret of the audit chains, 32 characters or more; empty: made once, in the data folder.",

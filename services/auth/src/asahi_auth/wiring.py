@@ -35,7 +35,7 @@ from asahi_core.clock import Clock
 from asahi_core.ids import Ids
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
-from asahi_core.sql.databases import database_at
+from asahi_core.sql.databases import Database, database_at
 from asahi_core.sql.engines import open_engine
 from asahi_core.telemetry import Tracing
 
@@ -60,12 +60,12 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
         OSError: the database cannot be used.
     """
     database_url = settings.database_url.get_secret_value()
-    database = database_at(database_url, settings.data_dir / "auth.db")
     secret = audit_secret(settings.audit_key.get_secret_value(), settings.data_dir, shared=bool(database_url))
     keys = AuditKeys(secret)
     chains = AuditChains(keys)
-    store = open_store(settings.data_dir, database_url, ChangeAppender(chains))
-    audit_log = SqlAuditLog(open_engine(database, SCHEMA.service, connections=2), chains, SqlTransaction)
+    appender = ChangeAppender(chains)
+    store = open_store(settings.data_dir, database_url, appender, migrate_first=settings.migrate_at_start)
+    audit_log = SqlAuditLog(open_engine(database(settings), SCHEMA.service, connections=2), chains, SqlTransaction)
     book = CheckpointFile(settings.data_dir / "audit-checkpoints.jsonl")
     watch = VerdictWatch(store, log)
     governance = Governance(store, clock, ids, signup=settings.signup, revoked=watch.hasten)
@@ -82,6 +82,11 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
     )
     checkpointer = Checkpointer(audit_log, book, keys, clock, log)
     return AuthService(servicer, AuthCollector(watch), store, watch, issuer, audit_log, checkpointer)
+
+
+def database(settings: AuthSettings) -> Database:
+    """Where organisations, keys and the audit chain are kept; raises OSError as `database_at` does."""
+    return database_at(settings.database_url.get_secret_value(), settings.data_dir / "auth.db")
 
 
 def copy_to_postgresql(settings: AuthSettings) -> Mapping[str, int]:
@@ -129,6 +134,7 @@ async def run(service: AuthService, settings: AuthSettings, log: FilteringBoundL
                 tracing=tracing,
                 log=log,
                 identity=identity_of(settings),
+                health_address=settings.health_address,
             )
         finally:
             stop.set()
@@ -137,3 +143,6 @@ async def run(service: AuthService, settings: AuthSettings, log: FilteringBoundL
             await checkpointing
             if service.issuer is not None:
                 await service.issuer.close()
+
+
+__all__ = ["SCHEMA", "AuthService", "build", "copy_to_postgresql", "database", "run"]

@@ -32,6 +32,10 @@ class BillingSettings(ServiceSettings):
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
     )
+    migrate_at_start: bool = Field(
+        default=True,
+        description="Whether a start brings the database up to date; else `asahi_billing.migrate` does.",
+    )
 
     @field_validator("alert_targets")
     @classmethod

@@ -31,7 +31,7 @@ from asahi_billing.settings import BillingSettings
 from asahi_billing.stores.alerts import SqlAlerts
 from asahi_billing.stores.analytics import SqlAnalytics
 from asahi_billing.stores.desk import Desk
-from asahi_billing.stores.opening import open_engines
+from asahi_billing.stores.opening import SCHEMA, open_engines
 from asahi_billing.stores.price_sheets import SqlPriceSheets
 from asahi_billing.stores.reports import SqlReports
 from asahi_billing.stores.sql import SqlStore
@@ -40,7 +40,7 @@ from asahi_core.ids import SystemIds
 from asahi_core.prices import OrganizationPrices, load_price_book
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
-from asahi_core.sql.databases import database_at
+from asahi_core.sql.databases import Database, database_at
 from asahi_core.telemetry import Tracing
 
 
@@ -66,10 +66,9 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     Raises:
         OSError: the database cannot be used.
     """
-    database = database_at(settings.database_url.get_secret_value(), settings.data_dir / "billing.db")
     commits = commit_seconds()
     store = SqlStore(
-        open_engines(database, settings.billing_read_seconds),
+        open_engines(database(settings), settings.billing_read_seconds, migrate_first=settings.migrate_at_start),
         clock,
         log,
         queue_records=settings.billing_queue_records,
@@ -81,7 +80,7 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     spending = Spending(store, clock)
     analytics = AnalyticsServicer(Analytics(SqlAnalytics(store), spending, prices, clock))
     collector = BillingCollector(ledger, spending, store, commits)
-    desk = Desk(database, clock, log, read_limit_s=settings.billing_read_seconds)
+    desk = Desk(database(settings), clock, log, read_limit_s=settings.billing_read_seconds)
     reports = ReportDesk(SqlReports(desk), prices.of, clock)
     sheets = PriceSheets(SqlPriceSheets(desk), prices, clock)
     return BillingService(
@@ -101,6 +100,11 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
             clock,
         ),
     )
+
+
+def database(settings: BillingSettings) -> Database:
+    """Where the ledger is kept; raises OSError as `database_at` does."""
+    return database_at(settings.database_url.get_secret_value(), settings.data_dir / "billing.db")
 
 
 async def run(
@@ -134,6 +138,7 @@ async def run(
             tracing=tracing,
             log=log,
             identity=identity_of(settings),
+            health_address=settings.health_address,
         )
     finally:
         for task in tasks:
@@ -142,3 +147,6 @@ async def run(
         await service.desk.close()
         await service.store.close()
         tracing.close()
+
+
+__all__ = ["SCHEMA", "BillingService", "build", "database", "run"]

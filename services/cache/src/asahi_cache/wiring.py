@@ -99,6 +99,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
             tracing=tracing,
             log=log,
             identity=identity_of(settings),
+            health_address=settings.health_address,
             max_connection_age_s=None,  # an edge's flights live as long as its standing connection
         )
     finally:

@@ -44,6 +44,7 @@ def main() -> None:
                     tracing=tracing,
                     log=log,
                     public=True,
+                    health_address=settings.health_address,
                 )
             )
         tracing.close()

@@ -36,6 +36,10 @@ class RouterSettings(ServiceSettings):
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
     )
+    migrate_at_start: bool = Field(
+        default=True,
+        description="Whether a start brings the database up to date; else `asahi_router.migrate` does.",
+    )
     billing_target: str = Field(
         default="127.0.0.1:50054", description="The billing service, for calls whose caller vanished."
     )

@@ -18,6 +18,7 @@ from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import handled as handled_call
 from asahi_core.rpc.server import serve
+from asahi_core.sql.databases import Database, database_at
 from asahi_core.telemetry import Tracing
 from asahi_router.api.servicer import RouterServicer
 from asahi_router.catalog.loader import CatalogFile, load_catalog
@@ -48,7 +49,7 @@ from asahi_router.domain.retry import RetryRules
 from asahi_router.domain.tariffs import Tariffs
 from asahi_router.providers import ProviderConfig, ProviderProtocol, build_provider
 from asahi_router.settings import RouterSettings, provider_key
-from asahi_router.stores.opening import open_outcomes
+from asahi_router.stores.opening import SCHEMA, open_outcomes
 from asahi_router.stores.outcomes import SqlOutcomeStore
 
 _BILLING_TIMEOUT_S = 10.0
@@ -90,10 +91,17 @@ def build(settings: RouterSettings, clock: Clock, random: Callable[[], float]) -
     observations, estimator = Observations(known.models), TokenEstimator()
     prices = OrganizationPrices(load_price_book())
     scale = Scale(catalog, Tariffs(prices, clock.now()), estimator, observations)
-    store = open_outcomes(settings.data_dir, settings.database_url.get_secret_value())
+    store = open_outcomes(
+        settings.data_dir, settings.database_url.get_secret_value(), migrate_first=settings.migrate_at_start
+    )
     providers = _providers(settings, endpoints, catalog)
     breakers = Breakers(clock, BreakerRules(threshold=settings.breaker_failures))
     return RouterService(catalog, providers, scale, observations, estimator, breakers, store, prices, clock, random)
+
+
+def database(settings: RouterSettings) -> Database:
+    """Where outcomes are kept; raises OSError as `database_at` does."""
+    return database_at(settings.database_url.get_secret_value(), settings.data_dir / "router.db")
 
 
 async def run(service: RouterService, settings: RouterSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
@@ -151,6 +159,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
                 tracing=tracing,
                 log=log,
                 identity=identity,
+                health_address=settings.health_address,
             )
     finally:
         await orphanage.close(settings.drain_seconds)
@@ -215,4 +224,4 @@ def _tell(service: RouterService, log: FilteringBoundLogger) -> None:
         log.warning("simulator", message="answers come from the provider simulator, not from a model")
 
 
-__all__ = ["NoProvider", "RouterService", "WrongCatalog", "build", "run"]
+__all__ = ["SCHEMA", "NoProvider", "RouterService", "WrongCatalog", "build", "database", "run"]

@@ -10,6 +10,8 @@ from typing import Any, cast
 import grpc
 from structlog.typing import FilteringBoundLogger
 
+from asahi_core.rpc.expiry import CERTIFICATE_EXPIRY, expiry_of
+
 _TRUST_DOMAIN = "asahi.internal"
 _LOOK_AGAIN_S = 1.0
 _OLD_CALLS_S = 660.0
@@ -56,6 +58,7 @@ class CertificateFiles:
         read = Certificates(stamp, self.certificate.read_bytes(), self.key.read_bytes(), self.ca.read_bytes())
         if self.stamp() != stamp:
             raise OSError("the certificate files were replaced while they were read")
+        CERTIFICATE_EXPIRY.labels("services").set(expiry_of(read.certificate).timestamp())
         return read
 
 

@@ -45,6 +45,7 @@ async def serve(
     max_connection_age_s: float | None = 300,
     identity: ServiceIdentity = ANONYMOUS,
     public: bool = False,
+    health_address: str = "",
 ) -> None:
     """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
 
@@ -52,7 +53,8 @@ async def serve(
     as long as the longest call may take. None: never, for a service whose callers keep a stream open for good.
 
     Callers prove which service they are as `identity` says, and may call what the table allows them; `public` servers
-    know their callers by keys instead.
+    know their callers by keys instead. At `health_address`, if there is one, anybody may ask for health and nothing
+    else: what probes containers has neither certificate nor token.
 
     Raises:
         OSError: the address cannot be listened on, or is not loopback and callers would not have to prove themselves.
@@ -68,8 +70,11 @@ async def serve(
     try:
         port = listen(server, address, identity, public=public, log=log)
     except RuntimeError as error:
-        raise OSError(f"cannot listen on {address}: the port is in use or not permitted") from error
+        raise _cannot_listen(address) from error
+    probed = _health_server(health_address, healthy) if health_address else None
     await server.start()
+    if probed is not None:
+        await probed.start()
     for name in ["", *names]:
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
     log.info("serving", address=f"{address.rpartition(':')[0]}:{port}", services=names)
@@ -77,6 +82,22 @@ async def serve(
     log.info("stopping", grace_s=grace_s)
     await healthy.enter_graceful_shutdown()
     await server.stop(grace_s)
+    if probed is not None:
+        await probed.stop(None)
+
+
+def _health_server(address: str, healthy: health.aio.HealthServicer) -> grpc.aio.Server:
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise _cannot_listen(address) from error
+    return server
+
+
+def _cannot_listen(address: str) -> OSError:
+    return OSError(f"cannot listen on {address}: the port is in use or not permitted")
 
 
 def _renewal(age_s: float | None) -> list[tuple[str, int]]:

@@ -35,13 +35,24 @@ class Schema:
         return f"alembic_version_{self.service}" if dialect == "postgresql" else "alembic_version"
 
 
-def open_migrated(database: Database, schema: Schema, *, connections: int, statement_s: float = STATEMENT_S) -> Engine:
+def open_migrated(
+    database: Database,
+    schema: Schema,
+    *,
+    connections: int,
+    statement_s: float = STATEMENT_S,
+    migrate_first: bool = True,
+) -> Engine:
     """`engines.open_engine` on a database that is brought to the newest schema first.
+
+    Without `migrate_first` it is left as it is and not looked at: somebody else has brought it up.
 
     Raises:
         OSError: it cannot be used; one line says why, and what to do.
     """
     engine = open_engine(database, schema.service, connections=connections, statement_s=statement_s)
+    if not migrate_first:
+        return engine
     try:
         migrate(engine, schema)
     except DBAPIError as error:
@@ -80,6 +91,18 @@ def revision(connection: Connection, schema: Schema) -> str | None:
     if not inspect(connection).has_table(table):
         return None
     return connection.execute(text(f"SELECT version_num FROM {table}")).scalar()  # noqa: S608 - a name of ours
+
+
+def knows(connection: Connection, schema: Schema, found: str) -> bool:
+    """Whether this version has the migration `found`; if not, a newer version has."""
+    config = alembic_config(connection, schema)
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    try:
+        return ScriptDirectory.from_config(config).get_revision(found) is not None
+    except CommandError:
+        return False
 
 
 def alembic_config(connection: Connection, schema: Schema) -> "Config":

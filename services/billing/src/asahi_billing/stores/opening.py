@@ -25,11 +25,13 @@ class Engines:
         self.writer.dispose()
 
 
-def open_engines(database: Database, read_limit_s: float) -> Engines:
+def open_engines(database: Database, read_limit_s: float, *, migrate_first: bool = True) -> Engines:
     """Engines on the database, which is brought to the newest schema first. Questions take at most `read_limit_s`.
+
+    Without `migrate_first` somebody else has brought it up.
 
     Raises:
         OSError: it cannot be used; the message says why, and what to do.
     """
-    writer = open_migrated(database, SCHEMA, connections=1)
+    writer = open_migrated(database, SCHEMA, connections=1, migrate_first=migrate_first)
     return Engines(writer, open_reader(database, SCHEMA.service, connections=READERS, statement_s=read_limit_s))

@@ -9,10 +9,13 @@ from asahi_router.stores.outcomes import SqlOutcomeStore
 SCHEMA = Schema("router", head="0001", migrations="asahi_router:migrations")
 
 
-def open_outcomes(data_dir: Path, database_url: str = "") -> SqlOutcomeStore:
+def open_outcomes(data_dir: Path, database_url: str = "", *, migrate_first: bool = True) -> SqlOutcomeStore:
     """The store in `router.db` of `data_dir`, or in PostgreSQL at `database_url`, brought to the newest schema.
+
+    Without `migrate_first` somebody else has done that.
 
     Raises:
         OSError: it cannot be used; the message says why, and what to do.
     """
-    return SqlOutcomeStore(open_migrated(database_at(database_url, data_dir / "router.db"), SCHEMA, connections=1))
+    database = database_at(database_url, data_dir / "router.db")
+    return SqlOutcomeStore(open_migrated(database, SCHEMA, connections=1, migrate_first=migrate_first))

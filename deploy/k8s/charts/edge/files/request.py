@@ -1,0 +1,29 @@
+"""Asks the edge how all is, and, with a key, one question through the whole system."""
+
+import json
+import os
+import sys
+import urllib.request
+from typing import Any
+
+EDGE = os.environ["EDGE"]
+
+
+def ask(path: str, body: dict[str, Any] | None = None) -> Any:
+    """The answer to a GET, or to a POST of `body`."""
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer " + os.environ.get("ASAHI_KEY", "")}
+    data = json.dumps(body).encode() if body else None
+    with urllib.request.urlopen(urllib.request.Request(EDGE + path, data, headers), timeout=60) as answer:
+        return json.load(answer)
+
+
+health = ask("/health")
+for name, component in health["components"].items():
+    print(f"{name}: {component['status']}: {component['detail']}")
+if health["status"] != "healthy":
+    sys.exit(f"the system is {health['status']}")
+if os.environ.get("ASAHI_KEY"):
+    answer = ask("/infer", {"prompt": "What is a health check?", "max_tokens": 16})
+    print(f"answered by {answer['model_used']} for ${answer['cost']}")
+else:
+    print("no question asked: test.existingSecret names no key")
