@@ -46,7 +46,9 @@ def made(name: str) -> Path:
     if name == "node":
         for file in ("package.json", "package-lock.json"):
             shutil.copy(lock.with_name(file), folder)
-        _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
+        # Not `npm ci`: it refuses locks without the optional packages of other platforms, and npm leaves those out.
+        _run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
+        _run("npm", "rebuild", "--loglevel=error", "opencode-ai", cwd=folder)  # puts its program in place
     else:
         uv = str(ROOT / ".venv" / "bin" / "uv")
         _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder), cwd=HERE)

@@ -49,6 +49,11 @@ def _commands(*commands: str) -> tuple[dict[str, Any], ...]:
 
 
 _SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
+_WRITE_NOTE: dict[str, Any] = {
+    "mode": "tool_calls",
+    "match": {"contains": "note.txt"},
+    "params": {"arguments": {"write": {"filePath": "note.txt", "content": "hello\n"}}},
+}
 PAGES = (
     Page("openai-python", "current", ("openai",), in_tests=True),
     Page("openai-node", "node", ("openai",)),
@@ -63,6 +68,7 @@ PAGES = (
     Page("pydantic-ai", "current", ("pydantic-ai-slim",)),
     Page("llm", "current", ("llm",)),
     Page("mini-swe-agent", "current", ("mini-swe-agent",), _commands("echo hello >note.txt", _SUBMIT)),
+    Page("opencode", "node", ("opencode-ai",), (_WRITE_NOTE,)),
     Page("curl", "own", in_tests=True),
     Page("grpc", "own", in_tests=True),
 )
@@ -91,7 +97,7 @@ def follow(page: Page, organization: Organization, work: Path, control: Simulato
         if "not-run" in block.flags:
             printed = None
         elif block.language in _RUN:
-            printed = _run(block, organization, folder if page.environment == "node" else work, environment)
+            printed = _run(block, organization, folder if block.language == "javascript" else work, environment)
         elif "answer" in block.flags:
             wrong = mismatches(block, printed or "")
             if wrong:
@@ -112,7 +118,7 @@ def surroundings(organization: Organization, home: Path, folder: Path) -> dict[s
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
         "HOME": str(home),
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "PATH": f"{folder / 'bin'}:{folder / 'node_modules' / '.bin'}:{os.environ['PATH']}",
         "ASAHI_URL": organization.installation.url,
         "ASAHI_API_KEY": organization.key,
     }
