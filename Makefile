@@ -19,13 +19,14 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.revocation       how soon every edge refuses a key that was revoked, under load
 # tests.once             requests with an Idempotency-Key, repeated while services are killed
 # tests.leaving          what clients who leave are billed, against the provider's count
+# tests.integrations     the examples of docs/integrations, with every client at its pinned version
 # tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.leaving tests.once tests.budgets tests.schemathesis_run
+RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.leaving tests.once tests.budgets tests.integrations tests.schemathesis_run
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos prices lock bench verify charts manifests k8s-check clean
+.PHONY: help setup run test check format protos prices lock integrations bench verify charts manifests k8s-check clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,9 @@ prices: $(READY) ## Take the price snapshot from the pinned genai-prices
 lock: $(BIN)/uv ## Lock dependencies (ARGS=--upgrade for the newest)
 	$(call compile,requirements-bootstrap.txt) --group bootstrap
 	$(call compile,requirements.lock) --group dev --extra semantic $(addprefix --no-emit-package ,asahi-core asahi-protos) $(MANIFESTS)
+
+integrations: $(READY) ## Lock and try the clients of docs/integrations (ARGS=--upgrade for the newest)
+	$(BIN)/python -m tests.integrations --lock $(ARGS)
 
 bench: $(READY) ## Measure speed and print the figures
 	$(BIN)/python -m bench

@@ -253,6 +253,14 @@ async def test_a_tool_is_called_when_a_rule_says_so(simulator: RunningSimulator,
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
+async def test_a_rule_says_which_tool_is_called_with_what(simulator: RunningSimulator, openai: AsyncOpenAI) -> None:
+    simulator.rules({"mode": "tool_calls", "params": {"arguments": {"look_up": {"word": "rain"}}}})
+    tools: Any = [{"type": "function", "function": {"name": name}} for name in ("translate", "look_up")]
+    answer = await openai.chat.completions.create(model=MODEL, messages=QUESTION, tools=tools)
+    calls: Any = answer.choices[0].message.tool_calls
+    assert [(call.function.name, call.function.arguments) for call in calls] == [("look_up", '{"word":"rain"}')]
+
+
 def test_a_rule_sets_text_and_length(simulator: RunningSimulator) -> None:
     simulator.rules(
         {"mode": "answer", "times": 1, "params": {"text": "Exactly this."}},

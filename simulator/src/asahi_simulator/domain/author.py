@@ -1,9 +1,10 @@
 """Writes answers: prose, documents for a schema, calls of tools, and answers that a rule asks for."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -44,7 +45,7 @@ class Author:
             case "truncated":
                 return _cut(self._ordinary(request, seed, params), params.after_tokens, "length")
             case "tool_calls" if request.tools:
-                answer = _calling(request.tools, seed)
+                answer = _calling(request.tools, seed, params.arguments)
             case _:
                 answer = self._ordinary(request, seed, params)
         return _within_limits(replace(answer, reasoning_tokens=request.reasoning_tokens), request)
@@ -80,10 +81,15 @@ def _tools_to_call(request: CompletionRequest) -> tuple[Tool, ...]:
     return named if request.parallel_tools else named[:1]
 
 
-def _calling(tools: tuple[Tool, ...], seed: int) -> Answer:
+def _calling(tools: tuple[Tool, ...], seed: int, told: Mapping[str, Mapping[str, Any]] | None = None) -> Answer:
+    """Calls of `tools`; of those in `told` alone, with the arguments there, if it is given."""
     calls = tuple(
-        ToolCall(f"{seed:016x}{number:08x}", tool.name, split(_json(example(tool.schema, seed))))
-        for number, tool in enumerate(tools)
+        ToolCall(
+            f"{seed:016x}{number:08x}",
+            tool.name,
+            split(_json(example(tool.schema, seed) if told is None else told[tool.name])),
+        )
+        for number, tool in enumerate(tool for tool in tools if told is None or tool.name in told)
     )
     return Answer(tool_calls=calls, ending="tool_calls")
 

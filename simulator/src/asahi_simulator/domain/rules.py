@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,7 +37,10 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How. Times are real ones, not multiplied by the process's speed."""
+    """How. Times are real ones, not multiplied by the process's speed.
+
+    `arguments` are what tools are called with, by name: no other tool is called.
+    """
 
     status: int = 500
     retry_after_s: float | None = None
@@ -49,6 +52,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     tokens_per_second: float | None = None
     answer_tokens: int | None = None
     text: str | None = None
+    arguments: dict[str, dict[str, Any]] | None = None
     usage: Literal["factor", "zero", "missing"] = "factor"
     factor: float = 2.0
 
