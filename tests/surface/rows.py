@@ -14,8 +14,8 @@ import httpx2
 from tests.installation import Installation, Organization
 
 UNPRICED = "model-without-a-price"
-INFER, CHAT, MESSAGES, RESPONSES = "/infer", "/v1/chat/completions", "/v1/messages", "/v1/responses"
-PATHS = (INFER, CHAT, MESSAGES, RESPONSES)
+INFER, CHAT, MESSAGES = "/infer", "/v1/chat/completions", "/v1/messages"
+PATHS = (INFER, CHAT, MESSAGES)
 _TRIES = 20
 _LEAVES_AFTER_S = 2.0
 
@@ -111,8 +111,6 @@ class Question:
         fields = {n: caller.id if v == "OWN" else v for n, v in self.fields.items()} | {"stream": stream}
         if path != INFER:
             model = {} if self.model is None else {"model": self.model}
-            if path == RESPONSES:
-                return {"input": self.text, **model, **fields}
             bound = {"max_tokens": 64} if path == MESSAGES else {}
             return {"messages": [{"role": "user", "content": self.text}], **bound, **model, **fields}
         named = {} if self.model is None else {"routing_mode": "explicit", "model_override": self.model}
