@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from asahi_router.domain.translation.fates import Entry, Fate, Table
 from asahi_router.domain.translation.from_anthropic import FROM_ANTHROPIC
 from asahi_router.domain.translation.from_openai import FROM_OPENAI
+from asahi_router.domain.translation.from_responses import FROM_RESPONSES
 from tests.documents import ROOT
 
 PAGE = ROOT / "docs" / "translation.md"
@@ -18,6 +19,8 @@ Either API may be answered by either kind of provider. A question to a provider 
 translated: its body goes on as it was written, but for `model`, `stream` (and OpenAI's `stream_options.include_usage`)
 and Asahi's own `organization_id`; so do fields that nobody here knows, and Anthropic's headers `anthropic-version` and
 `anthropic-beta`. The answer comes back as the provider wrote it, with `asahi` added.
+
+Questions to `POST /v1/responses` are always translated: to chat completions, or to Anthropic's messages.
 
 A question to a provider of **the other protocol** goes through Asahi's own form. Nothing is dropped in silence: what
 becomes of each field is below, and what is not below is refused with 400 `unsupported_by_model`, which names the field
@@ -57,6 +60,7 @@ Anthropic's providers; for others `input_tokens` is an estimate, and `asahi.esti
 def page() -> str:
     """The whole page."""
     parts = [_INTRODUCTION]
+    parts += ["\n## A question to `/v1/responses`, any provider\n", *_tables(FROM_RESPONSES)]
     parts += ["\n## OpenAI's question, Anthropic's provider\n", *_tables(FROM_OPENAI)]
     parts += ["\n## Anthropic's question, OpenAI's provider\n", *_tables(FROM_ANTHROPIC), _ANSWERS]
     return "".join(parts)

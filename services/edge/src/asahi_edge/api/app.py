@@ -24,6 +24,7 @@ from asahi_edge.api import (
     outlook,
     quote,
     reconciliation,
+    responses,
 )
 from asahi_edge.api.errors import answer_asahi_error, answer_http_exception, answer_unknown_error
 from asahi_edge.api.governance import routes as governance
@@ -60,7 +61,19 @@ def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
     app.state.services = services
     app.state.stop = stop
     figures = (metrics, analytics, breakdowns, outlook, export, reconciliation)
-    for module in (governance, infer, quote, feedback, chat_completions, messages, models, *figures, health, later):
+    for module in (
+        governance,
+        infer,
+        quote,
+        feedback,
+        chat_completions,
+        responses,
+        messages,
+        models,
+        *figures,
+        health,
+        later,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(AsahiError, answer_asahi_error)
     app.add_exception_handler(HTTPException, answer_http_exception)

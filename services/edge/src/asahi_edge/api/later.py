@@ -21,7 +21,6 @@ class _Later(NamedTuple):
 
 
 LATER = (
-    _Later("POST", "/v1/responses", "OpenAI-compatible", "OpenAI's Responses API"),
     _Later("GET", "/v1/responses/{response_id}", "OpenAI-compatible", "A stored response"),
     _Later("DELETE", "/v1/responses/{response_id}", "OpenAI-compatible", "Delete a stored response"),
     _Later("GET", "/v1/responses/{response_id}/input_items", "OpenAI-compatible", "What a stored response was asked"),

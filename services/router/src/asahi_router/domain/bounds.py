@@ -1,11 +1,18 @@
 """The limit on an answer's length that a policy adds to a question that sets none."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from asahi.type.v1.chat_pb2 import Api, NativeBody, Prompt
 from asahi_router.domain.native_bodies import read_fields
 
-_NAMES = ("max_completion_tokens", "max_tokens")
+_NAMES: Mapping[Api.ValueType, str] = {
+    Api.API_OPENAI_CHAT_COMPLETIONS: "max_completion_tokens",
+    Api.API_OPENAI_RESPONSES: "max_output_tokens",
+    Api.API_ANTHROPIC_MESSAGES: "max_tokens",
+}
+_ALL = frozenset(_NAMES.values())
 
 
 def bounded(prompt: Prompt, most_tokens: int) -> Prompt:
@@ -18,7 +25,6 @@ def bounded(prompt: Prompt, most_tokens: int) -> Prompt:
         limited.chat.max_output_tokens = most_tokens
         return limited
     native = prompt.native
-    fields = {name: raw for name, raw in read_fields(native.body).items() if name not in _NAMES}
-    name = "max_completion_tokens" if native.api == Api.API_OPENAI_CHAT_COMPLETIONS else "max_tokens"
-    fields[name] = msgspec.Raw(str(most_tokens).encode())
+    fields = {name: raw for name, raw in read_fields(native.body).items() if name not in _ALL}
+    fields[_NAMES[native.api]] = msgspec.Raw(str(most_tokens).encode())
     return Prompt(native=NativeBody(api=native.api, body=msgspec.json.encode(fields)))

@@ -230,8 +230,9 @@ def unsupported(served: ServedModel, features: Features, *, by_name: bool) -> It
 
 
 def speaks(served: ServedModel, features: Features) -> bool:
-    """Whether the question can be said to the provider as it is. Asahi's own form is close to OpenAI's."""
-    return features.api == PROTOCOLS[served.protocol] or (features.api == _OWN_FORM and served.protocol == "openai")
+    """Whether the question can be said to the provider as it is, or nearly: our own form and responses to OpenAI's."""
+    near_openai = features.api in (_OWN_FORM, Api.API_OPENAI_RESPONSES)
+    return features.api == PROTOCOLS[served.protocol] or (near_openai and served.protocol == "openai")
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:

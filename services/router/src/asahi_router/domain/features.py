@@ -1,6 +1,6 @@
 """What is known of a question before anybody answers it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +13,7 @@ from asahi_router.domain.native_bodies import Part, Turn, asks_for_something, re
 from asahi_router.domain.translation.fates import carried_names
 from asahi_router.domain.translation.from_anthropic import FROM_ANTHROPIC
 from asahi_router.domain.translation.from_openai import FROM_OPENAI
+from asahi_router.domain.translation.from_responses import FROM_RESPONSES
 
 FORCED_TOOL_CHOICE = "forced_tool_choice"
 """What a model refuses that cannot be made to call a tool. The field is `tool_choice`."""
@@ -26,11 +27,18 @@ _IMAGE_TOKENS = 3_000
 """Most tokens of an image."""
 
 _CARRIED_FROM_OPENAI, _CARRIED_FROM_ANTHROPIC = carried_names(FROM_OPENAI), carried_names(FROM_ANTHROPIC)
+_CARRIED_FROM_RESPONSES = carried_names(FROM_RESPONSES)
 """The fields of each protocol that keep no question with it. The translation itself has the last word."""
 _OPENAI_NAMES = {"stop_sequences": "stop"}
 """Anthropic's parameters that the catalog knows by OpenAI's name."""
 _ANTHROPIC_NAMES = {"stop": "stop_sequences", "response_format": "output_config", FORCED_TOOL_CHOICE: "tool_choice"}
+_RESPONSES_NAMES = {"messages": "input", "response_format": "text", FORCED_TOOL_CHOICE: "tool_choice"}
 _OWN_NAMES = {FORCED_TOOL_CHOICE: "tool_choice"}
+
+_NAMES: Mapping[Api.ValueType, Mapping[str, str]] = {
+    Api.API_ANTHROPIC_MESSAGES: _ANTHROPIC_NAMES,
+    Api.API_OPENAI_RESPONSES: _RESPONSES_NAMES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Features:
 
     def field(self, name: str) -> str:
         """What the question calls the parameter that the catalog knows as `name`."""
-        names = _ANTHROPIC_NAMES if self.api == Api.API_ANTHROPIC_MESSAGES else _OWN_NAMES
+        names = _NAMES.get(self.api, _OWN_NAMES)
         return names.get(name, name)
 
     @property
@@ -121,25 +129,36 @@ def _chat(prompt: Prompt) -> Features:
 def _native(prompt: Prompt) -> Features:
     native = prompt.native
     question, fields = read_body(native)
+    responses = native.api == Api.API_OPENAI_RESPONSES
     openai = native.api == Api.API_OPENAI_CHAT_COMPLETIONS
     sent = {name for name, raw in fields.items() if asks_for_something(name, raw)}
     if _forces_a_tool(fields.get("tool_choice")):
         sent.add(FORCED_TOOL_CHOICE)
     most = fields.get("max_completion_tokens", fields.get("max_tokens"))
     name = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
-    has_schema, any_json = _response_format(bytes(fields.get("response_format", b"")))
+    if responses:
+        most, name = fields.get("max_output_tokens"), "max_output_tokens"
+    has_schema, any_json = _response_format(_wanted_format(fields, responses=responses))
     has_schema = has_schema or b'"json_schema"' in bytes(fields.get("output_config", b""))
     has_tools = bytes(fields.get("tools", b"[]")) != b"[]"
     if openai:
         temperature = value(fields.get("temperature"))
         known = _CARRIED_FROM_OPENAI
         beyond = _beyond_anthropic(sent, temperature, any_json=any_json)
+    elif responses:
+        known = _CARRIED_FROM_RESPONSES
+        beyond = _beyond_anthropic(sent, value(fields.get("temperature")), any_json=False)
+        beyond |= frozenset({"text"}) if any_json else frozenset()
     else:
         known = _CARRIED_FROM_ANTHROPIC
         beyond = frozenset()
     text = next((_said(turn) for turn in reversed(question.messages) if turn.role == "user"), "")
     effort = value(fields.get("reasoning_effort"))
-    images = sum(part.type in {"image_url", "image"} for part in _parts(question.messages))
+    if responses:
+        reasoning = value(fields.get("reasoning"))
+        effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
+        beyond |= frozenset({"reasoning"}) if effort else frozenset()
+    images = sum(part.type in {"image_url", "image", "input_image"} for part in _parts(question.messages))
     size = prompt_bytes(prompt)
     return Features(
         api=native.api,
@@ -153,7 +172,7 @@ def _native(prompt: Prompt) -> Features:
         max_output_tokens=whole_number(most, name),
         answers=(whole_number(fields.get("n"), "n") or 1) if openai else 1,
         reasoning_effort=effort if isinstance(effort, str) else "",
-        parameters=frozenset(sent if openai else _known_by_openais_names(sent)),
+        parameters=frozenset(sent if openai or responses else _known_by_openais_names(sent)),
         only_in_its_protocol=beyond | (sent - known - {FORCED_TOOL_CHOICE}),
         writes_cache=b'"cache_control"' in native.body,
     )
@@ -188,6 +207,14 @@ def _response_format(raw: bytes) -> tuple[bool, bool]:
         raise InvalidRequest(f"'response_format' is no JSON: {error}.", param="response_format") from error
     kind = wanted.get("type") if isinstance(wanted, dict) else None
     return kind == "json_schema", kind == "json_object"
+
+
+def _wanted_format(fields: Mapping[str, msgspec.Raw], *, responses: bool) -> bytes:
+    """The form that the answer must have; empty: none is asked for."""
+    if not responses:
+        return bytes(fields.get("response_format", b""))
+    text = value(fields.get("text"))
+    return msgspec.json.encode(text["format"]) if isinstance(text, dict) and text.get("format") else b""
 
 
 def _forces_a_tool(raw: msgspec.Raw | None) -> bool:

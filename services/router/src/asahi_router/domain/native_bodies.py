@@ -8,6 +8,7 @@ from asahi.type.v1.chat_pb2 import Api, NativeBody
 from asahi_core.errors import InvalidRequest
 
 _LARGEST = 2**53
+_KNOWN = (Api.API_OPENAI_CHAT_COMPLETIONS, Api.API_OPENAI_RESPONSES, Api.API_ANTHROPIC_MESSAGES)
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (1,),
     "top_p": (1,),
@@ -20,6 +21,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "stop": ([],),
     "stop_sequences": ([],),
     "store": (False,),
+    "include": ([], ["reasoning.encrypted_content"]),
+    "truncation": ("disabled",),
+    "background": (False,),
+    "text": ({}, {"format": {"type": "text"}}),
+    "reasoning": ({},),
     "modalities": (["text"],),
     "service_tier": ("auto", "default", "standard_only"),
     "speed": ("standard",),
@@ -43,12 +49,33 @@ class Turn(msgspec.Struct):
     content: str | list[Part] | None = None
 
 
+class _Input(msgspec.Struct):
+    """An item of what a response is asked for; those without a role are said by no one."""
+
+    role: str = ""
+    content: str | list[Part] | None = None
+
+
+class _ResponseQuestion(msgspec.Struct):
+    """What routing reads of a body of OpenAI's responses."""
+
+    input: str | list[_Input]
+    instructions: str | None = None
+
+    def question(self) -> "Question":
+        """As a conversation."""
+        if isinstance(self.input, str):
+            return Question([Turn("user", self.input)])
+        return Question([Turn(item.role, item.content) for item in self.input])
+
+
 class Question(msgspec.Struct):
     """What routing reads of a body."""
 
     messages: list[Turn]
 
 
+_response_questions = msgspec.json.Decoder(_ResponseQuestion)
 _questions = msgspec.json.Decoder(Question)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _values = msgspec.json.Decoder()
@@ -60,11 +87,14 @@ def read_body(native: NativeBody) -> tuple[Question, dict[str, msgspec.Raw]]:
     Raises:
         InvalidRequest: it is not what its protocol says, as far as it is read.
     """
-    if native.api not in (Api.API_OPENAI_CHAT_COMPLETIONS, Api.API_ANTHROPIC_MESSAGES):
+    if native.api not in _KNOWN:
         message = f"The body is in {Api.Name(native.api)}; models are asked in OpenAI's or Anthropic's protocol."
         raise InvalidRequest(message, param="native.api")
     try:
-        question = _questions.decode(native.body)
+        asks_response = native.api == Api.API_OPENAI_RESPONSES
+        question = (
+            _response_questions.decode(native.body).question() if asks_response else _questions.decode(native.body)
+        )
         fields = _fields.decode(native.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what, _, path = str(error).partition(" - at `$.")
@@ -72,7 +102,8 @@ def read_body(native: NativeBody) -> tuple[Question, dict[str, msgspec.Raw]]:
         place = f" at '{param}'" if param else ""
         raise InvalidRequest(f"The body cannot be understood{place}: {what[:200]}.", param=param) from error
     if not question.messages:
-        raise InvalidRequest("'messages' must be a list of at least one message.", param="messages")
+        name = "input" if asks_response else "messages"
+        raise InvalidRequest(f"'{name}' must be a list of at least one message.", param=name)
     return question, {name: raw for name, raw in fields.items() if bytes(raw) != b"null"}
 
 

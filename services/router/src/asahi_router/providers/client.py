@@ -1,6 +1,6 @@
 """A provider behind HTTP, whatever protocol it speaks and whatever protocol the question is written in."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated
 
@@ -13,10 +13,20 @@ from asahi_router.domain.counting import TokenCount
 from asahi_router.domain.provider import FailureKind, ProviderCall, ProviderFailure, Received
 from asahi_router.providers.anthropic.dialect import Anthropic
 from asahi_router.providers.config import ProviderConfig, ProviderProtocol
-from asahi_router.providers.dialect import Dialect, Mark, StreamReader, StreamWriter, Summary, TextPiece, Translated
+from asahi_router.providers.dialect import (
+    Dialect,
+    Mark,
+    QuestionForm,
+    StreamReader,
+    StreamWriter,
+    Summary,
+    TextPiece,
+    Translated,
+)
 from asahi_router.providers.fields import placed
 from asahi_router.providers.openai.dialect import OpenAI
 from asahi_router.providers.progress import Progress
+from asahi_router.providers.responses.form import Responses
 from asahi_router.providers.transport import Transport
 
 _EMPTY = "its answer is empty"
@@ -29,19 +39,21 @@ def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = N
         ProviderProtocol.OPENAI: OpenAI(),
         ProviderProtocol.ANTHROPIC: Anthropic(),
     }
-    return HttpProvider(config, api_key, dialects[config.protocol], [*dialects.values()], clock or SystemClock())
+    return HttpProvider(
+        config, api_key, dialects[config.protocol], [*dialects.values(), Responses()], clock or SystemClock()
+    )
 
 
 class HttpProvider:
     """Calls one provider. Knows its key, and shows it to nobody else."""
 
     def __init__(
-        self, config: ProviderConfig, api_key: str, spoken: Dialect, dialects: list[Dialect], clock: Clock
+        self, config: ProviderConfig, api_key: str, spoken: Dialect, dialects: Sequence[QuestionForm], clock: Clock
     ) -> None:
         """`spoken`: the provider's own protocol; `dialects`: those that questions may be written in."""
         self._config = config
         self._spoken = spoken
-        self._dialects: dict[Api.ValueType, Dialect] = {dialect.api: dialect for dialect in dialects}
+        self._dialects: dict[Api.ValueType, QuestionForm] = {dialect.api: dialect for dialect in dialects}
         self._clock = clock
         self._transport = Transport(config, spoken.path, spoken.headers(api_key), clock)
         self._under_way: dict[tuple[str, int], Progress] = {}
@@ -108,7 +120,7 @@ class HttpProvider:
         """Ends all connections."""
         await self._transport.close()
 
-    def _asked(self, call: ProviderCall) -> Dialect | None:
+    def _asked(self, call: ProviderCall) -> QuestionForm | None:
         """The protocol of the question; None: the intermediate form."""
         if call.prompt.HasField("chat"):
             return None
@@ -117,7 +129,7 @@ class HttpProvider:
             raise InvalidRequest("The protocol of the question is not one that models are asked in.", param="prompt")
         return dialect
 
-    def _question(self, call: ProviderCall, asked: Dialect | None) -> bytes:
+    def _question(self, call: ProviderCall, asked: QuestionForm | None) -> bytes:
         spoken, body = self._spoken, call.prompt.native.body
         if asked is spoken:
             return spoken.adapt(body, call.provider_model, stream=call.stream)
@@ -129,7 +141,7 @@ class HttpProvider:
         except UnsupportedByModel as error:
             raise (placed(error, asked.places(body)) if asked is not None else error) from None
 
-    def _headers(self, call: ProviderCall, asked: Dialect | None) -> Mapping[str, str]:
+    def _headers(self, call: ProviderCall, asked: QuestionForm | None) -> Mapping[str, str]:
         """Those of this call alone: the caller's, as far as they are the protocol's, and for the simulator its name."""
         own = self._spoken.own_headers
         sent = call.prompt.native.headers if asked is self._spoken else _NO_HEADERS
@@ -138,7 +150,7 @@ class HttpProvider:
             headers |= {"x-asahi-request-id": call.request_id, "x-asahi-attempt": str(call.attempt)}
         return headers
 
-    def _answer(self, call: ProviderCall, asked: Dialect | None, body: bytes, progress: Progress) -> Answer:
+    def _answer(self, call: ProviderCall, asked: QuestionForm | None, body: bytes, progress: Progress) -> Answer:
         """The whole answer in the form of the question; raises ProviderFailure if `body` is none."""
         try:
             summary = self._spoken.summarize(body)

@@ -133,10 +133,31 @@ class StreamWriter(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """A provider protocol."""
+class QuestionForm(Protocol):
+    """A protocol that questions may be written in, whatever the provider speaks."""
 
     api: Api.ValueType
+
+    def read_question(self, body: bytes) -> ChatRequest:
+        """A question in this protocol; raises InvalidRequest, or UnsupportedByModel for what cannot be carried."""
+        ...
+
+    def places(self, body: bytes) -> Places:
+        """Where the parts of each message of `read_question` stand in `body`."""
+        ...
+
+    def write_answer(self, answer: Translated) -> bytes:
+        """The body of a plain answer."""
+        ...
+
+    def stream_writer(self, model: str, created: int) -> StreamWriter:
+        """For one answer by `model`; `created`: seconds since 1970."""
+        ...
+
+
+class Dialect(QuestionForm, Protocol):
+    """A provider protocol."""
+
     path: str
     """After the provider's base URL."""
     count_path: str
@@ -152,14 +173,6 @@ class Dialect(Protocol):
         """A question in this protocol, for `model`, with all else as it was written; raises InvalidRequest."""
         ...
 
-    def read_question(self, body: bytes) -> ChatRequest:
-        """A question in this protocol; raises InvalidRequest, or UnsupportedByModel for what cannot be carried."""
-        ...
-
-    def places(self, body: bytes) -> Places:
-        """Where the parts of each message of `read_question` stand in `body`."""
-        ...
-
     def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:
         """The question in this protocol; raises UnsupportedByModel for what it cannot carry."""
         ...
@@ -172,14 +185,6 @@ class Dialect(Protocol):
         """A plain answer in the intermediate form; raises ValueError if it has what cannot be carried."""
         ...
 
-    def write_answer(self, answer: Translated) -> bytes:
-        """The body of a plain answer."""
-        ...
-
     def stream_reader(self) -> StreamReader:
         """For one answer."""
-        ...
-
-    def stream_writer(self, model: str, created: int) -> StreamWriter:
-        """For one answer by `model`; `created`: seconds since 1970."""
         ...

@@ -100,6 +100,8 @@ class _ApiEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Api.ValueType], _
     """Anthropic's `POST /v1/messages`."""
     API_CHAT: _Api.ValueType  # 4
     """`asahi.inference.v1.InferenceService/Chat`."""
+    API_OPENAI_RESPONSES: _Api.ValueType  # 5
+    """OpenAI's `POST /v1/responses`."""
 
 class Api(_Api, metaclass=_ApiEnumTypeWrapper):
     """A provider protocol, or Asahi's own."""
@@ -114,6 +116,8 @@ API_ANTHROPIC_MESSAGES: Api.ValueType  # 3
 """Anthropic's `POST /v1/messages`."""
 API_CHAT: Api.ValueType  # 4
 """`asahi.inference.v1.InferenceService/Chat`."""
+API_OPENAI_RESPONSES: Api.ValueType  # 5
+"""OpenAI's `POST /v1/responses`."""
 Global___Api: _TypeAlias = Api  # noqa: Y015
 
 class _FinishReason:
@@ -199,6 +203,7 @@ class ChatRequest(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     max_output_tokens: _builtins.int
     """Most tokens that the answer may have; absent: the provider's own limit."""
     temperature: _builtins.float
@@ -213,6 +218,8 @@ class ChatRequest(_message.Message):
     """Whether several tools may be called at once; absent: the provider's default."""
     user: _builtins.str
     """The end user as the provider is told, for its own abuse detection; empty: it is not."""
+    reasoning_effort: _builtins.str
+    """How long the model shall think, in the words of OpenAI's protocol (`low`, `medium`, …); empty: as it does by itself."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """The conversation, oldest first; at least one message."""
@@ -243,10 +250,11 @@ class ChatRequest(_message.Message):
         tool_choice: Global___ToolChoice | None = ...,
         parallel_tool_calls: _builtins.bool | None = ...,
         user: _builtins.str = ...,
+        reasoning_effort: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "parallel_tool_calls", b"parallel_tool_calls", "seed", b"seed", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "parallel_tool_calls", b"parallel_tool_calls", "response_format_json", b"response_format_json", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "parallel_tool_calls", b"parallel_tool_calls", "reasoning_effort", b"reasoning_effort", "response_format_json", b"response_format_json", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015

@@ -20,6 +20,7 @@ from asahi_edge.api.schemas import (
     openai,
     outlook,
     reconciliation,
+    responses,
 )
 from asahi_edge.api.schemas.governance import (
     alerts,
@@ -47,6 +48,7 @@ _STRUCTS = (
     inference.RoutingHeader,
     inference.FeedbackBody,
     openai.ChatBody,
+    responses.ResponsesBody,
     anthropic.MessagesBody,
     anthropic.CountTokensBody,
     anthropic.CountTokensAnswer,

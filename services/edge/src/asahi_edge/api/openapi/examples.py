@@ -6,6 +6,7 @@ from asahi_edge.api.openapi.analytics_examples import ANALYTICS_EXAMPLES
 from asahi_edge.api.openapi.anthropic_examples import ANTHROPIC_EXAMPLES
 from asahi_edge.api.openapi.governance_examples import GOVERNANCE_EXAMPLES
 from asahi_edge.api.openapi.reconciliation_examples import RECONCILIATION_EXAMPLES
+from asahi_edge.api.openapi.responses_examples import RESPONSES_EXAMPLES
 
 _REQUEST = "01a20da6-23de-7451-967a-afcb49443661"
 _REASON = (
@@ -218,6 +219,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             },
         }
     },
+    **RESPONSES_EXAMPLES,
     "FeedbackBody": {
         "a thumb": {"request_id": _REQUEST, "rating": "up"},
         "a score": {"request_id": _REQUEST, "score": 0.8, "comment": "Right, but long."},

@@ -19,11 +19,13 @@ from asahi_edge.api.openapi.components import (
 from asahi_edge.api.openapi.errors import error_name
 from asahi_edge.api.openapi.examples import EXAMPLES
 from asahi_edge.api.openapi.openai import CHAT_ANSWER
-from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS, MESSAGE_EVENTS
+from asahi_edge.api.openapi.responses import RESPONSE
+from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS, MESSAGE_EVENTS, RESPONSE_EVENTS
 from asahi_edge.api.schemas.anthropic import CountTokensAnswer, CountTokensBody, MessagesBody
 from asahi_edge.api.schemas.figures import UsageRowView
 from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
+from asahi_edge.api.schemas.responses import ResponsesBody
 
 _THINGS = {
     "api_key_id": "key",
@@ -150,15 +152,26 @@ def documented_quote() -> dict[str, Any]:
 
 def documented_openai_chat() -> dict[str, Any]:
     """Arguments of the route decorator of `/v1/chat/completions`, whose bodies are OpenAI's."""
-    content = referring_media(CHAT_ANSWER, "ChatAnswer") | CHAT_EVENTS
+    return _documented_openai(
+        "Continue a conversation", ChatBody, referring_media(CHAT_ANSWER, "ChatAnswer") | CHAT_EVENTS
+    )
+
+
+def documented_responses() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/responses`, whose bodies are OpenAI's."""
+    content = referring_media(RESPONSE, "ResponseAnswer") | RESPONSE_EVENTS
+    return _documented_openai("Create a response", ResponsesBody, content)
+
+
+def _documented_openai(summary: str, body: type, content: dict[str, Any]) -> dict[str, Any]:
     answer = _answered("The provider's answer, with `asahi` added.", content)
     answer["headers"] = header_references(ON_INFERENCE)
     names = ("x-request-id", "cache-control", "x-asahi-cache", "x-asahi-tags", "x-asahi-routing", "idempotency-key")
     return {
-        "summary": "Continue a conversation",
+        "summary": summary,
         "responses": {200: answer} | _errors(_INFERENCE_ERRORS),
         "openapi_extra": {
-            "requestBody": {"required": True, "content": struct_media(ChatBody)},
+            "requestBody": {"required": True, "content": struct_media(body)},
             "parameters": parameters(*names),
         },
     }

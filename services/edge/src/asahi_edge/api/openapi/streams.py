@@ -52,6 +52,17 @@ data: {"type":"message_stop","asahi":{"cost_usd":0.000021, …}}
 
 """
 
+_RESPONSE = """event: response.created
+data: {"type":"response.created","response":{"id":"resp_01", …},"sequence_number":0}
+
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","item_id":"msg_01_0","output_index":0,"content_index":0,"delta":"Hello!", …}
+
+event: response.completed
+data: {"type":"response.completed","response":{"id":"resp_01","asahi":{"cost_usd":0.000021, …}, …},"sequence_number":8}
+
+"""
+
 
 def _events(description: str, example: str, names: tuple[str, ...]) -> dict[str, Any]:
     data = {"type": "string", "description": "JSON; in OpenAI's protocol `[DONE]` at the end."}
@@ -81,5 +92,17 @@ MESSAGE_EVENTS = _events(
     (
         *("message_start", "ping", "content_block_start", "content_block_delta", "content_block_stop"),
         *("message_delta", "message_stop", "error"),
+    ),
+)
+RESPONSE_EVENTS = _events(
+    "With `stream`: OpenAI's server-sent events in their order, each of this form, `asahi` in the `response` of the "
+    "last; or an `error` without a last one after it.",
+    _RESPONSE,
+    (
+        *("response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"),
+        *("response.output_text.delta", "response.output_text.done", "response.refusal.delta", "response.refusal.done"),
+        *("response.reasoning_text.delta", "response.reasoning_text.done", "response.content_part.done"),
+        *("response.function_call_arguments.delta", "response.function_call_arguments.done"),
+        *("response.output_item.done", "response.completed", "response.incomplete", "error"),
     ),
 )

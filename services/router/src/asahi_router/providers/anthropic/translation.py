@@ -41,12 +41,20 @@ _SCHEMA = entries_of(FROM_OPENAI, "response_format:json_schema/json_schema")
 _NO_PARAMETERS = Raw(b'{"type":"object"}')
 
 
+def _require_sayable(chat: ChatRequest) -> None:
+    """Raises UnsupportedByModel for a parameter that this protocol has no word for."""
+    for name, beyond in (
+        ("reasoning_effort", bool(chat.reasoning_effort)),
+        ("seed", chat.HasField("seed")),
+        ("temperature", chat.temperature > _MOST_TEMPERATURE),
+    ):
+        if beyond:
+            raise unsupported(name)
+
+
 def write_question(chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:
     """The body of a question; raises UnsupportedByModel for what this protocol cannot carry."""
-    if chat.HasField("seed"):
-        raise unsupported("seed")
-    if chat.temperature > _MOST_TEMPERATURE:
-        raise unsupported("temperature")
+    _require_sayable(chat)
     instructions = _leading_instructions(chat.messages)
     body: dict[str, Any] = {
         "model": model,

@@ -42,6 +42,8 @@ def write_question(chat: ChatRequest, model: str, *, stream: bool) -> bytes:
         body["tools"] = [_tool(tool) for tool in chat.tools]
     if chat.HasField("tool_choice"):
         body["tool_choice"] = _tool_choice(chat.tool_choice)
+    if chat.reasoning_effort:
+        body["reasoning_effort"] = chat.reasoning_effort
     if chat.user:
         body["user"] = chat.user
     if stream:

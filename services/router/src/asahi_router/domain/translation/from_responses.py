@@ -1,0 +1,126 @@
+"""OpenAI's responses, asked of a provider through the intermediate form."""
+
+from asahi_router.domain.translation.fates import Entries, Table, carried, left_out, neutral, refused, translated
+
+_CACHING = left_out("a hint to OpenAI's prompt cache")
+_AT_OPENAI = refused("kept or done by OpenAI's own service")
+_KIND = carried("chooses the kind")
+_GIVEN = left_out("names an item, and says nothing")
+
+_REQUEST: Entries = {
+    "organization_id": left_out("Asahi's own"),
+    "model": translated("the provider's name of the model that was chosen"),
+    "stream": carried(),
+    "stream_options": left_out("padding against eavesdroppers"),
+    "input": translated("`messages`"),
+    "instructions": translated("a first message of the role `system`"),
+    "max_output_tokens": carried(),
+    "temperature": carried(),
+    "top_p": carried(),
+    "text": translated("`response_format`"),
+    "tools": carried(),
+    "tool_choice": carried(),
+    "parallel_tool_calls": carried(),
+    "reasoning": translated("`reasoning_effort`; refused by Anthropic's protocol, where levels mean something else"),
+    "user": carried(),
+    "safety_identifier": translated("`user`"),
+    "metadata": left_out("labels, which the answer repeats"),
+    "store": left_out("Asahi's own"),
+    "prompt_cache_key": _CACHING,
+    "prompt_cache_retention": _CACHING,
+    "prompt_cache_options": _CACHING,
+    "include": neutral([], ["reasoning.encrypted_content"]),
+    "truncation": neutral("disabled"),
+    "background": neutral(False),
+    "service_tier": neutral("auto", "default"),
+    "top_logprobs": neutral(0),
+    "previous_response_id": refused("responses are not kept by this version"),
+    "access_programs": _AT_OPENAI,
+    "background_options": _AT_OPENAI,
+    "context_management": _AT_OPENAI,
+    "conversation": _AT_OPENAI,
+    "image": _AT_OPENAI,
+    "max_tool_calls": refused("bounds tools that OpenAI runs"),
+    "moderation": _AT_OPENAI,
+    "prompt": _AT_OPENAI,
+}
+
+FROM_RESPONSES: Table = {
+    "request": _REQUEST,
+    "request/text": {
+        "format": translated("`response_format`"),
+        "verbosity": neutral("medium"),
+    },
+    "request/reasoning": {
+        "effort": translated("`reasoning_effort`"),
+        "summary": left_out("thoughts are shown as far as the provider shows them"),
+        "generate_summary": left_out("the same, by its older name"),
+    },
+    "input:message": {
+        "type": _KIND,
+        "role": translated("`developer` is `system`"),
+        "content": carried(),
+        "id": _GIVEN,
+        "status": _GIVEN,
+        "phase": left_out("says which of several messages is the last"),
+    },
+    "input:function_call": {
+        "type": translated("`tool_calls` of the message"),
+        "call_id": translated("`id`"),
+        "name": carried(),
+        "arguments": carried(),
+        "id": _GIVEN,
+        "status": _GIVEN,
+    },
+    "input:function_call_output": {
+        "type": translated("a message of the role `tool`"),
+        "call_id": translated("`tool_call_id`"),
+        "output": carried(),
+        "id": _GIVEN,
+        "status": _GIVEN,
+    },
+    "input:reasoning": {
+        "type": translated("thoughts; left out where nobody signed them"),
+        "content": carried("with a signature"),
+        "encrypted_content": translated("a signature, or thoughts that are kept encrypted"),
+        "summary": left_out("no provider takes it back"),
+        "id": _GIVEN,
+        "status": _GIVEN,
+    },
+    "input:*": refused("items of tools that OpenAI runs, references, and what is not known"),
+    "content:input_text": {"type": _KIND, "text": carried(), "prompt_cache_breakpoint": _CACHING},
+    "content:output_text": {
+        "type": _KIND,
+        "text": carried(),
+        "annotations": left_out("what the text says of its sources"),
+        "logprobs": left_out("how likely it was"),
+    },
+    "content:refusal": {"type": _KIND, "refusal": carried()},
+    "content:input_image": {
+        "type": translated("`image_url`"),
+        "image_url": carried(),
+        "detail": carried(),
+        "file_id": _AT_OPENAI,
+        "prompt_cache_breakpoint": _CACHING,
+    },
+    "content:*": refused("files, audio, and what is not known"),
+    "tools:function": {
+        "type": _KIND,
+        "name": carried(),
+        "description": carried(),
+        "parameters": carried(),
+        "strict": carried(),
+    },
+    "tools:*": refused("tools that OpenAI runs, and custom ones"),
+    "tool_choice:function": {"type": carried(), "name": carried()},
+    "tool_choice:*": refused("choices among allowed or other tools"),
+    "format:text": {"type": left_out("what there is without it")},
+    "format:json_object": {"type": carried()},
+    "format:json_schema": {
+        "type": _KIND,
+        "name": translated("`json_schema.name`"),
+        "schema": translated("`json_schema.schema`"),
+        "strict": translated("`json_schema.strict`"),
+        "description": translated("`json_schema.description`"),
+    },
+}

@@ -1,0 +1,178 @@
+"""OpenAI's SDK at `/v1/responses`, answered by providers of both protocols: plain, streamed, cached, parsed."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from openai import BadRequestError, InternalServerError
+from openai.types.responses import Response
+from pydantic import BaseModel
+
+from tests.conformance.openai_cases import TOOLS as CHAT_TOOLS
+from tests.conformance.places import Place
+
+MODELS = ("gpt-4.1-nano", "claude-haiku-4-5")
+_TOOLS: list[Any] = [{"type": "function", "strict": None, **tool["function"]} for tool in CHAT_TOOLS]
+_PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def _said(*parts: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+_CALL = {"type": "function_call", "call_id": "call_1", "name": "forecast", "arguments": '{"city":"Rome","days":2}'}
+_CASES: dict[str, dict[str, Any]] = {
+    "a text": {"input": "How do I plan a small garden?"},
+    "unicode": {"input": 'Wie heißt 日本 auf Français? 😀 \\ " \n\t'},
+    "instructions": {"input": "What is a river?", "instructions": "Be brief."},
+    "several turns": {
+        "input": [
+            {"role": "developer", "content": "Be kind."},
+            {"role": "user", "content": "Count."},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "One."}]},
+            {"role": "user", "content": "And then?"},
+        ]
+    },
+    "an image": {
+        "input": _said(
+            {"type": "input_text", "text": "What is this?"},
+            {"type": "input_image", "image_url": _PNG, "detail": "auto"},
+        )
+    },
+    "sampling": {"input": "Pick a number.", "temperature": 0.3, "top_p": 0.9},
+    "a short limit": {"input": "Tell me of the sea.", "max_output_tokens": 7},
+    "labels": {"input": "Who am I?", "metadata": {"a": "b"}, "user": "ann", "store": False},
+    "a schema": {
+        "input": "Plan a trip.",
+        "text": {"format": {"type": "json_schema", "name": "trip", "schema": CHAT_TOOLS[0]["function"]["parameters"]}},
+    },
+    "tools that are not called": {"input": "What is rain?", "tools": _TOOLS},
+    "tools called at once": {"input": "Use forecast and journey.", "tools": _TOOLS},
+    "some tool": {"input": "Where to?", "tools": _TOOLS, "tool_choice": "required"},
+    "a named tool": {
+        "input": "And how?",
+        "tools": _TOOLS,
+        "tool_choice": {"type": "function", "name": "journey"},
+    },
+    "no tool": {"input": "Use forecast.", "tools": _TOOLS, "tool_choice": "none"},
+    "a result": {
+        "input": [
+            {"role": "user", "content": "Rome?"},
+            _CALL,
+            {"type": "function_call_output", "call_id": "call_1", "output": "Sunny."},
+        ],
+        "tools": _TOOLS,
+    },
+}
+_NEW = {"cache-control": "no-cache"}
+_EVERY_TIME = {"id", "created_at", "completed_at", "asahi", "item_id", "call_id"}
+
+
+def _seen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _seen(item) for name, item in value.items() if name not in _EVERY_TIME}
+    return [_seen(item) for item in value] if isinstance(value, list) else value
+
+
+def _told(response: Response) -> Any:
+    return _seen(response.to_dict(mode="json"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", _CASES)
+def test_a_response_is_the_same_plain_streamed_and_cached(case: str, model: str, asahi: Place) -> None:
+    question = {"model": model, **_CASES[case]}
+    with asahi.openai() as sdk:
+        with sdk.responses.stream(**question, extra_headers=_NEW) as stream:
+            new: list[Any] = list(stream)
+        plain = sdk.responses.create(**question)
+        cached = sdk.responses.with_raw_response.create(**question)
+        with sdk.responses.stream(**question) as stream:
+            replayed: list[Any] = list(stream)
+    Response.model_validate(plain.to_dict())
+    ended = "response.incomplete" if case == "a short limit" else "response.completed"
+    for events in (new, replayed):
+        types = [event.type for event in events]
+        assert (types[:2], types[-1]) == (["response.created", "response.in_progress"], ended)
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        assert _said_in(events[-1].response) == _said_in(plain)
+    assert _told(cached.parse()) == _told(plain)
+    assert cached.headers["x-asahi-cache"] == ("miss" if case == "a short limit" else "hit; tier=1")
+    assert plain.usage is not None
+    assert plain.usage.total_tokens == plain.usage.input_tokens + plain.usage.output_tokens
+    assert plain.metadata == _CASES[case].get("metadata", {})
+    if case == "a short limit":
+        assert plain.incomplete_details is not None
+        assert (plain.status, plain.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+
+
+def _said_in(response: Any) -> Any:
+    return [
+        (item.type, item.name, item.arguments) if item.type == "function_call" else (item.type, item.content[0].text)
+        for item in response.output
+    ]
+
+
+class _Trip(BaseModel):
+    city: str
+    days: int
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_answer_is_parsed_into_the_users_own_type(model: str, asahi: Place) -> None:
+    with asahi.openai() as sdk:
+        parsed = sdk.responses.parse(model=model, input="Plan a trip to Rome.", text_format=_Trip)
+    assert isinstance(parsed.output_parsed, _Trip)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_loop_of_tools_goes_on_with_what_the_model_said(model: str, asahi: Place) -> None:
+    async def loop() -> str:
+        async with asahi.async_openai() as sdk:
+            conversation: list[Any] = [{"role": "user", "content": "Use forecast and journey."}]
+            first = await sdk.responses.create(model=model, input=conversation, tools=_TOOLS)
+            conversation += first.output
+            calls = [item for item in first.output if item.type == "function_call"]
+            assert {call.name for call in calls} <= {"forecast", "journey"}
+            assert calls
+            conversation += [
+                {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny."} for call in calls
+            ]
+            return (await sdk.responses.create(model=model, input=conversation, tools=_TOOLS)).output_text
+
+    assert asyncio.run(loop())
+
+
+def test_an_effort_is_carried_to_a_model_that_thinks(asahi: Place) -> None:
+    with asahi.openai() as sdk:
+        thought = sdk.responses.create(model="gpt-6-luna", input="Think.", reasoning={"effort": "low"})
+    assert thought.usage is not None
+    assert thought.usage.output_tokens_details.reasoning_tokens > 0
+    assert thought.reasoning is not None
+    assert thought.reasoning.effort == "low"
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "param"),
+    [
+        ("gpt-4.1-nano", {"extra_body": {"some_new_field": 1}}, "some_new_field"),
+        ("gpt-4.1-nano", {"conversation": "conv_1"}, "conversation"),
+        ("gpt-4.1-nano", {"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ("claude-haiku-4-5", {"reasoning": {"effort": "low"}}, "reasoning"),
+        ("gpt-4.1-nano", {"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ("gpt-4.1-nano", {"input": _said({"type": "input_file", "file_id": "f"})}, "input[0].content[0]"),
+    ],
+)
+def test_what_cannot_be_carried_is_refused_by_its_name(
+    model: str, fields: dict[str, Any], param: str, asahi: Place
+) -> None:
+    with asahi.openai() as sdk, pytest.raises(BadRequestError) as refused:
+        sdk.responses.create(**{"model": model, "input": "Hello", **fields})
+    assert (refused.value.code, refused.value.param) == ("unsupported_by_model", param)
+
+
+@pytest.mark.parametrize(("name", "value"), [("store", True), ("previous_response_id", "resp_1")])
+def test_who_counts_on_kept_responses_is_told_that_there_are_none(name: str, value: Any, asahi: Place) -> None:
+    with asahi.openai() as sdk, pytest.raises(InternalServerError) as refused:
+        sdk.responses.create(**{"model": MODELS[0], "input": "Hello", name: value})
+    assert (refused.value.status_code, refused.value.code, refused.value.param) == (501, "not_implemented", name)
