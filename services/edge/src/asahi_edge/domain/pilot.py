@@ -8,15 +8,13 @@ given up; either way its cost is recorded.
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from prometheus_client import Counter
 from structlog.typing import FilteringBoundLogger
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
-from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome, Completed, Decision
-from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening, FinishReason
-from asahi.type.v1.usage_pb2 import Usage, UsageSource
+from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome
+from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
 from asahi_core.errors import (
@@ -31,22 +29,21 @@ from asahi_core.errors import (
 from asahi_core.prices import Books
 from asahi_edge.domain.access import may_use_answer
 from asahi_edge.domain.budgets import KnownPlans
-from asahi_edge.domain.charge import charge_calls
+from asahi_edge.domain.flight_call import FlightCall
 from asahi_edge.domain.flights import Flight, FlightBoard, Landing
 from asahi_edge.domain.holds import Holds
 from asahi_edge.domain.inference import InferenceRequest
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
-from asahi_edge.domain.ports import AnswerCache, Completion, ModelRouter
-from asahi_edge.domain.records import call_record, intent_record
+from asahi_edge.domain.ports import AnswerCache, ModelRouter
+from asahi_edge.domain.records import intent_record
+from asahi_edge.domain.settlement import Settlement
 from asahi_edge.domain.task import task_of
 from asahi_edge.domain.usage import UsageDelivery
 
-_CACHEABLE = {FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_TOOL_CALLS}
 _BOARDING_TRIES = 3
 _OF_THE_LEAD = (Cancelled, DeadlineExceeded, InternalError, ServiceUnavailable)
 """What ends a flight at another edge without a word about the request: who asks anew may do better."""
-_DESERTED = Counter("asahi_deserted_calls", "Provider calls whose last caller left, by how they ended.", ["end"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +56,6 @@ class FlightLimits:
     """How long the answer of a deserted call is still read."""
     drain_nanos: int = 10_000_000
     """What a call may be expected to cost for that."""
-
-
-@dataclass(slots=True)
-class _Call:
-    """The completion of a flight under way."""
-
-    flight: Flight
-    request: InferenceRequest
-    flight_id: str
-    completion: Completion
-    decision: Decision | None = None
-    attempt: Attempt | None = None
-    """The provider call under way; None: none is."""
-    failed: list[AttemptOutcome] = field(default_factory=list)
-    budgeted: bool = False
-    """Whether each provider call needs a hold, and waits for it."""
-    refused: AsahiError | None = None
-    """Why the last announced call must not be made; None: nothing speaks against it."""
-    unmade: int = 0
-    """Number of the announced call that was not let begin; 0: none."""
-    added_max_output_tokens: int = 0
-    degraded: tuple[str, ...] = ()
-    draining: asyncio.TimerHandle | None = None
-    given_up: bool = False
-    ended: bool = False
-    stored: bool = False
-    """Whether the cache has the answer, and so knows that the flight has ended."""
 
 
 class Pilot:
@@ -112,13 +82,13 @@ class Pilot:
         self._usage = usage
         self._holds = holds
         self._plans = plans
-        self._prices = prices
         self._near = near
         self._board = board
         self._leads = leads
         self._limits = limits
         self._clock = clock
         self._log = log
+        self._settlement = Settlement(cache=cache, usage=usage, prices=prices, near=near, clock=clock)
         self._flying: set[asyncio.Task[None]] = set()
 
     def start(self, request: InferenceRequest) -> Flight:
@@ -225,7 +195,7 @@ class Pilot:
             async with self._router.complete(
                 task_of(request), explain=request.explain, stream=request.stream, confirm=budgeted
             ) as completion:
-                call = _Call(flight, request, flight_id, completion, budgeted=budgeted, degraded=degraded)
+                call = FlightCall(flight, request, flight_id, completion, budgeted=budgeted, degraded=degraded)
                 flight.on_deserted = lambda: self._on_deserted(call)
                 flight.on_boarded_again = lambda: self._on_boarded_again(call)
                 if flight.deserted:
@@ -240,7 +210,7 @@ class Pilot:
             if flight_id:
                 self._leads.end(flight_id, end, stored=stored)
 
-    async def _receive(self, call: _Call) -> Landing:
+    async def _receive(self, call: FlightCall) -> Landing:
         try:
             async with aclosing(call.completion.events()) as events:
                 async for event in events:
@@ -254,10 +224,10 @@ class Pilot:
                         case "delta":
                             self._add(call, event.delta)
                         case "completed":
-                            return await self._land(call, event.completed)
+                            return await self._settlement.land(call, event.completed)
             raise InternalError("The router service ended the call without an answer.")
         except AsahiError as error:
-            await self._settle_failure(call, error)
+            await self._settlement.fail(call, error)
             error.billed = any(one.HasField("usage") for one in call.failed)
             if call.refused is not None:
                 call.refused.billed = error.billed
@@ -272,7 +242,7 @@ class Pilot:
             if call.draining is not None:
                 call.draining.cancel()
 
-    async def _announce(self, call: _Call, attempt: Attempt) -> None:
+    async def _announce(self, call: FlightCall, attempt: Attempt) -> None:
         """Before the call costs anything its upper bound is held where a budget blocks, and its intent written."""
         if call.budgeted and not await self._hold(call, attempt):
             return
@@ -290,7 +260,7 @@ class Pilot:
             if call.budgeted:
                 call.completion.confirm(attempt.attempt)
 
-    async def _hold(self, call: _Call, attempt: Attempt) -> bool:
+    async def _hold(self, call: FlightCall, attempt: Attempt) -> bool:
         """Whether the call may be made; if not, the router is told to give up."""
         request = call.request
         try:
@@ -306,7 +276,7 @@ class Pilot:
             call.degraded = (*call.degraded, "billing")
         return True
 
-    def _note_failure(self, call: _Call, outcome: AttemptOutcome) -> None:
+    def _note_failure(self, call: FlightCall, outcome: AttemptOutcome) -> None:
         if outcome.attempt == call.unmade:
             return
         call.attempt = None
@@ -314,93 +284,16 @@ class Pilot:
         if call.budgeted and not outcome.HasField("usage"):
             self._holds.release(call.request.organization_id, call.request.request_id, outcome.attempt)
 
-    def _add(self, call: _Call, piece: AnswerDelta) -> None:
+    def _add(self, call: FlightCall, piece: AnswerDelta) -> None:
         if not call.flight.pieces:
             self._hand_on(call, AnswerDelta(opening=_opening(call)))
         self._hand_on(call, piece)
 
-    def _hand_on(self, call: _Call, piece: AnswerDelta) -> None:
+    def _hand_on(self, call: FlightCall, piece: AnswerDelta) -> None:
         call.flight.add(piece)
         self._leads.hand_on(call.flight_id, piece)
 
-    async def _land(self, call: _Call, completed: Completed) -> Landing:
-        """Charges, then settles and stores before anybody gets the last byte."""
-        decision = call.decision
-        if decision is None:
-            raise InternalError("The router service answered without a decision.")
-        call.ended = True
-        call.attempt = None
-        answer, outcome = completed.answer, completed.outcome
-        if call.flight.deserted:
-            if answer.usage.source == UsageSource.USAGE_SOURCE_PROVIDER:
-                answer.usage.source = UsageSource.USAGE_SOURCE_DRAINED
-            _DESERTED.labels("drained").inc()
-        outcome.usage.CopyFrom(answer.usage)
-        now = self._clock.now()
-        calls = (*call.failed, outcome)
-        charge = charge_calls(self._prices.of(call.request.organization_id), calls, decision.reference_model, now)
-        entry = CacheEntry(
-            answer=answer,
-            reference_model=decision.reference_model,
-            request_id=call.request.request_id,
-            user_id=call.request.user_id,
-        )
-        entry.created_at.FromDatetime(now)
-        aboard = call.request.request_id in call.flight.passengers
-        records = [
-            call_record(call.request, one, charge.calls[one.attempt], reached_caller=aboard and one is outcome, at=now)
-            for one in calls
-        ]
-        for record in records:
-            record.task_type, record.routing_reason = decision.task_type, decision.reason
-        stored, *settled = await asyncio.gather(self._store(call, entry), *map(self._usage.settle, records))
-        missing = [name for name, fine in (("billing", all(settled)), ("cache", stored)) if not fine]
-        return Landing(
-            entry=entry,
-            charge=charge.total,
-            reason=decision.reason,
-            attempts=calls,
-            alternatives=tuple(decision.candidates),
-            task_type=decision.task_type,
-            degraded=(*call.degraded, *(name for name in missing if name not in call.degraded)),
-            added_max_output_tokens=call.added_max_output_tokens,
-        )
-
-    async def _store(self, call: _Call, entry: CacheEntry) -> bool:
-        """Keeps the answer if it is complete and the caller allows it; whether the cache was there for it."""
-        request = call.request
-        if not request.cache.write or entry.answer.finish_reason not in _CACHEABLE:
-            return True
-        epoch = self._near.epoch
-        try:
-            ttl_s = await self._cache.store(
-                request.organization_id, request.fingerprint, entry, request.cache.ttl_s, call.flight_id
-            )
-        except AsahiError:
-            return False
-        call.stored = True
-        self._near.keep(request.organization_id, request.fingerprint, entry, ttl_s, epoch)
-        return True
-
-    async def _settle_failure(self, call: _Call, error: AsahiError) -> None:
-        """Records every provider call of a request that got no answer."""
-        if call.attempt is not None:
-            call.failed.append(_estimated(call, call.attempt, error))
-        if call.given_up:
-            _DESERTED.labels("cancelled").inc()
-        if not call.failed:
-            return
-        now = self._clock.now()
-        reference = call.decision.reference_model if call.decision is not None else call.failed[-1].model
-        charge = charge_calls(self._prices.of(call.request.organization_id), call.failed, reference, now)
-        for one in call.failed:
-            record = call_record(call.request, one, charge.calls[one.attempt], reached_caller=False, at=now)
-            if call.decision is not None:
-                record.task_type = call.decision.task_type
-                record.routing_reason = call.decision.reason
-            await self._usage.settle(record)
-
-    def _on_deserted(self, call: _Call) -> None:
+    def _on_deserted(self, call: FlightCall) -> None:
         """Nobody waits any longer: drains if that is cheap and of use, else gives up."""
         if call.ended:
             return
@@ -412,12 +305,12 @@ class Pilot:
         else:
             self._give_up(call)
 
-    def _on_boarded_again(self, call: _Call) -> None:
+    def _on_boarded_again(self, call: FlightCall) -> None:
         if call.draining is not None:
             call.draining.cancel()
             call.draining = None
 
-    def _give_up(self, call: _Call) -> None:
+    def _give_up(self, call: FlightCall) -> None:
         if call.ended or call.given_up:
             return
         call.given_up = True
@@ -435,14 +328,14 @@ class Pilot:
         return end
 
 
-def _refuse(call: _Call, attempt: Attempt, error: AsahiError) -> None:
+def _refuse(call: FlightCall, attempt: Attempt, error: AsahiError) -> None:
     """Ends the completion before the announced call is made."""
     call.attempt = None
     call.refused, call.unmade = error, attempt.attempt
     call.completion.cancel()
 
 
-def _opening(call: _Call) -> AnswerOpening:
+def _opening(call: FlightCall) -> AnswerOpening:
     opening = AnswerOpening()
     if call.attempt is not None:
         opening.model, opening.provider = call.attempt.model, call.attempt.provider
@@ -450,14 +343,3 @@ def _opening(call: _Call) -> AnswerOpening:
     if call.decision is not None:
         opening.routing_reason = call.decision.reason
     return opening
-
-
-def _estimated(call: _Call, attempt: Attempt, error: AsahiError) -> AttemptOutcome:
-    """A provider call whose outcome the router could not tell any more: what was received is what is known."""
-    pieces = sum(1 for piece in call.flight.pieces if not piece.HasField("opening") and not piece.usage_only)
-    usage = Usage(
-        input_tokens=attempt.estimated_input_tokens, output_tokens=pieces, source=UsageSource.USAGE_SOURCE_ESTIMATED
-    )
-    return AttemptOutcome(
-        attempt=attempt.attempt, model=attempt.model, provider=attempt.provider, outcome=error.code, usage=usage
-    )
