@@ -30,7 +30,9 @@ async def test_what_was_done_by_whom_is_read_back_in_order(tmp_path: Path, datab
         await auth.stub.UpdatePolicy(
             pb.UpdatePolicyRequest(actor=admin, organization_id=organization_id, changes=changes)
         )
-        await auth.stub.EraseUser(pb.EraseUserRequest(actor=admin, organization_id=organization_id, user_id="ada"))
+        await auth.stub.EraseUser(
+            pb.EraseUserRequest(actor=admin, organization_id=organization_id, user_id="ada.lovelace")
+        )
         await auth.stub.CreateInvite(pb.CreateInviteRequest(actor=OPERATOR))
 
         found = await entries(auth, organization_id)
@@ -44,7 +46,7 @@ async def test_what_was_done_by_whom_is_read_back_in_order(tmp_path: Path, datab
         ]
         assert [entry.actor for entry in found] == ["signup"] * 2 + [acme.api_key.id] * 4
         assert found[5].target.startswith("user_")
-        for secret in ("ada", acme.secret, made.secret):
+        for secret in ("ada.lovelace", acme.secret, made.secret):
             assert secret not in json.dumps([MessageToDict(entry) for entry in found])
         assert [entry.action for entry in await entries(auth, "")] == ["invite.create"]
         assert not (await verified(auth, organization_id)).faults

@@ -60,12 +60,13 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
         OSError: the database cannot be used.
     """
     database_url = settings.database_url.get_secret_value()
+    kept_in = database(settings)
     secret = audit_secret(settings.audit_key.get_secret_value(), settings.data_dir, shared=bool(database_url))
     keys = AuditKeys(secret)
     chains = AuditChains(keys)
     appender = ChangeAppender(chains)
     store = open_store(settings.data_dir, database_url, appender, migrate_first=settings.migrate_at_start)
-    audit_log = SqlAuditLog(open_engine(database(settings), SCHEMA.service, connections=2), chains, SqlTransaction)
+    audit_log = SqlAuditLog(open_engine(kept_in, SCHEMA.service, connections=2), chains, SqlTransaction)
     book = CheckpointFile(settings.data_dir / "audit-checkpoints.jsonl")
     watch = VerdictWatch(store, log)
     governance = Governance(store, clock, ids, signup=settings.signup, revoked=watch.hasten)
