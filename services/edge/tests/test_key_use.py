@@ -53,7 +53,7 @@ class _Auth:
 
 
 class _Edge:
-    def __init__(self, *, unknown_keys: int = 5, capacity: int = 10_000) -> None:
+    def __init__(self, *, unknown_keys: int = 5, capacity: int = 10_000, hold_back_s: float = 0.0) -> None:
         self.auth, self.clock = _Auth(), ManualClock()
         self.report = KeyUseReport(self.auth, self.clock, structlog.get_logger())
         self.verdicts = Verdicts(
@@ -63,6 +63,7 @@ class _Edge:
             grace_s=60.0,
             capacity=capacity,
             unknown_keys=AddressLimit("unknown keys", unknown_keys, self.clock),
+            hold_back_s=hold_back_s,
             report=self.report,
         )
 
@@ -118,6 +119,18 @@ async def test_forged_keys_of_one_address_ask_auth_so_often_and_known_keys_go_on
     edge.clock.advance(5.0)
     assert not await edge.is_refused(key), "a known key waits for nobody's forged ones, not even to be asked for again"
     assert await edge.is_refused(_forged(), "198.51.100.2")
+
+
+async def test_who_floods_with_forged_keys_waits_and_nobody_else_does() -> None:
+    edge = _Edge(unknown_keys=1, hold_back_s=3600.0)
+    key = edge.known_key()
+    assert not await edge.is_refused(key)
+    assert await edge.is_refused(_forged())
+    flood = asyncio.create_task(edge.verdicts.verdict(_forged(), ADDRESS))
+    assert not await edge.is_refused(key)
+    assert await edge.is_refused(_forged(), "198.51.100.2")
+    assert not flood.done()
+    flood.cancel()
 
 
 async def test_keys_that_turn_out_valid_do_not_count_against_their_address() -> None:

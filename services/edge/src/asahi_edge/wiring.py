@@ -57,6 +57,8 @@ from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
 
 _GOVERNANCE_TIMEOUT_S = 10.0
+_HOLD_BACK_S = 0.5
+"""So that sixteen connections that forge keys as fast as they can cost a core some percent."""
 _ANALYTICS_TIMEOUT_S = 15.0
 _DRAIN_S = 5.0
 _CONNECT_S = 3.0
@@ -135,6 +137,7 @@ async def edge(
             fresh_s=settings.auth_fresh_seconds,
             grace_s=settings.auth_grace,
             unknown_keys=AddressLimit("unknown keys", settings.unknown_keys_per_minute, clock),
+            hold_back_s=_HOLD_BACK_S,
             report=key_use,
         )
         probe = HealthClient({name: getattr(channels, name) for name in ("auth", "cache", "router", "billing")})

@@ -57,14 +57,17 @@ class Verdicts:
         grace_s: float,
         capacity: int = 10_000,
         unknown_keys: AddressLimit | None = None,
+        hold_back_s: float = 0.0,
         report: KeyUseReport | None = None,
     ) -> None:
+        """`hold_back_s`: how long an address that sent too many unknown keys waits for each further refusal."""
         self._authenticator = authenticator
         self._clock = clock
         self._fresh_s = fresh_s
         self._grace_s = grace_s
         self._capacity = capacity
         self._unknown_keys = unknown_keys
+        self._hold_back_s = hold_back_s
         self._report = report
         self._refused: OrderedDict[bytes, float] = OrderedDict()
         """Until when a key that auth refused is refused without asking."""
@@ -83,9 +86,8 @@ class Verdicts:
         """
         try:
             verdict = await self._verdict(key, address)
-        except (InvalidApiKey, RateLimitExceeded):
-            if self._report is not None:
-                self._report.refused(address)
+        except (InvalidApiKey, RateLimitExceeded) as error:
+            await self._refuse(error, address)
             raise
         if self._report is not None:
             self._report.used(verdict.api_key_id)
@@ -102,10 +104,16 @@ class Verdicts:
             if len(token) > _LONGEST_TOKEN or not token.isascii():
                 raise InvalidApiKey(REFUSED)
             return await self._verdict_on(Token(token, hashlib.sha256(token.encode("ascii")).digest()), address)
-        except (InvalidApiKey, RateLimitExceeded):
-            if self._report is not None:
-                self._report.refused(address)
+        except (InvalidApiKey, RateLimitExceeded) as error:
+            await self._refuse(error, address)
             raise
+
+    async def _refuse(self, error: InvalidApiKey | RateLimitExceeded, address: str) -> None:
+        """Reports a refusal. Who floods with forged keys waits for it, and takes no time from who has a valid one."""
+        if self._report is not None:
+            self._report.refused(address)
+        if isinstance(error, RateLimitExceeded) and self._hold_back_s:
+            await asyncio.sleep(self._hold_back_s)
 
     async def _verdict(self, key: str, address: str) -> Verdict:
         digest = digest_key(key)
