@@ -12,7 +12,7 @@ from pathlib import Path
 from asahi_core import errors
 from asahi_core.errors import ERRORS_BY_CODE
 from tests.documents import ROOT
-from tests.surface.rows import LATER, PATHS, ROWS, UNSEEN, Row
+from tests.surface.rows import PATHS, ROWS, UNSEEN, Row
 
 _BOTH = (False, True)
 _STREAMS = {"not_found": (), "method_not_allowed": (False,), "request_too_large": (False,)}
@@ -22,9 +22,8 @@ _STREAMS = {"not_found": (), "method_not_allowed": (False,), "request_too_large"
 def faults() -> list[str]:
     """What is not covered, a line each; empty: all is."""
     caused = {row.code for row in ROWS}
-    known = caused | UNSEEN.keys() | LATER.keys()
+    known = caused | UNSEEN.keys()
     found = [f"{code}: no row causes it" for code in sorted(ERRORS_BY_CODE.keys() - known)]
-    found += [f"{code}: said to come later, but is raised in {place}" for code, place in sorted(_raised_early())]
     found += [f"{code}: a row of it, but no such error" for code in sorted(caused - ERRORS_BY_CODE.keys())]
     for code in sorted(caused & ERRORS_BY_CODE.keys()):
         rows = [row for row in ROWS if row.code == code]
@@ -42,15 +41,6 @@ def _faults_of(code: str, rows: list[Row]) -> Iterator[str]:
     ways = (True,) if any(row.begun for row in rows) else _STREAMS.get(code, _BOTH)
     wanted = {(path, stream) for path in PATHS for stream in ways}
     yield from (f"{code}: no row on {p}, {'streamed' if s else 'plain'}" for p, s in sorted(wanted - asked))
-
-
-def _raised_early() -> Iterator[tuple[str, str]]:
-    """Codes that are said to come later, and where an error of theirs is made already."""
-    later = {kind.__name__: code for code, kind in ERRORS_BY_CODE.items() if code in LATER}
-    for source in ROOT.glob("services/*/src/**/*.py"):
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in later:
-                yield later[node.func.id], str(source.relative_to(ROOT))
 
 
 def _strays() -> Iterator[str]:

@@ -21,8 +21,6 @@ _UNASKED = "claude-opus-4-1"
 _TRIES = 20
 _LEAVES_AFTER_S = 2.0
 
-LATER: dict[str, str] = {}
-"""Codes of the contract that nothing raises yet, though the error may be declared, and the issue that brings them."""
 UNSEEN = {
     "internal_error": "only a fault in Asahi raises it; services/edge/tests shows its shape",
     "cancelled": "the caller is gone",

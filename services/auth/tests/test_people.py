@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from asahi.auth.v1 import auth_pb2 as pb
 from asahi_auth.clients.issuer import OidcIssuer
 from asahi_auth.settings import AuthSettings
-from asahi_core.errors import AsahiError, InvalidApiKey, ServiceUnavailable
+from asahi_core.errors import AsahiError, InvalidApiKey, OrganizationSuspended, ServiceUnavailable
 from services.auth.tests.oidc import AUDIENCE, OwnIssuer, answers, own_issuer, provider, signed
 from services.auth.tests.running import OPERATOR, RunningAuth, quiet_log, running
 
@@ -208,7 +208,8 @@ async def test_an_organization_that_is_suspended_lets_nobody_in(tmp_path: Path) 
                 actor=OPERATOR, organization_id=organization_id, suspended=True
             )
             await auth.stub.SetOrganizationSuspended(request)
-            await _refusal(auth, token)
+            with pytest.raises(OrganizationSuspended):
+                await _verdict(auth, token)
 
 
 async def test_without_an_issuer_every_token_is_refused(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ async def test_many_who_start_at_once_migrate_once(tmp_path: Path, database: str
     organization = Organization("org_a", "A", "", "", SystemClock().now())
     try:
         await stores[0].change(lambda transaction: transaction.add_organization(organization))
-        assert await stores[3].has_organization("org_a")
+        assert await stores[3].find_organization("org_a")
     finally:
         for store in stores:
             store.close()

@@ -77,7 +77,7 @@ async def test_nothing_of_a_change_that_fails_stays(store: SqlStore) -> None:
 
     with pytest.raises(LookupError):
         await store.change(work)
-    assert not await store.has_organization("org_b")
+    assert not await store.find_organization("org_b")
 
 
 async def test_keys_are_listed_newest_first_and_by_id_where_they_are_of_one_age(store: SqlStore) -> None:

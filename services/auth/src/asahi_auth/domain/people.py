@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from asahi_auth.domain.authentication import REFUSED
+from asahi_auth.domain.authentication import REFUSED, SUSPENDED
+from asahi_auth.domain.organizations import Organization
 from asahi_auth.domain.scopes import Scope
 from asahi_core.clock import Clock
-from asahi_core.errors import InvalidApiKey
+from asahi_core.errors import InvalidApiKey, OrganizationSuspended
 
 MAX_TOKEN_LENGTH = 8192
 _MAX_ID_LENGTH = 255
@@ -60,8 +61,8 @@ class Issuer(Protocol):
 class Organizations(Protocol):
     """The organisations that people can act for."""
 
-    async def has_organization(self, organization_id: str) -> bool:
-        """Whether there is such an organisation, and it is neither suspended nor deleted."""
+    async def find_organization(self, organization_id: str) -> Organization | None:
+        """The organisation with this id, deleted or not."""
         ...
 
 
@@ -79,13 +80,17 @@ class People:
 
         Raises:
             InvalidApiKey: it is not valid, or no issuer is configured; the words do not tell which.
+            OrganizationSuspended: it is valid, its organisation is suspended.
             ServiceUnavailable: the issuer's keys cannot be had.
         """
         if self._issuer is None or len(token) > MAX_TOKEN_LENGTH:
             raise InvalidApiKey(REFUSED)
         person = person_of(await self._issuer.verified(token), self._rules, self._clock.now())
-        if not await self._organizations.has_organization(person.organization_id):
+        organization = await self._organizations.find_organization(person.organization_id)
+        if organization is None or organization.deleted_at is not None:
             raise InvalidApiKey(REFUSED)
+        if organization.suspended_at is not None:
+            raise OrganizationSuspended(SUSPENDED)
         return person
 
 

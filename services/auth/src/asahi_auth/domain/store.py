@@ -110,10 +110,6 @@ class AuthStore(Protocol):
         """The organisation with this id, deleted or not."""
         ...
 
-    async def has_organization(self, organization_id: str) -> bool:
-        """Whether there is such an organisation, neither deleted nor suspended."""
-        ...
-
     async def find_policy(self, organization: Organization) -> PolicyVersion:
         """The policy in the version that `organization` names."""
         ...

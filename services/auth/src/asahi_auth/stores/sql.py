@@ -83,11 +83,6 @@ class SqlStore:
         found = await self._read(_FIND_ORGANIZATION, id=organization_id)
         return rows.organization(found[0]) if found else None
 
-    async def has_organization(self, organization_id: str) -> bool:
-        """Whether there is such an organisation, neither deleted nor suspended."""
-        found = await self.find_organization(organization_id)
-        return found is not None and found.deleted_at is None and found.suspended_at is None
-
     async def find_policy(self, organization: Organization) -> PolicyVersion:
         """The policy in the version that `organization` names."""
         found = await self._read(_FIND_POLICY, id=organization.id, version=organization.policy_version)

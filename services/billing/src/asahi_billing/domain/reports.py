@@ -25,28 +25,29 @@ def inference(records: Sequence[UsageRecord]) -> Inference:
 
 def cost_summary(totals: Totals) -> GetCostSummaryResponse:
     """`totals` in the words of the contract."""
-    tiers = _tiers(totals)
+    figures, tiers = totals.figures, _tiers(totals)
     by_size = sorted(totals.savings.items(), key=lambda saving: (-saving[1], saving[0]))
     return GetCostSummaryResponse(
-        total_cost_nanos=totals.cost_nanos,
-        overhead_cost_nanos=totals.overhead_nanos,
-        orphan_cost_nanos=totals.orphan_nanos,
-        cost_original_nanos=totals.original_nanos,
-        compared_cost_nanos=totals.compared_nanos,
-        total_requests=totals.requests,
-        cache_hits=sum(tier.hits for tier in tiers),
+        total_cost_nanos=figures.cost_nanos,
+        overhead_cost_nanos=figures.overhead_nanos,
+        orphan_cost_nanos=figures.orphan_nanos,
+        cost_original_nanos=figures.original_nanos,
+        compared_cost_nanos=figures.compared_nanos,
+        total_requests=figures.requests,
+        cache_hits=figures.cache_hits,
         cache_saved_nanos=sum(n for technique, n in totals.savings.items() if technique.startswith(_CACHE_TECHNIQUE)),
-        coalesced_requests=totals.coalesced,
-        mean_latency_ms=totals.latency_ms / totals.requests if totals.requests else 0.0,
-        price_unknown_calls=totals.price_unknown_calls,
-        usage=Usage(**{name: getattr(totals, name) for name in TOKEN_FIELDS}),
+        coalesced_requests=figures.coalesced,
+        mean_latency_ms=figures.latency_ms / figures.requests if figures.requests else 0.0,
+        price_unknown_calls=figures.price_unknown_calls,
+        usage=Usage(**{name: getattr(figures, name) for name in TOKEN_FIELDS}),
         savings=[Saving(technique=technique, nanos=nanos) for technique, nanos in by_size],
         tiers=tiers,
     )
 
 
 def _tiers(totals: Totals) -> list[TierSummary]:
-    hits = {1: totals.tier_1_hits, 2: totals.tier_2_hits, 3: totals.tier_3_hits}
+    figures = totals.figures
+    hits = {1: figures.tier_1_hits, 2: figures.tier_2_hits, 3: figures.tier_3_hits}
     return [
         TierSummary(tier=tier, hits=count, saved_nanos=totals.savings.get(f"{_CACHE_TECHNIQUE}{tier}", 0))
         for tier, count in hits.items()

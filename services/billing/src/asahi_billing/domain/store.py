@@ -1,10 +1,11 @@
 """The ledger's store as the domain sees it, and the values that pass through it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from asahi.billing.v1.billing_pb2 import SpendingPlan, UsageRecord
+from asahi_billing.domain.figures import Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +26,11 @@ class OrphanPosition:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Exact sums over an organisation's records of a span. Money in nano-dollars; unknown prices are in none of it."""
+    """Exact sums over an organisation's records of a span."""
 
-    cost_nanos: int = 0
-    overhead_nanos: int = 0
-    orphan_nanos: int = 0
-    original_nanos: int = 0
-    compared_nanos: int = 0
-    """The cost of the records that `original_nanos` covers."""
-    requests: int = 0
-    """Answered ones, each once. The figures below to `latency_ms` are of the records that answered them."""
-    tier_1_hits: int = 0
-    tier_2_hits: int = 0
-    tier_3_hits: int = 0
-    coalesced: int = 0
-    latency_ms: float = 0.0
-    price_unknown_calls: int = 0
-    input_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_5m_tokens: int = 0
-    cache_write_1h_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    savings: dict[str, int] = field(default_factory=dict)
-    """By technique."""
+    figures: Figures
+    savings: Mapping[str, int]
+    """Nano-dollars by technique."""
 
 
 class UsageStore(Protocol):

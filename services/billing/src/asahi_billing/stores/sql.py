@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from itertools import groupby
 from threading import Lock
 from typing import Any, TypeVar
@@ -32,7 +31,6 @@ from asahi_core.sql.engines import limit_statements
 
 Result = TypeVar("Result")
 _MOST_READS_WAITING = 100
-_SUMMED = tuple(field.name for field in fields(Totals) if field.name != "savings")
 _RETRY_AFTER_S = 1.0
 
 
@@ -119,10 +117,7 @@ class SqlStore:
         def read(connection: Connection) -> Totals:
             figures = rollup_reads.by_value(connection, organization_id, ALL, span).get("", Figures())
             techniques = rollup_reads.by_value(connection, organization_id, TECHNIQUE, span)
-            return Totals(
-                **{name: getattr(figures, name) for name in _SUMMED},
-                savings={technique: found.saved_nanos for technique, found in techniques.items()},
-            )
+            return Totals(figures, {technique: found.saved_nanos for technique, found in techniques.items()})
 
         return await self.read(read)
 

@@ -1,6 +1,5 @@
 """`/analytics/*`: what was spent and saved, of the key's organisation only."""
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,6 +11,7 @@ from asahi_edge.api.answers import dollars_or_none
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.json import Dollars, json_response
 from asahi_edge.api.openapi.operations import documented
+from asahi_edge.api.periods import FLUSH_S, From, Period, To, asked
 from asahi_edge.api.schemas.analytics import (
     CachePerformance,
     CachePerformanceAnswer,
@@ -22,34 +22,23 @@ from asahi_edge.api.schemas.analytics import (
     TierPerformance,
 )
 from asahi_edge.api.services import services_of
-from asahi_edge.api.times import period_of, rfc3339
+from asahi_edge.api.times import rfc3339
 
 router = APIRouter(prefix="/analytics", tags=["Analytics"])
-_FLUSH_S = 2.0
-_JUST_NOW = timedelta(seconds=1)
 
 
 @router.get(
     "/cost-summary", **documented(summary="Costs and savings", answer=CostSummaryAnswer, errors=(400, 401, 403, 503))
 )
-async def cost_summary(
-    request: Request,
-    period: Annotated[str | None, Query(description="1h, 24h, 7d, 30d, hour, day, week or month; default 24h.")] = None,
-    start: Annotated[str | None, Query(alias="from", description="RFC 3339, in place of `period`.")] = None,
-    end: Annotated[str | None, Query(alias="to", description="RFC 3339; default now.")] = None,
-) -> Response:
-    """Costs and savings over a period, exact to the nano-dollar; includes every answer this edge has given."""
-    services = services_of(request)
-    verdict = await authorize(request, Scope.SCOPE_ANALYTICS)
-    name, begin, finish = period_of(period, start, end, services.clock.now())
-    await services.usage.flush(_FLUSH_S)
-    until = finish if end is not None else finish + _JUST_NOW
-    summary = await services.ledger.cost_summary(verdict.organization_id, begin, until)
+async def cost_summary(request: Request, period: Period = None, start: From = None, end: To = None) -> Response:
+    """Costs and savings over a period (24h), exact to the nano-dollar, with every answer this edge has given."""
+    time = await asked(request, period, start, end, "24h")
+    summary = await services_of(request).ledger.cost_summary(time.verdict.organization_id, time.start, time.until)
     saved = summary.cost_original_nanos - summary.compared_cost_nanos
     answer = CostSummary(
-        period=name,
-        start=rfc3339(begin),
-        end=rfc3339(finish),
+        period=time.name,
+        start=rfc3339(time.start),
+        end=rfc3339(time.end),
         total_cost=Dollars(summary.total_cost_nanos),
         cost_original=Dollars(summary.cost_original_nanos),
         total_savings=Dollars(saved),
@@ -76,7 +65,7 @@ async def recent_inferences(
     """Requests, newest first; pages stay put while new ones come in."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_ANALYTICS)
-    await services.usage.flush(_FLUSH_S)
+    await services.usage.flush(FLUSH_S)
     page = await services.ledger.inferences(verdict.organization_id, limit, cursor)
     return json_response(InferenceList([_view(one) for one in page.inferences], page.next_page_token or None))
 
@@ -85,24 +74,15 @@ async def recent_inferences(
     "/cache-performance",
     **documented(summary="What the cache does", answer=CachePerformanceAnswer, errors=(400, 401, 403, 503)),
 )
-async def cache_performance(
-    request: Request,
-    period: Annotated[str | None, Query(description="1h, 24h, 7d, 30d, hour, day, week or month; default 24h.")] = None,
-    start: Annotated[str | None, Query(alias="from", description="RFC 3339, in place of `period`.")] = None,
-    end: Annotated[str | None, Query(alias="to", description="RFC 3339; default now.")] = None,
-) -> Response:
-    """What each cache tier answered and saved."""
-    services = services_of(request)
-    verdict = await authorize(request, Scope.SCOPE_ANALYTICS)
-    name, begin, finish = period_of(period, start, end, services.clock.now())
-    await services.usage.flush(_FLUSH_S)
-    until = finish if end is not None else finish + _JUST_NOW
-    summary = await services.ledger.cost_summary(verdict.organization_id, begin, until)
+async def cache_performance(request: Request, period: Period = None, start: From = None, end: To = None) -> Response:
+    """What each cache tier answered and saved; default 24h."""
+    time = await asked(request, period, start, end, "24h")
+    summary = await services_of(request).ledger.cost_summary(time.verdict.organization_id, time.start, time.until)
     requests = summary.total_requests
     answer = CachePerformance(
-        period=name,
-        start=rfc3339(begin),
-        end=rfc3339(finish),
+        period=time.name,
+        start=rfc3339(time.start),
+        end=rfc3339(time.end),
         requests=requests,
         hits=summary.cache_hits,
         misses=requests - summary.cache_hits - summary.coalesced_requests,

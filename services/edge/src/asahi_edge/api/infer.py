@@ -11,6 +11,7 @@ from msgspec import UNSET
 from asahi.auth.v1.auth_pb2 import Scope
 from asahi_core.errors import AsahiError
 from asahi_core.prices.book import prompt_tokens
+from asahi_edge.api.answering import Told, answer
 from asahi_edge.api.answers import (
     alternatives,
     answer_text,
@@ -22,19 +23,16 @@ from asahi_edge.api.answers import (
     opening_headers,
 )
 from asahi_edge.api.authentication import authorize
-from asahi_edge.api.callers import HttpCaller
-from asahi_edge.api.events import error_event, event, open_stream
+from asahi_edge.api.events import error_event, event
 from asahi_edge.api.fields import ignored_warning
-from asahi_edge.api.json import Dollars, convert, decode_object, encode, field_names, json_response, read_body
+from asahi_edge.api.json import Dollars, convert, decode_object, encode, field_names, read_body
 from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.openapi.operations import documented_infer
 from asahi_edge.api.questions import infer_question, limit_time
-from asahi_edge.api.replays import Staying, answer_once, claim_of, idempotency_key, record_events
 from asahi_edge.api.routing import mode_name
 from asahi_edge.api.schemas.inference import AttemptView, InferAnswer, InferBody, StreamDecision, StreamDelta
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
-from asahi_edge.domain.replays import Recording
 
 router = APIRouter(tags=["Inference"])
 _FIELDS = frozenset(field_names(InferBody))
@@ -46,35 +44,19 @@ async def infer(request: Request) -> Response:
     """Answer a prompt from the cache, or by the cheapest model that meets quality and latency."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    once = idempotency_key(request.headers)
     raw = await read_body(request, services.max_body_bytes)
     decoded = decode_object(raw)
     body = convert(decoded, InferBody)
     inference = infer_question(verdict, body, request.headers)
     limit_time(inference.routing)
-    headers = ignored_fields_header(decoded)
-    if once:
-        claim = claim_of(request, once, inference, raw)
-        produce = partial(_record, request, inference, headers)
-        return await answer_once(request, claim, produce, stream=inference.stream, error_name="error")
-    if body.stream:
-        return await open_stream(request, _events(request, inference, headers), headers, error_name="error")
-    with named_as_asked():
-        result = await services.pipeline.infer(inference, HttpCaller(request), told_in_headers(request))
-    note_in_log(request, result)
-    return json_response(_answer(inference, result), headers=headers | inference_headers(result))
-
-
-async def _record(request: Request, inference: InferenceRequest, headers: dict[str, str], recording: Recording) -> None:
-    """Records the answer, whoever waits for it."""
-    if inference.stream:
-        await record_events(request, recording, _events(request, inference, headers), headers)
-        return
-    with named_as_asked():
-        result = await services_of(request).pipeline.infer(inference, Staying(), told_in_headers(request))
-    note_in_log(request, result)
-    recording.begin(headers | inference_headers(result))
-    recording.add(encode(_answer(inference, result)))
+    told = Told(
+        whole=lambda result: encode(_answer(inference, result)),
+        events=partial(_events, request, inference),
+        error_name="error",
+        headers=ignored_fields_header(decoded),
+        naming=named_as_asked,
+    )
+    return await answer(request, inference, raw, told)
 
 
 async def _events(

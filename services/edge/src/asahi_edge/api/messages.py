@@ -6,21 +6,16 @@ from fastapi import APIRouter, Request, Response
 
 from asahi.auth.v1.auth_pb2 import Scope
 from asahi.type.v1.chat_pb2 import Api
-from asahi_edge.api.answers import inference_headers, note_in_log
+from asahi_edge.api.answering import Told, answer
 from asahi_edge.api.authentication import authorize
-from asahi_edge.api.callers import HttpCaller
-from asahi_edge.api.events import open_stream
 from asahi_edge.api.json import convert, decode_object, read_body
 from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.message_answers import message, message_events, token_count
 from asahi_edge.api.openapi.operations import documented_count_tokens, documented_messages
 from asahi_edge.api.questions import limit_time, native_question
-from asahi_edge.api.replays import Staying, answer_once, claim_of, idempotency_key, record_events
 from asahi_edge.api.schemas.anthropic import CountTokensBody, MessagesBody
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.access import require_organization
-from asahi_edge.domain.inference import InferenceRequest
-from asahi_edge.domain.replays import Recording
 
 router = APIRouter(prefix="/v1", tags=["Anthropic-compatible"])
 
@@ -30,23 +25,18 @@ async def messages(request: Request) -> Response:
     """Answer a conversation in Anthropic's protocol. `model` omitted, `asahi` or `auto` lets Asahi choose."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    once = idempotency_key(request.headers)
     body = await read_body(request, services.max_body_bytes)
     decoded = decode_object(body)
     asked = convert(decoded, MessagesBody)
     require_organization(verdict, asked.organization_id)
     inference = native_question(verdict, Api.API_ANTHROPIC_MESSAGES, body, decoded, request.headers)
     limit_time(inference.routing)
-    if once:
-        claim = claim_of(request, once, inference, body)
-        produce = partial(_record, request, inference)
-        return await answer_once(request, claim, produce, stream=inference.stream, error_name="error")
-    if inference.stream:
-        headers: dict[str, str] = {}
-        return await open_stream(request, message_events(request, inference, headers), headers, error_name="error")
-    result = await services.pipeline.infer(inference, HttpCaller(request), told_in_headers(request))
-    note_in_log(request, result)
-    return Response(message(inference, result), headers=inference_headers(result), media_type="application/json")
+    told = Told(
+        whole=partial(message, inference),
+        events=partial(message_events, request, inference),
+        error_name="error",
+    )
+    return await answer(request, inference, body, told)
 
 
 @router.post("/messages/count_tokens", **documented_count_tokens())
@@ -61,15 +51,3 @@ async def count_tokens(request: Request) -> Response:
     counted = await services.pipeline.count_tokens(inference, services.counter, told_in_headers(request))
     headers = {"x-asahi-model": counted.model}
     return Response(token_count(inference, counted), headers=headers, media_type="application/json")
-
-
-async def _record(request: Request, inference: InferenceRequest, recording: Recording) -> None:
-    """Records the answer, whoever waits for it."""
-    if inference.stream:
-        headers: dict[str, str] = {}
-        await record_events(request, recording, message_events(request, inference, headers), headers)
-        return
-    result = await services_of(request).pipeline.infer(inference, Staying(), told_in_headers(request))
-    note_in_log(request, result)
-    recording.begin(inference_headers(result))
-    recording.add(message(inference, result))

@@ -16,7 +16,8 @@ from asahi_edge.api.times import period_of
 Period = Annotated[str | None, Query(description="1h, 24h, 7d, 30d, hour, day, week or month.")]
 From = Annotated[str | None, Query(alias="from", description="RFC 3339, in place of `period`.")]
 To = Annotated[str | None, Query(alias="to", description="RFC 3339; default now.")]
-_FLUSH_S = 2.0
+FLUSH_S = 2.0
+"""How long a question waits for what this edge has answered to be in the ledger."""
 _JUST_NOW = timedelta(seconds=1)
 
 
@@ -43,7 +44,7 @@ async def asked(request: Request, period: str | None, start: str | None, end: st
     require_known(request)
     none = period is None and start is None and end is None
     name, begin, finish = period_of(default if none else period, start, end, services.clock.now())
-    await services.usage.flush(_FLUSH_S)
+    await services.usage.flush(FLUSH_S)
     return Asked(verdict, name, begin, finish, finish if end is not None else finish + _JUST_NOW)
 
 

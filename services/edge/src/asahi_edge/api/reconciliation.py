@@ -1,14 +1,11 @@
 """`GET /analytics/reconciliation`: the ledger beside the provider's bill, of the key's organisation."""
 
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Query, Request, Response
-
-from asahi.auth.v1.auth_pb2 import Scope
 from asahi.billing.v1 import reconciliation_pb2 as pb
-from asahi_edge.api.authentication import authorize
 from asahi_edge.api.json import Dollars, json_response
 from asahi_edge.api.openapi.operations import documented
+from asahi_edge.api.periods import From, Period, To, asked
 from asahi_edge.api.schemas.reconciliation import (
     Line,
     OrphanView,
@@ -17,10 +14,9 @@ from asahi_edge.api.schemas.reconciliation import (
     ReportUsedView,
 )
 from asahi_edge.api.services import services_of
-from asahi_edge.api.times import period_of, rfc3339
+from asahi_edge.api.times import rfc3339
 
 router = APIRouter(prefix="/analytics", tags=["Analytics"])
-_FLUSH_S = 2.0
 
 
 @router.get(
@@ -29,18 +25,11 @@ _FLUSH_S = 2.0
         summary="The ledger beside the provider's bill", answer=ReconciliationAnswer, errors=(400, 401, 403, 503, 504)
     ),
 )
-async def reconciliation(
-    request: Request,
-    period: Annotated[str | None, Query(description="1h, 24h, 7d, 30d, hour, day, week or month; default 24h.")] = None,
-    start: Annotated[str | None, Query(alias="from", description="RFC 3339, in place of `period`.")] = None,
-    end: Annotated[str | None, Query(alias="to", description="RFC 3339; default now.")] = None,
-) -> Response:
-    """The ledger beside the imported cost reports, by whole days (UTC) that the period touches."""
-    services = services_of(request)
-    verdict = await authorize(request, Scope.SCOPE_ANALYTICS)
-    _, begin, finish = period_of(period, start, end, services.clock.now())
-    await services.usage.flush(_FLUSH_S)
-    found = await services.reconciliations.reconciliation(verdict.organization_id, begin, finish)
+async def reconciliation(request: Request, period: Period = None, start: From = None, end: To = None) -> Response:
+    """The ledger beside the imported cost reports, by whole days (UTC) that the period touches; default 24h."""
+    time = await asked(request, period, start, end, "24h")
+    reconciliations = services_of(request).reconciliations
+    found = await reconciliations.reconciliation(time.verdict.organization_id, time.start, time.end)
     return json_response(ReconciliationAnswer(reconciliation_view(found)))
 
 

@@ -1,0 +1,72 @@
+"""What every inference path does with a question once it has read it: answer it, plain or streamed, or once."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+
+from fastapi import Request, Response
+
+from asahi_edge.api.answers import inference_headers, note_in_log
+from asahi_edge.api.callers import HttpCaller
+from asahi_edge.api.events import open_stream
+from asahi_edge.api.limits import told_in_headers
+from asahi_edge.api.replays import Staying, answer_once, claim_of, idempotency_key, record_events
+from asahi_edge.api.services import services_of
+from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+from asahi_edge.domain.ports import Caller
+from asahi_edge.domain.replays import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a path tells the answer to a question."""
+
+    whole: Callable[[InferenceResult], bytes]
+    """A plain answer."""
+    events: Callable[[dict[str, str]], AsyncGenerator[bytes, None]]
+    """A streamed one; fills the headers before its first event."""
+    error_name: str = ""
+    """Name of the event that ends a stream with an error; empty: it has none."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What the answer carries besides."""
+    naming: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Makes errors name fields as the path does."""
+
+
+async def answer(request: Request, inference: InferenceRequest, body: bytes, told: Told) -> Response:
+    """The answer, made once where the request bears an `Idempotency-Key`. `body`: the request's, as it came.
+
+    Raises:
+        AsahiError: what ends the request before its first byte.
+    """
+    once = idempotency_key(request.headers)
+    if once:
+        claim = claim_of(request, once, inference, body)
+        produce = partial(_record, request, inference, told)
+        return await answer_once(request, claim, produce, stream=inference.stream, error_name=told.error_name)
+    if inference.stream:
+        headers = dict(told.headers)
+        return await open_stream(request, told.events(headers), headers, error_name=told.error_name)
+    content, headers = await _whole(request, inference, told, HttpCaller(request))
+    return Response(content, headers=headers, media_type="application/json")
+
+
+async def _record(request: Request, inference: InferenceRequest, told: Told, recording: Recording) -> None:
+    """Records the answer, whoever waits for it."""
+    if inference.stream:
+        headers = dict(told.headers)
+        await record_events(request, recording, told.events(headers), headers)
+        return
+    content, headers = await _whole(request, inference, told, Staying())
+    recording.begin(headers)
+    recording.add(content)
+
+
+async def _whole(
+    request: Request, inference: InferenceRequest, told: Told, caller: Caller
+) -> tuple[bytes, dict[str, str]]:
+    with told.naming():
+        result = await services_of(request).pipeline.infer(inference, caller, told_in_headers(request))
+    note_in_log(request, result)
+    return told.whole(result), {**told.headers, **inference_headers(result)}
