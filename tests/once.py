@@ -34,12 +34,20 @@ _FINE = {"200", _UNAVAILABLE}
 """How a repeat may end."""
 _PASSING = {"503", "cut"}
 """What is answered by asking again."""
-_ENDS = {"/infer": b"event: done", "/v1/chat/completions": b"data: [DONE]", "/v1/messages": b"event: message_stop"}
+_ENDS = {
+    "/infer": b"event: done",
+    "/v1/chat/completions": b"data: [DONE]",
+    "/v1/messages": b"event: message_stop",
+    "/v1/responses": b"event: response.completed",
+}
 _PATHS: dict[str, dict[str, Any]] = {
     "/infer": {},
     "/v1/chat/completions": {},
     "/v1/messages": {"max_tokens": 200},
+    "/v1/responses": {},
 }
+_NAMED = {"/infer": "prompt", "/v1/responses": "input"}
+"""Where a path takes the question as a text."""
 
 
 @dataclass(slots=True)
@@ -81,7 +89,7 @@ def _purposes(random: Random) -> Iterator[_Purpose]:
     for number in itertools.count(1):
         path = random.choice(list(_PATHS))
         text = f"Question {number} of {random.getrandbits(40)}"
-        asked = {"prompt": text} if path == "/infer" else {"messages": [{"role": "user", "content": text}]}
+        asked = {_NAMED[path]: text} if path in _NAMED else {"messages": [{"role": "user", "content": text}]}
         yield _Purpose(f"key-{number}", path, {**asked, **_PATHS[path], "stream": random.random() < 0.5})
 
 

@@ -20,6 +20,7 @@ _PATHS: dict[str, dict[str, Any]] = {
     "/infer": {"prompt": "What is 6 times 7?"},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "What is 6 times 7?"}]},
     "/v1/messages": {"max_tokens": 100, "messages": [{"role": "user", "content": "What is 6 times 7?"}]},
+    "/v1/responses": {"input": "What is 6 times 7?"},
 }
 
 

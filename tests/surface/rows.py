@@ -14,8 +14,10 @@ import httpx2
 from tests.installation import Installation, Organization
 
 UNPRICED = "model-without-a-price"
-INFER, CHAT, MESSAGES = "/infer", "/v1/chat/completions", "/v1/messages"
-PATHS = (INFER, CHAT, MESSAGES)
+INFER, CHAT, MESSAGES, RESPONSES = "/infer", "/v1/chat/completions", "/v1/messages", "/v1/responses"
+PATHS = (INFER, CHAT, MESSAGES, RESPONSES)
+LIMIT = {RESPONSES: "max_output_tokens"}
+"""What a path calls the most tokens of an answer, where it is not `max_tokens`."""
 _UNASKED = "claude-opus-4-1"
 """A model that nothing else here asks: its latency is the catalog's."""
 _TRIES = 20
@@ -108,11 +110,16 @@ class Question:
         return secret
 
     def _json(self, path: str, caller: Organization, *, stream: bool) -> dict[str, Any]:
-        fields = {n: caller.id if v == "OWN" else v for n, v in self.fields.items()} | {"stream": stream}
+        limit = LIMIT.get(path, "max_tokens")
+        own = {limit if name == "max_tokens" else name: value for name, value in self.fields.items()}
+        fields = {n: caller.id if v == "OWN" else v for n, v in own.items()} | {"stream": stream}
         if path != INFER:
             model = {} if self.model is None else {"model": self.model}
             bound = {"max_tokens": 64} if path == MESSAGES else {}
-            return {"messages": [{"role": "user", "content": self.text}], **bound, **model, **fields}
+            asked = (
+                {"input": self.text} if path == RESPONSES else {"messages": [{"role": "user", "content": self.text}]}
+            )
+            return {**asked, **bound, **model, **fields}
         named = {} if self.model is None else {"routing_mode": "explicit", "model_override": self.model}
         return {"prompt": self.text, **named, **self.routing, **fields}
 
@@ -189,6 +196,7 @@ SIMULATOR_RULES = (
     _rule(_CUT, "cut", after_tokens=5),
 )
 _MODEL = "gpt-4.1-nano"
+_NAMES_MODEL = {INFER: "model_override", CHAT: "model", RESPONSES: "model"}
 _NO_RETRY = {"x-should-retry": "false"}
 _BUDGET = {"per": "key", "window": "day", "action": "block"}
 _LONG = "word " * 1_100_000
@@ -200,7 +208,11 @@ ROWS = (
     ),
     Row(
         "unsupported_by_model", 400, "invalid_request_error", Question(model="gpt-6-sol", fields={"stop": ["x"]}),
-        "stop", ("gpt-6-sol", "'stop'", "models that do: "),
+        "stop", ("gpt-6-sol", "'stop'", "models that do: "), paths=(INFER, CHAT, MESSAGES),
+    ),
+    Row(
+        "unsupported_by_model", 400, "invalid_request_error", Question(model="gpt-6-sol", fields={"temperature": 0.3}),
+        "temperature", ("gpt-6-sol", "'temperature'", "models that do: "), paths=(RESPONSES,),
     ),
     Row(
         "context_length_exceeded", 400, "invalid_request_error", Question(fields={"document": _LONG}), "prompt",
@@ -209,6 +221,10 @@ ROWS = (
     Row(
         "context_length_exceeded", 400, "invalid_request_error", Question(text=_LONG), "messages",
         ("tokens", "the largest window", "too few"), paths=(CHAT, MESSAGES),
+    ),
+    Row(
+        "context_length_exceeded", 400, "invalid_request_error", Question(text=_LONG), "input",
+        ("tokens", "the largest window", "too few"), paths=(RESPONSES,),
     ),
     Row(
         "invalid_api_key", 401, "authentication_error", Question(headers={"authorization": ""}), None,
@@ -225,7 +241,7 @@ ROWS = (
     Row(
         "model_not_allowed", 403, "permission_error",
         Question(model="gpt-6-luna", key={"scopes": ["infer"], "allowed_models": ["claude-*"]}),
-        {INFER: "model_override", CHAT: "model"}, ("'gpt-6-luna'", "claude-*"),
+        _NAMES_MODEL, ("'gpt-6-luna'", "claude-*"),
     ),
     Row(
         "price_unknown", 403, "permission_error", Question(model=UNPRICED, routing={"cost_budget": 1}), "cost_budget",
@@ -260,11 +276,11 @@ ROWS = (
     Row(
         "price_unknown", 403, "permission_error",
         Question(model=UNPRICED, key={"scopes": ["infer"], "budgets": [{**_BUDGET, "limit_usd": 1}]}),
-        {INFER: "model_override", CHAT: "model"}, (UNPRICED, "budgets that apply"),
+        _NAMES_MODEL, (UNPRICED, "budgets that apply"),
     ),
     Row(
         "model_not_found", 404, "not_found_error", Question(model="gpt-6-lunar"),
-        {INFER: "model_override", CHAT: "model"}, ("'gpt-6-lunar'", "did you mean gpt-6-luna"),
+        _NAMES_MODEL, ("'gpt-6-lunar'", "did you mean gpt-6-luna"),
     ),
     Row(
         "not_found", 404, "not_found_error", Question(), None, ("/docs",), paths=("/inference", "/v1/chat/completion"),

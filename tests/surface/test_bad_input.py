@@ -11,12 +11,13 @@ import pytest
 
 from tests.installation import Installation, Organization
 from tests.ledger import call_records
-from tests.surface.rows import CHAT, INFER, MESSAGES, PATHS
+from tests.surface.rows import CHAT, INFER, LIMIT, MESSAGES, PATHS, RESPONSES
 
 GOOD: dict[str, dict[str, Any]] = {
     INFER: {"prompt": "hi"},
     CHAT: {"messages": [{"role": "user", "content": "hi"}]},
     MESSAGES: {"messages": [{"role": "user", "content": "hi"}]},
+    RESPONSES: {"input": "hi"},
 }
 DEEP = 10_000
 
@@ -24,7 +25,12 @@ DEEP = 10_000
 def body(path: str, more: str) -> bytes:
     """A good body with `more` members at its end, as it is written."""
     bound = ', "max_tokens": 5' if path == MESSAGES and "max_tokens" not in more else ""
-    return (json.dumps(GOOD[path])[:-1] + bound + more + "}").encode()
+    return (json.dumps(GOOD[path])[:-1] + bound + _named(path, more) + "}").encode()
+
+
+def _named(path: str, text: str) -> str:
+    """`text` with the limit of tokens as the path calls it."""
+    return text.replace("max_tokens", LIMIT.get(path, "max_tokens"))
 
 
 def wrong(*, says: str, more: str = "", raw: bytes | None = None, status: int = 400, param: str | None = None) -> Any:
@@ -84,7 +90,8 @@ def client(culprit: Organization) -> Iterator[httpx2.Client]:
 def test_a_wrong_body_is_refused_in_words_that_help(
     client: httpx2.Client, path: str, *, more: str, raw: bytes | None, status: int, says: str, param: str | None
 ) -> None:
-    refused(client.post(path, content=raw if raw is not None else body(path, more)), status, says, param)
+    told = param if param is None else _named(path, param)
+    refused(client.post(path, content=raw if raw is not None else body(path, more)), status, _named(path, says), told)
 
 
 def refused(answer: httpx2.Response, status: int, says: str, param: str | None = None) -> None:
@@ -158,6 +165,27 @@ def test_messages_names_the_field_the_value_and_what_is_accepted(
     client: httpx2.Client, fields: dict[str, Any], says: str
 ) -> None:
     refused(client.post(MESSAGES, json=fields), 400, says)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says", "param"),
+    [
+        ({}, "The field 'input' is missing", "input"),
+        ({"messages": [{"role": "user", "content": "hi"}]}, "The field 'input' is missing", "input"),
+        ({"input": []}, "length >= 1", "input"),
+        ({"input": 7}, "input: Expected 'str | array', got 'int', sent: 7", "input"),
+        ({"input": ["hi"]}, "input[0]: Expected 'object', got 'str'", "input[0]"),
+        ({**GOOD[RESPONSES], "instructions": []}, "instructions: Expected 'str | null'", "instructions"),
+        ({**GOOD[RESPONSES], "tools": {}}, "tools: Expected 'array", "tools"),
+        ({**GOOD[RESPONSES], "text": "json"}, "text: Expected 'object | null'", "text"),
+        ({**GOOD[RESPONSES], "reasoning": "low"}, "reasoning: Expected 'object | null'", "reasoning"),
+        ({**GOOD[RESPONSES], "store": "no"}, "store: Expected 'bool | null'", "store"),
+    ],
+)
+def test_responses_names_the_field_the_value_and_what_is_accepted(
+    client: httpx2.Client, fields: dict[str, Any], says: str, param: str
+) -> None:
+    refused(client.post(RESPONSES, json=fields), 400, says, param)
 
 
 @pytest.mark.parametrize("path", PATHS)

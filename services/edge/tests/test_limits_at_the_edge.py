@@ -111,15 +111,23 @@ async def test_failures_say_it_too() -> None:
     assert answer.headers["x-ratelimit-remaining-requests"] == "4"
 
 
-@pytest.mark.parametrize("path", ["/infer", "/v1/chat/completions"])
+_CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
+_BODIES: dict[str, dict[str, Any]] = {
+    "/infer": {"prompt": "Hello"},
+    "/v1/chat/completions": _CHAT,
+    "/v1/messages": {**_CHAT, "max_tokens": 9},
+    "/v1/responses": {"input": "Hello"},
+}
+
+
+@pytest.mark.parametrize("path", _BODIES)
 async def test_streams_say_it_and_are_refused_with_a_status(path: str) -> None:
-    body = {"stream": True, "prompt": "Hello"}
-    if path != "/infer":
-        body = {"stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    body = {"stream": True, **_BODIES[path]}
     async with serving() as served:
         served.auth.says = _limited(requests=1)
         answer = native_answer(
-            b'{"id": "c-1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "42"}}]}'
+            b'{"id": "c-1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "42"}}],'
+            b' "content": [], "output": [], "status": "completed"}'
         )
         served.rig.router.script = _answering("42") if path == "/infer" else lambda call: _answer_natively(call, answer)
         first, second = await served.ask(path, body), await served.ask(path, body)
@@ -210,6 +218,8 @@ def test_the_estimate_is_a_token_for_four_bytes_and_the_longest_answer_allowed()
     image = b'"data:image/png;base64,%b"' % (b"A" * 1_000_000)
     request.prompt.native.body = b'{"messages": [%b], "max_completion_tokens": 7}' % image
     assert 1000 < estimated_tokens(request) < 1100
+    request.prompt.native.body = b'{"input": "%b", "max_output_tokens": 70}' % (b"x" * 400)
+    assert 100 + 70 < estimated_tokens(request) < 130 + 70
     image = b'{"type":"base64","media_type":"image/png","data":"%b=="}' % (b"Ab+/" * 250_000)
     request.prompt.native.body = b'{"messages": [%b], "max_tokens": 7}' % image
     assert 1000 < estimated_tokens(request) < 1100

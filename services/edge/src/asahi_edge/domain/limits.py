@@ -145,6 +145,7 @@ def _of(scope: str, window: str, limits: RateLimits) -> Iterator[Limit]:
 class _OutputLimit(msgspec.Struct):
     max_tokens: object = None
     max_completion_tokens: object = None
+    max_output_tokens: object = None
 
 
 def _output_limit(body: bytes) -> int:
@@ -152,7 +153,7 @@ def _output_limit(body: bytes) -> int:
         asked = msgspec.json.decode(body, type=_OutputLimit)
     except msgspec.DecodeError:
         return _USUAL_OUTPUT_TOKENS
-    for limit in (asked.max_completion_tokens, asked.max_tokens):
+    for limit in (asked.max_completion_tokens, asked.max_output_tokens, asked.max_tokens):
         if isinstance(limit, int) and limit > 0:
             return limit
     return _USUAL_OUTPUT_TOKENS

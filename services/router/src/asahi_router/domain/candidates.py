@@ -226,7 +226,7 @@ def unsupported(served: ServedModel, features: Features, *, by_name: bool) -> It
     most = features.max_output_tokens
     if most is not None and most > model.max_output_tokens:
         words = f"answers of at most {model.max_output_tokens} tokens"
-        yield Violation(Constraint.ANSWER, words, most / model.max_output_tokens - 1, "max_tokens")
+        yield Violation(Constraint.ANSWER, words, most / model.max_output_tokens - 1, features.field("max_tokens"))
 
 
 def speaks(served: ServedModel, features: Features) -> bool:

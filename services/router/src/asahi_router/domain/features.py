@@ -32,7 +32,12 @@ _CARRIED_FROM_RESPONSES = carried_names(FROM_RESPONSES)
 _OPENAI_NAMES = {"stop_sequences": "stop"}
 """Anthropic's parameters that the catalog knows by OpenAI's name."""
 _ANTHROPIC_NAMES = {"stop": "stop_sequences", "response_format": "output_config", FORCED_TOOL_CHOICE: "tool_choice"}
-_RESPONSES_NAMES = {"messages": "input", "response_format": "text", FORCED_TOOL_CHOICE: "tool_choice"}
+_RESPONSES_NAMES = {
+    "messages": "input",
+    "response_format": "text",
+    "max_tokens": "max_output_tokens",
+    FORCED_TOOL_CHOICE: "tool_choice",
+}
 _OWN_NAMES = {FORCED_TOOL_CHOICE: "tool_choice"}
 
 _NAMES: Mapping[Api.ValueType, Mapping[str, str]] = {

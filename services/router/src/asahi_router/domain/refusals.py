@@ -31,12 +31,14 @@ def too_long(largest: Candidate, features: Features) -> ContextLengthExceeded:
     """The error that the question does not fit into the window of `largest`."""
     window, answer = largest.served.model.context_window, features.max_output_tokens or 0
     needed = largest.input_tokens + answer
-    parts = f"about {largest.input_tokens} tokens" + (f", with max_tokens {needed}" if answer else "")
+    parts = f"about {largest.input_tokens} tokens" + (
+        f", with {features.field('max_tokens')} {needed}" if answer else ""
+    )
     message = (
         f"The prompt has {parts}; the largest window of an allowed model is {window} ({largest.model}), "
         f"{needed - window} too few. Shorten the prompt" + (" or ask for a shorter answer." if answer else ".")
     )
-    return ContextLengthExceeded(message, param="messages")
+    return ContextLengthExceeded(message, param=features.field("messages"))
 
 
 def _binding(candidates: Sequence[Candidate]) -> tuple[Constraint, Candidate]:
@@ -82,7 +84,8 @@ def _refusal(
             text = f"No allowed model that meets the other constraints takes '{violation.field}'; leave it out."
         case Constraint.ANSWER:
             most = nearest.served.model.max_output_tokens
-            text = f"'max_tokens' is {features.max_output_tokens}; the most that an allowed model writes is {most}."
+            name = features.field("max_tokens")
+            text = f"'{name}' is {features.max_output_tokens}; the most that an allowed model writes is {most}."
         case Constraint.PRICE:
             text = f"The price of {name} is not known, so it is only used where it is named (routing_mode 'explicit')."
         case Constraint.FLOOR:
@@ -112,7 +115,8 @@ def _refusal(
             )
         case _:
             budget, most_nanos = limits.cost_nanos or 0, nearest.max_cost_nanos or 0
-            hint = "" if features.max_output_tokens else " A 'max_tokens' would bound the answer's part of it."
+            bound = features.field("max_tokens")
+            hint = "" if features.max_output_tokens else f" A '{bound}' would bound the answer's part of it."
             text = (
                 f"The cost budget of {about_usd(budget)} binds: the cheapest that meets the other constraints is "
                 f"{name}, which may cost up to {about_usd(most_nanos)}, {about_usd(most_nanos - budget)} more.{hint}"
