@@ -157,12 +157,13 @@ async def test_usage_counts_what_is_kept() -> None:
 async def test_only_the_dropped_entry_of_a_request_is_withdrawn() -> None:
     cache = _Cache()
     await cache.store(entry(request_id="r-1"))
-    assert await cache.answers.invalidate(Selection("org-1", request_id="r-1")) == 1
+    assert await cache.answers.invalidate(Selection("org-1", frozenset({"request:r-1"}))) == 1
     assert cache.withdrawn == [("org-1", digest(1))]
 
 
 @pytest.mark.parametrize(
-    "selection", [Selection("org-1"), Selection("org-1", request_id="gone"), Selection("org-1", given_before_nanos=1)]
+    "selection",
+    [Selection("org-1"), Selection("org-1", frozenset({"request:gone"})), Selection("org-1", given_before_nanos=1)],
 )
 async def test_where_copies_may_outlive_what_is_dropped_all_of_the_organization_are_withdrawn(
     selection: Selection,

@@ -129,12 +129,12 @@ async def test_an_entry_over_its_organizations_share_is_not_kept_and_drops_only_
     ("selection", "left"),
     [
         (Selection("org-1"), set()),
-        (Selection("org-1", request_id="r-2"), {1, 3}),
+        (Selection("org-1", frozenset({"request:r-2"})), {1, 3}),
         (Selection("org-1", given_before_nanos=2_000_000_000), {2, 3}),
-        (Selection("org-1", request_id="r-3", given_before_nanos=2_000_000_000), {1, 2, 3}),
-        (Selection("org-1", request_id="r-1", given_before_nanos=2_000_000_000), {2, 3}),
-        (Selection("org-1", user_id="ada"), {2, 3}),
-        (Selection("org-1", user_id="bob"), {1, 2, 3}),
+        (Selection("org-1", frozenset({"request:r-3"}), 2_000_000_000), {1, 2, 3}),
+        (Selection("org-1", frozenset({"request:r-1"}), 2_000_000_000), {2, 3}),
+        (Selection("org-1", frozenset({"user:ada"})), {2, 3}),
+        (Selection("org-1", frozenset({"user:bob"})), {1, 2, 3}),
         (Selection("org-3"), {1, 2, 3}),
     ],
 )

@@ -12,6 +12,7 @@ from asahi.cache.v1 import cache_pb2_grpc
 from asahi_cache.domain.attachments import Attachment
 from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.flights import Flights
+from asahi_cache.domain.labels import labels_of
 from asahi_cache.domain.replays import ReplayId, Replays, ReplayState, replay_id
 from asahi_cache.domain.rules import check_flight_key
 from asahi_cache.domain.tiers import Query, Selection
@@ -86,7 +87,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def Invalidate(self, request: pb.InvalidateRequest, context: _Context) -> pb.InvalidateResponse:
         before = request.given_before.ToNanoseconds() if request.HasField("given_before") else None
-        selection = Selection(request.organization_id, request.request_id, before, request.user_id)
+        named = pb.CacheEntry(request_id=request.request_id, user_id=request.user_id)
+        selection = Selection(request.organization_id, frozenset(labels_of(named)), before)
         return pb.InvalidateResponse(dropped=await self._cache.invalidate(selection))
 
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
+from asahi_cache.domain.labels import request_label
 from asahi_cache.domain.rules import check_entry, check_key, check_max_age, check_organization, check_ttl
 from asahi_cache.domain.tiers import Hit, NewEntry, Query, Selection, Tier, Usage
 
@@ -76,7 +77,7 @@ class AnswerCache:
         """
         check_organization(selection.organization_id)
         dropped = {fingerprint for tier in self._tiers for fingerprint in await tier.drop(selection)}
-        if selection.request_id and dropped:
+        if dropped and any(label.startswith(request_label("")) for label in selection.labels):
             for fingerprint in dropped:
                 await self._withdraw(selection.organization_id, fingerprint)
         else:  # what tiers have evicted may live on in copies, and nobody knows which

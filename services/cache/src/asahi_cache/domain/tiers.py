@@ -1,6 +1,6 @@
 """The tiers of the cache as the domain sees them: one interface, asked in order, and what passes through it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -53,12 +53,16 @@ class Selection:
     """Entries of an organisation: those that match all that is given; with nothing given, all of them."""
 
     organization_id: str
-    request_id: str = ""
-    """Only the answer of this request; empty: not limited."""
+    labels: frozenset[str] = frozenset()
+    """Only entries that have all of these (`domain.labels`)."""
     given_before_nanos: int | None = None
     """Only answers given before this moment, nanoseconds since 1970; None: not limited."""
-    user_id: str = ""
-    """Only answers to this end user; empty: not limited."""
+
+    def covers(self, labels: Collection[str], created_at_nanos: int) -> bool:
+        """Whether an entry of the organisation with these labels, given at this moment, is one of them."""
+        if self.given_before_nanos is not None and created_at_nanos >= self.given_before_nanos:
+            return False
+        return self.labels.issubset(labels)
 
 
 @dataclass(frozen=True, slots=True)

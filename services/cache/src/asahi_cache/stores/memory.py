@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from sys import getsizeof
 
+from asahi_cache.domain.labels import labels_of
 from asahi_cache.domain.tiers import Eviction, Found, NewEntry, Query, Selection, Usage
 from asahi_cache.stores.by_size import BySize
 from asahi_core.clock import Clock
@@ -22,8 +23,7 @@ _SLICE = 500
 class _Kept:
     value: bytes
     size: int
-    request_id: str
-    user_id: str
+    labels: tuple[str, ...]
     created_at_nanos: int
     expires_at: float
 
@@ -77,13 +77,12 @@ class MemoryTier:
         organization_id, fingerprint = new.organization_id, new.fingerprint
         self._drop(organization_id, fingerprint)
         value = new.entry.SerializeToString()
-        request_id, user_id = new.entry.request_id, new.entry.user_id
-        names = getsizeof(request_id) + getsizeof(user_id)
-        size = len(value) + len(organization_id.encode()) + names + ENTRY_OVERHEAD_BYTES
+        labels = labels_of(new.entry)
+        size = len(value) + len(organization_id.encode()) + sum(map(getsizeof, labels)) + ENTRY_OVERHEAD_BYTES
         if size > self._organization_max_bytes:
             return False
         created_at_nanos = new.entry.created_at.ToNanoseconds()
-        kept = _Kept(value, size, request_id, user_id, created_at_nanos, self._clock.monotonic() + new.ttl_s)
+        kept = _Kept(value, size, labels, created_at_nanos, self._clock.monotonic() + new.ttl_s)
         holding = self._holdings.setdefault(organization_id, _Holding())
         holding.entries[fingerprint] = kept
         self._resize(organization_id, holding, size)
@@ -100,7 +99,7 @@ class MemoryTier:
         dropped = []
         for seen, fingerprint in enumerate(self.fingerprints(organization_id), start=1):
             kept = self._holdings.get(organization_id, _Holding()).entries.get(fingerprint)
-            if kept is not None and _is_selected(kept, selection):
+            if kept is not None and selection.covers(kept.labels, kept.created_at_nanos):
                 self._drop(organization_id, fingerprint)
                 dropped.append(fingerprint)
             if seen % _SLICE == 0:
@@ -154,11 +153,3 @@ class MemoryTier:
         self._by_size.move(organization_id, holding.bytes, holding.bytes + change)
         holding.bytes += change
         self.bytes += change
-
-
-def _is_selected(kept: _Kept, selection: Selection) -> bool:
-    if selection.request_id and kept.request_id != selection.request_id:
-        return False
-    if selection.user_id and kept.user_id != selection.user_id:
-        return False
-    return selection.given_before_nanos is None or kept.created_at_nanos < selection.given_before_nanos
