@@ -74,6 +74,9 @@ class _Servicer(CacheServiceServicer):
     async def EraseReplays(self, request: pb.EraseReplaysRequest, context: Any) -> pb.EraseReplaysResponse:  # noqa: N802
         return pb.EraseReplaysResponse()
 
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:  # noqa: N802
+        return pb.EmbedResponse()
+
     async def FollowFlight(  # noqa: N802
         self, request: pb.FollowFlightRequest, context: Any
     ) -> AsyncIterator[pb.FollowFlightResponse]:

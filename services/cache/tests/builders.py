@@ -51,8 +51,9 @@ def text_piece(text: str) -> AnswerDelta:
 
 
 def settings(**changed: Any) -> CacheSettings:
-    """Settings on a port of the system's choice."""
-    return CacheSettings(**{"grpc_address": "127.0.0.1:0", "shutdown_grace_seconds": 120.0, **changed})
+    """Settings on a port of the system's choice, without the embedding model."""
+    chosen = {"grpc_address": "127.0.0.1:0", "shutdown_grace_seconds": 120.0, "embedding_threads": 0, **changed}
+    return CacheSettings(**chosen)
 
 
 @asynccontextmanager

@@ -76,6 +76,9 @@ class _Servicer(CacheServiceServicer):
     async def EraseReplays(self, request: pb.EraseReplaysRequest, context: Any) -> pb.EraseReplaysResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:  # noqa: N802
+        raise NotImplementedError
+
     def calls(self) -> list[pb.AttachedCall]:
         return [request.call for request in self.heard if request.HasField("call")]
 

@@ -36,14 +36,45 @@ class MemoryFigures(Protocol):
         ...
 
 
+class EmbedderCounts(Protocol):
+    """What the embedding model's queue counts."""
+
+    texts: int
+    batches: int
+    overloaded: int
+    waiting_characters: int
+
+
+class EmbeddingFigures(Protocol):
+    """What the embedding model tells of itself."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is loaded."""
+        ...
+
+    @property
+    def figures(self) -> EmbedderCounts:
+        """What it has done."""
+        ...
+
+
 class CacheCollector(Collector):
     """Labels are bounded: results of a lookup are the tiers and `miss`, causes are those of `Eviction`."""
 
-    def __init__(self, cache: AnswerCache, memory: MemoryFigures, flights: Flights, attachments: Attachments) -> None:
+    def __init__(
+        self,
+        cache: AnswerCache,
+        memory: MemoryFigures,
+        flights: Flights,
+        attachments: Attachments,
+        embedder: EmbeddingFigures,
+    ) -> None:
         self._cache = cache
         self._memory = memory
         self._flights = flights
         self._attachments = attachments
+        self._embedder = embedder
 
     def collect(self) -> Iterator[Metric]:
         """The figures of this moment."""
@@ -62,6 +93,7 @@ class CacheCollector(Collector):
         yield GaugeMetricFamily("asahi_cache_entries", "Entries in memory.", self._memory.entries)
         yield GaugeMetricFamily("asahi_cache_bytes", "Bytes that entries in memory take.", self._memory.bytes)
         yield from self._flight_figures()
+        yield from self._embedding_figures()
 
     def _flight_figures(self) -> Iterator[Metric]:
         flights = self._flights
@@ -73,3 +105,16 @@ class CacheCollector(Collector):
         yield CounterMetricFamily("asahi_cache_flights_followed", "Times that a flight was followed.", flights.followed)
         yield CounterMetricFamily("asahi_cache_flights_interrupted", "Flights without an end.", flights.interrupted)
         yield CounterMetricFamily("asahi_cache_flights_overloaded", "Flights too long to follow.", flights.overloaded)
+
+    def _embedding_figures(self) -> Iterator[Metric]:
+        counted = self._embedder.figures
+        ready = int(self._embedder.ready)
+        yield GaugeMetricFamily("asahi_embedding_ready", "1 where the local embedding model is loaded.", ready)
+        yield CounterMetricFamily("asahi_embedding_texts", "Texts embedded by the local model.", counted.texts)
+        yield CounterMetricFamily("asahi_embedding_batches", "Batches that they were embedded in.", counted.batches)
+        yield CounterMetricFamily(
+            "asahi_embedding_overloaded", "Calls refused since too much waited.", counted.overloaded
+        )
+        yield GaugeMetricFamily(
+            "asahi_embedding_waiting_characters", "Characters that wait to be embedded.", counted.waiting_characters
+        )

@@ -40,6 +40,15 @@ class CacheSettings(ServiceSettings):
         le=1_000_000,
         description="Messages that may wait for one edge; more end its connection.",
     )
+    embedding_threads: int = Field(
+        default=1, ge=0, le=64, description="Threads of the local embedding model, 200 MB of memory; 0: no model."
+    )
+    embedding_queue: int = Field(
+        default=1_000_000,
+        ge=1_000,
+        le=100_000_000,
+        description="Most characters that wait to be embedded; a thread takes about 45 s for the default.",
+    )
 
     @model_validator(mode="after")
     def _an_entry_fits_its_organization(self) -> "CacheSettings":

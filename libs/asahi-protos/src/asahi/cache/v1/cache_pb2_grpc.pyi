@@ -51,6 +51,10 @@ class CacheServiceStub:
     """Drops kept answers of an organisation, or of one of its end users; their requests are still not made again.
     Idempotent.
     """
+    Embed: _aio.UnaryUnaryMultiCallable[_cache_pb2.EmbedRequest, _cache_pb2.EmbedResponse]
+    """Embeds texts by the service's own model. UNAVAILABLE where there is none, with the reason; `overloaded` where too
+    much waits already. Idempotent.
+    """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Says how much is kept. Idempotent."""
 
@@ -138,6 +142,16 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_cache_pb2.EraseReplaysResponse]:
         """Drops kept answers of an organisation, or of one of its end users; their requests are still not made again.
         Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _cache_pb2.EmbedRequest,
+        context: _aio.ServicerContext[_cache_pb2.EmbedRequest, _abc.Awaitable[_cache_pb2.EmbedResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.EmbedResponse]:
+        """Embeds texts by the service's own model. UNAVAILABLE where there is none, with the reason; `overloaded` where too
+        much waits already. Idempotent.
         """
 
     @_abc_1.abstractmethod
