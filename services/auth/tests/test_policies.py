@@ -171,6 +171,7 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"alerts": {"webhook_url": "https://a:b@example.com/"}}, "alerts.webhook_url", "without a user"),
         ({"alerts": {"webhook_url": "https://example.com:99999/"}}, "alerts.webhook_url", "an https address"),
         ({"retention": 3}, "retention", "is not an object"),
+        ({"retention": {"usage_days": 6}}, "retention.usage_days", "from 7 to 3660"),
         ({"strict_revocation": 1}, "strict_revocation", "true or false"),
         ({"baseline_model": "x" * 201}, "baseline_model", "1 to 200"),
     ],
@@ -188,7 +189,7 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"cache": {"false_hit_bound": 0.02}}, "cache.false_hit_bound"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
-        ({"retention": {"usage_days": 30}}, "retention.usage_days"),
+        ({"retention": {"prompts_days": 30}}, "retention.prompts_days"),
     ],
 )
 def test_what_nothing_honours_yet_is_refused_by_name(changes: dict[str, Any], param: str) -> None:

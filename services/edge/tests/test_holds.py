@@ -12,6 +12,7 @@ from asahi_core.errors import (
     PriceUnknown,
     ServiceUnavailable,
 )
+from asahi_edge.domain.budgets import plans_of
 from asahi_edge.domain.inference import InferenceRequest
 from asahi_edge.domain.policies import routing_policy
 from services.edge.tests.flying import Rig, asked, flying, settle, soon, until, verdict
@@ -291,3 +292,12 @@ async def test_the_limit_that_the_policy_adds_is_told() -> None:
         assert (await soon(plain)).added_max_output_tokens == 4096
         await soon(streamed.task)
         assert streamed.pieces[0].opening.added_max_output_tokens == 4096
+
+
+def test_billing_is_told_of_the_budgets_and_how_long_usage_is_kept() -> None:
+    told = under(budget(), own=(budget("key"),))
+    told.policy.retention.usage_days = 90
+    assert [(plan.api_key_id, plan.usage_days, len(plan.budgets)) for plan in plans_of(told)] == [
+        ("", 90, 1),
+        (told.api_key_id, 90, 1),
+    ]

@@ -1,4 +1,4 @@
-"""What the service does by itself: ending holds that nobody renews, and checking the ledger."""
+"""What the service does by itself: ending holds, checking the ledger, dropping old usage, following prices, alerts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,12 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi_billing.domain.alerts import Alerts
 from asahi_billing.domain.price_sheets import PriceSheets
+from asahi_billing.domain.retention import Retention
 from asahi_billing.domain.spending import Spending
 from asahi_core.errors import AsahiError
 
 _FOLLOW_S = 1.0
+_DROP_EVERY_S = 3600.0
 
 
 async def sweep(spending: Spending, every_s: float, log: FilteringBoundLogger) -> None:
@@ -44,6 +46,16 @@ async def check(spending: Spending, every_s: float, log: FilteringBoundLogger) -
 async def follow_prices(sheets: PriceSheets, log: FilteringBoundLogger) -> None:
     """Takes over the prices that other processes set, within a second, until it is cancelled."""
     await _repeat("follow_prices", sheets.refresh, _FOLLOW_S, log)
+
+
+async def drop_old(retention: Retention, log: FilteringBoundLogger) -> None:
+    """Drops usage that is older than it is kept, every hour, until it is cancelled."""
+
+    async def once() -> None:
+        for organization_id, dropped in (await retention.drop()).items():
+            log.info("usage_dropped", organization_id=organization_id, records=dropped)
+
+    await _repeat("drop_old", once, _DROP_EVERY_S, log)
 
 
 async def alert(alerts: Alerts, log: FilteringBoundLogger) -> None:

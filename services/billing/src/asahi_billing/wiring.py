@@ -25,6 +25,7 @@ from asahi_billing.domain.cost_reports.reconciliation import ReportDesk
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.price_sheets import PriceSheets
 from asahi_billing.domain.repricing import Repricing
+from asahi_billing.domain.retention import Retention
 from asahi_billing.domain.spending import Spending
 from asahi_billing.metrics import BillingCollector, commit_seconds
 from asahi_billing.settings import BillingSettings
@@ -34,6 +35,7 @@ from asahi_billing.stores.desk import Desk
 from asahi_billing.stores.opening import SCHEMA, open_engines
 from asahi_billing.stores.price_sheets import SqlPriceSheets
 from asahi_billing.stores.reports import SqlReports
+from asahi_billing.stores.retention import SqlRetention
 from asahi_billing.stores.sql import SqlStore
 from asahi_core.clock import Clock
 from asahi_core.ids import SystemIds
@@ -58,6 +60,7 @@ class BillingService:
     sheets: PriceSheets
     desk: Desk
     alerts: Alerts
+    retention: Retention
 
 
 def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) -> BillingService:
@@ -99,6 +102,7 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
             WebhookClient(rules_of(settings.alert_targets)),
             clock,
         ),
+        retention=Retention(SqlRetention(desk), clock),
     )
 
 
@@ -121,6 +125,7 @@ async def run(
         asyncio.create_task(upkeep.sweep(service.spending, settings.billing_sweep_seconds, log)),
         asyncio.create_task(upkeep.follow_prices(service.sheets, log)),
         asyncio.create_task(upkeep.alert(service.alerts, log)),
+        asyncio.create_task(upkeep.drop_old(service.retention, log)),
         asyncio.create_task(upkeep.check(service.spending, settings.billing_check_seconds, log)),
     ]
     try:

@@ -292,7 +292,9 @@ _FIELDS: Mapping[str, _Check] = {
         _check_object,
         dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd", "cascade"), _later),
     ),
-    "retention": partial(_check_object, dict.fromkeys(("prompts_days", "usage_days", "responses_days"), _later)),
+    "retention": partial(
+        _check_object, {"prompts_days": _later, "usage_days": partial(_check_whole, 7, 3660), "responses_days": _later}
+    ),
     "fail_open_without_billing": _check_switch,
     "strict_revocation": _check_switch,
 }

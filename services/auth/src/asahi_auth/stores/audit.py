@@ -12,10 +12,10 @@ from itertools import groupby
 from operator import attrgetter
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_auth.domain.audit import AuditEntry, AuditKeys, AuditRecord, Head, sealed
 from asahi_auth.stores.audit_tables import AUDIT_HEADS, AUDIT_RECORDS, AUDIT_USERS
+from asahi_core.sql.upserts import insert_of
 
 _SALT_BYTES = 32
 _LOCK_HEAD = select(AUDIT_HEADS).where(AUDIT_HEADS.c.organization_id == bindparam("id")).with_for_update()
@@ -71,9 +71,8 @@ class AuditChains:
         row = connection.execute(_LOCK_HEAD, {"id": organization_id}).mappings().first()
         if row is None:
             first = Head(organization_id)
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             values = {"organization_id": organization_id, "sequence": first.sequence, "hmac": first.hmac}
-            connection.execute(dialect.insert(AUDIT_HEADS).values(values).on_conflict_do_nothing())
+            connection.execute(insert_of(connection, AUDIT_HEADS).values(values).on_conflict_do_nothing())
             row = connection.execute(_LOCK_HEAD, {"id": organization_id}).mappings().one()
         return Head(**row)
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Index, LargeBinary, Table, Text, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field, SQLModel
 
 from asahi.billing.v1.alerts_pb2 import AlertState, BudgetAlert
 from asahi_billing.domain.alerts import Alert
 from asahi_billing.stores.desk import Desk
 from asahi_billing.stores.spending_tables import PLANS
+from asahi_core.sql.upserts import insert_of
 
 _PENDING, _DELIVERED, _GIVEN_UP = "pending", "delivered", "given_up"
 _COLUMNS = ("id", "organization_id", "url", "body", "attempts", "next_at_ns")
@@ -82,7 +82,7 @@ class SqlAlerts:
             there = set(connection.execute(known).scalars())
             new = [row for row in rows if row["id"] not in there]
             if new:
-                connection.execute(_insert(connection, ALERTS).on_conflict_do_nothing(index_elements=["id"]), new)
+                connection.execute(insert_of(connection, ALERTS).on_conflict_do_nothing(index_elements=["id"]), new)
             return len(new)
 
         kept: int = await self._desk.write(keep)
@@ -137,7 +137,7 @@ class SqlAlerts:
         row = {"organization_id": organization_id, "secret": self._new_secret()}
 
         def make(connection: Connection) -> str:
-            insert = _insert(connection, SECRETS).on_conflict_do_nothing(index_elements=["organization_id"])
+            insert = insert_of(connection, SECRETS).on_conflict_do_nothing(index_elements=["organization_id"])
             connection.execute(insert, row)
             return str(connection.execute(kept).scalar_one())
 
@@ -150,10 +150,6 @@ class SqlAlerts:
     async def _change(self, alert: Alert, **values: Any) -> None:
         changed = update(ALERTS).where(_a.id == alert.id).values(attempts=alert.attempts + 1, **values)
         await self._desk.write(lambda connection: connection.execute(changed))
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def _told(row: Any) -> BudgetAlert:

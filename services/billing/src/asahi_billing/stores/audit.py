@@ -12,7 +12,7 @@ from asahi_billing.domain.spending_store import Audit, Break
 from asahi_billing.stores.postings import account_key
 from asahi_billing.stores.rollup_tables import ROLLUPS
 from asahi_billing.stores.spending_tables import ACCOUNTS, ADJUSTMENTS, ENTRIES, HOLDS, PLANS
-from asahi_billing.stores.tables import USAGE_RECORDS
+from asahi_billing.stores.tables import USAGE_KEPT, USAGE_RECORDS
 
 _CALL = ("organization_id", "request_id", "attempt")
 
@@ -127,13 +127,17 @@ def _accounts(connection: Connection, organization_id: str, limit: int) -> Itera
 
 
 def _entries(connection: Connection, organization_id: str, limit: int) -> Iterator[Break]:
-    """Entries that spend something else than the record of their call says, or whose record is missing."""
+    """Entries that spend something else than the record of their call says, or whose record is missing.
+
+    The account of a window in which records begin to be kept has entries of records that are not.
+    """
     record = and_(*(USAGE_RECORDS.c[name] == ENTRIES.c[name] for name in _CALL))
     cost = _zero(USAGE_RECORDS.c.cost_nanos)
     statement = (
         select(*(ENTRIES.c[name] for name in _CALL), ENTRIES.c.spent_nanos, cost.label("cost"))
-        .select_from(ENTRIES.outerjoin(USAGE_RECORDS, record))
+        .select_from(_with_time_kept(ENTRIES.outerjoin(USAGE_RECORDS, record)))
         .where(ENTRIES.c.kind == EntryKind.SPEND.value, cost != ENTRIES.c.spent_nanos)
+        .where(or_(USAGE_RECORDS.c.id.is_not(None), _ENTRY_IS_KEPT))
         .limit(limit)
     )
     adjustment = and_(
@@ -142,8 +146,9 @@ def _entries(connection: Connection, organization_id: str, limit: int) -> Iterat
     adjusted = _zero(ADJUSTMENTS.c.nanos)
     repriced = (
         select(*(ENTRIES.c[name] for name in _CALL), ENTRIES.c.spent_nanos, adjusted.label("cost"))
-        .select_from(ENTRIES.outerjoin(ADJUSTMENTS, adjustment))
+        .select_from(_with_time_kept(ENTRIES.outerjoin(ADJUSTMENTS, adjustment)))
         .where(ENTRIES.c.kind.not_in([kind.value for kind in EntryKind]), adjusted != ENTRIES.c.spent_nanos)
+        .where(or_(ADJUSTMENTS.c.nanos.is_not(None), _ENTRY_IS_KEPT))
         .limit(limit)
     )
     for one in (statement, repriced):
@@ -154,20 +159,24 @@ def _entries(connection: Connection, organization_id: str, limit: int) -> Iterat
 
 
 def _rollups(connection: Connection, organization_id: str, limit: int) -> Iterator[Break]:
-    """Organisations whose rollups, by hour or by day, cost something else than their records and repricings."""
+    """Organisations whose rollups, by hour or by day, cost something else than their records and repricings.
+
+    Of the time for which records are kept.
+    """
     costs = union_all(
-        select(USAGE_RECORDS.c.organization_id, USAGE_RECORDS.c.cost_nanos.label("cost")),
-        select(ADJUSTMENTS.c.organization_id, ADJUSTMENTS.c.nanos.label("cost")),
+        _kept(USAGE_RECORDS, USAGE_RECORDS.c.cost_nanos, USAGE_RECORDS.c.occurred_at_ns),
+        _kept(ADJUSTMENTS, ADJUSTMENTS.c.nanos, ADJUSTMENTS.c.occurred_at_ns),
     ).subquery()
     records = select(costs.c.organization_id, _sum(costs.c.cost).label("cost"))
     if organization_id:
         records = records.where(costs.c.organization_id == organization_id)
     total = records.group_by(costs.c.organization_id).subquery()
     for hours in GRAINS:
+        kept = _kept(ROLLUPS, ROLLUPS.c.cost_nanos, ROLLUPS.c.start_ns)
+        found_costs = kept.where(ROLLUPS.c.dimension == ALL, ROLLUPS.c.hours == hours).subquery()
         rolled = (
-            select(ROLLUPS.c.organization_id, _sum(ROLLUPS.c.cost_nanos).label("cost"))
-            .where(ROLLUPS.c.dimension == ALL, ROLLUPS.c.hours == hours)
-            .group_by(ROLLUPS.c.organization_id)
+            select(found_costs.c.organization_id, _sum(found_costs.c.cost).label("cost"))
+            .group_by(found_costs.c.organization_id)
             .subquery()
         )
         found = _zero(rolled.c.cost)
@@ -179,6 +188,19 @@ def _rollups(connection: Connection, organization_id: str, limit: int) -> Iterat
         )
         for row in connection.execute(statement):
             yield Break("rollups", row.organization_id, f"rollups of {hours} h", row.cost, row.found)
+
+
+def _with_time_kept(entries: Any) -> Any:
+    """Entries beside their account, and since when their organisation's records are kept."""
+    accounts = entries.outerjoin(ACCOUNTS, ACCOUNTS.c.id == ENTRIES.c.account_id)
+    return accounts.outerjoin(USAGE_KEPT, USAGE_KEPT.c.organization_id == ENTRIES.c.organization_id)
+
+
+def _kept(table: Any, cost: Any, at_ns: Any) -> Select[Any]:
+    """Organisation and cost of what is of the time for which records are kept."""
+    is_kept = at_ns >= _zero(USAGE_KEPT.c.since_ns)
+    joined = table.outerjoin(USAGE_KEPT, USAGE_KEPT.c.organization_id == table.c.organization_id)
+    return select(table.c.organization_id, cost.label("cost")).select_from(joined).where(is_kept)
 
 
 def _place(row: Any) -> str:
@@ -197,3 +219,7 @@ def _sum(column: Any) -> Any:
 
 def _zero(column: Any) -> Any:
     return func.coalesce(column, 0)
+
+
+_ENTRY_IS_KEPT = func.coalesce(ACCOUNTS.c.window_start_ns, USAGE_KEPT.c.since_ns, 0) >= _zero(USAGE_KEPT.c.since_ns)
+"""Whether all records are kept that the entry's account counts."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi.billing.v1.billing_pb2 import SpendingPlan
 from asahi_billing.domain.book import Balance, Book, EntryKind, Hold, HoldState
@@ -14,6 +13,7 @@ from asahi_billing.domain.plans import AccountKey, Call
 from asahi_billing.domain.store import Span
 from asahi_billing.stores.spending_tables import ACCOUNTS, ADJUSTMENTS, ENTRIES, HOLDS, PLANS
 from asahi_billing.stores.tables import USAGE_RECORDS
+from asahi_core.sql.upserts import insert_of
 
 _AT_ONCE = 5_000
 """Values of an IN; SQLite takes 32 766 parameters."""
@@ -26,9 +26,13 @@ def lock(connection: Connection, operations: Sequence[Operation]) -> None:
     Locks are taken in one order everywhere, so that transactions wait for each other and never in a circle. SQLite's
     transactions exclude each other from their beginning.
     """
+    lock_organizations(connection, {call.organization_id for operation in operations for call in operation.calls})
+
+
+def lock_organizations(connection: Connection, names: Iterable[str]) -> None:
+    """As `lock`, by name."""
     if connection.dialect.name == "sqlite":
         return
-    names = {call.organization_id for operation in operations for call in operation.calls}
     keys = sorted(
         {int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names}
     )
@@ -190,7 +194,7 @@ def _save_accounts(connection: Connection, book: Book) -> None:
         )
     sums = ("spent_nanos", "reserved_nanos")
     if made:
-        insert = _insert(connection, ACCOUNTS)
+        insert = insert_of(connection, ACCOUNTS)
         added = {name: ACCOUNTS.c[name] + insert.excluded[name] for name in sums}
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=added), made)
     if known:
@@ -200,14 +204,10 @@ def _save_accounts(connection: Connection, book: Book) -> None:
 
 
 def _upsert(connection: Connection, table: Any, *changed: str) -> Any:
-    insert = _insert(connection, table)
+    insert = insert_of(connection, table)
     return insert.on_conflict_do_update(
         index_elements=list(table.primary_key), set_={name: insert.excluded[name] for name in changed}
     )
-
-
-def _insert(connection: Connection, table: Any) -> Any:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def _of(table: Any, organizations: Iterable[str], requests: Iterable[str]) -> Any:

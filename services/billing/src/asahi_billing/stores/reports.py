@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import BigInteger, Connection, Select, and_, case, delete, func, insert, null, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi.billing.v1.reconciliation_pb2 import ReconciledOrphan
 from asahi_billing.domain.cost_reports.comparing import Covered, LedgerGroup, Reported
@@ -15,6 +14,7 @@ from asahi_billing.stores.desk import Desk
 from asahi_billing.stores.report_tables import CHARGES, DAYS, IMPORTS
 from asahi_billing.stores.spending_tables import ADJUSTMENTS
 from asahi_billing.stores.tables import USAGE_RECORDS
+from asahi_core.sql.upserts import insert_of
 
 Item = TypeVar("Item")
 _AT_ONCE = 1000
@@ -80,10 +80,9 @@ def _finish(connection: Connection, made: Import, covered: Sequence[Covered]) ->
         row.import_id
         for row in connection.execute(_covered(made.organization_id, Days(made.first_day, made.last_day), ""))
     }
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     row = {name: getattr(made, name) for name in IMPORTS.c.keys()}  # noqa: SIM118 - a collection of columns
-    connection.execute(dialect.insert(IMPORTS).on_conflict_do_nothing(index_elements=["id"]), row)
-    upsert = dialect.insert(DAYS)
+    connection.execute(insert_of(connection, IMPORTS).on_conflict_do_nothing(index_elements=["id"]), row)
+    upsert = insert_of(connection, DAYS)
     upsert = upsert.on_conflict_do_update(
         index_elements=list(DAYS.primary_key), set_={"import_id": upsert.excluded.import_id}
     )

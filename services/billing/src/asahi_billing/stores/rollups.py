@@ -9,7 +9,6 @@ from typing import Any
 
 from fastdigest import TDigest
 from sqlalchemy import Connection, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi_billing.domain.figures import FIGURES, Figures
@@ -29,6 +28,7 @@ from asahi_billing.domain.rollups import (
 from asahi_billing.stores.rollup_tables import ROLLUPS, SKETCHES
 from asahi_billing.stores.rows import from_row
 from asahi_billing.stores.tables import USAGE_RECORDS
+from asahi_core.sql.upserts import insert_of
 
 CENTROIDS = 100
 """Of a sketch: 1.6 KB, and quantiles within 0.2 points of rank."""
@@ -178,7 +178,7 @@ def _save_sketches(connection: Connection, additions: Additions, names: _Names) 
         if key in kept:
             sketch.merge_inplace(TDigest.from_bytes(kept[key]))
         rows.append(key._asdict() | {"sketch": sketch.to_bytes()})
-    insert = _insert(connection, SKETCHES)
+    insert = insert_of(connection, SKETCHES)
     changed = {"sketch": insert.excluded["sketch"]}
     connection.execute(insert.on_conflict_do_update(index_elements=list(SKETCHES.primary_key), set_=changed), rows)
 
@@ -194,13 +194,9 @@ def _kept_sketches(connection: Connection, keys: Sequence[SketchKey]) -> dict[Sk
 
 
 def _addition(connection: Connection) -> Any:
-    insert = _insert(connection, ROLLUPS)
+    insert = insert_of(connection, ROLLUPS)
     added = {name: ROLLUPS.c[name] + insert.excluded[name] for name in FIGURES}
     return insert.on_conflict_do_update(index_elements=list(ROLLUPS.primary_key), set_=added)
-
-
-def _insert(connection: Connection, table: Any) -> Any:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def _add(rollups: dict[RollupKey, Figures], key: RollupKey, figures: Figures) -> None:

@@ -1,4 +1,4 @@
-"""The ledger's table. Rows are added, never changed."""
+"""The ledger's table. Rows are added, never changed, and dropped when they are older than they are kept."""
 
 from typing import Any
 
@@ -87,4 +87,15 @@ class UsageRow(SQLModel, table=True):
     """Fields of `UsageDetails`, zeros left out; null where the usage has none."""
 
 
+class KeptRow(SQLModel, table=True):
+    """Since when an organisation's records are kept, where older ones were dropped."""
+
+    __tablename__ = "usage_kept"
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    since_ns: int = Field(sa_type=BigInteger)
+    """A midnight, UTC. Rollups of time before it are no longer the sums of records."""
+
+
 USAGE_RECORDS: Table = UsageRow.metadata.tables["usage_records"]
+USAGE_KEPT: Table = KeptRow.metadata.tables["usage_kept"]

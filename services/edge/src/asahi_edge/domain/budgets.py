@@ -75,4 +75,5 @@ def _plan(verdict: Verdict, api_key_id: str, budgets: Iterable[Budget]) -> Spend
         budgets=budgets,
         webhook_url=verdict.policy.alerts.webhook_url,
         timezone=verdict.policy.timezone,
+        usage_days=verdict.policy.retention.usage_days,
     )

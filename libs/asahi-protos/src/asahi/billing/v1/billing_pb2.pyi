@@ -349,6 +349,7 @@ class SpendingPlan(_message.Message):
     BUDGETS_FIELD_NUMBER: _builtins.int
     WEBHOOK_URL_FIELD_NUMBER: _builtins.int
     TIMEZONE_FIELD_NUMBER: _builtins.int
+    USAGE_DAYS_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation."""
     api_key_id: _builtins.str
@@ -359,6 +360,8 @@ class SpendingPlan(_message.Message):
     """https address that alerts are posted to; empty: nowhere."""
     timezone: _builtins.str
     """IANA name of the time zone of budgets that name none; empty: UTC."""
+    usage_days: _builtins.int
+    """Days that the organisation's usage records are kept; 0: 400. A key's plan says nothing of it."""
     @_builtins.property
     def budgets(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.Budget]:
         """The budgets, at most 100; none: spending is not limited."""
@@ -372,10 +375,11 @@ class SpendingPlan(_message.Message):
         budgets: _abc.Iterable[_policy_pb2.Budget] | None = ...,
         webhook_url: _builtins.str = ...,
         timezone: _builtins.str = ...,
+        usage_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "budgets", b"budgets", "organization_id", b"organization_id", "policy_version", b"policy_version", "timezone", b"timezone", "webhook_url", b"webhook_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "budgets", b"budgets", "organization_id", b"organization_id", "policy_version", b"policy_version", "timezone", b"timezone", "usage_days", b"usage_days", "webhook_url", b"webhook_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
