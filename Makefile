@@ -26,7 +26,7 @@ RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kill
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos prices lock integrations bench verify charts manifests k8s-check clean
+.PHONY: help setup run test check format protos prices lock integrations bench verify charts manifests images k8s-check clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ manifests: $(TOOLS) ## Render both profiles for kubectl into .dist
 			--values deploy/k8s/charts/asahi/profiles/$$profile.yaml > .dist/$$profile.yaml; \
 		echo ".dist/$$profile.yaml"; \
 	done
+
+images: $(READY) ## Build the services' images (ARGS=--help says how)
+	$(BIN)/python -m deploy.images.build $(ARGS)
 
 k8s-check: $(TOOLS) ## Check the charts: both helms, schemas, rules, alerts
 	$(BIN)/pytest -q -n 2 tests/k8s
