@@ -9,7 +9,7 @@ from asahi.auth.v1 import auth_pb2 as pb
 from asahi_core.clock import SystemClock
 from asahi_core.errors import AsahiError, ServiceUnavailable
 from asahi_edge.domain.erasure import Eraser
-from asahi_edge.domain.ports import AnswerCache, Authenticator, Governance
+from asahi_edge.domain.ports import AnswerCache, Authenticator, Governance, Ledger
 from asahi_edge.domain.verdicts import Verdicts
 
 _OPERATOR = pb.Actor(operator=pb.Operator())
@@ -53,17 +53,22 @@ class _Books:
         self._note(f"erase replays {user_id}".strip())
         return 3
 
+    async def erase_identities(self, organization_id: str, user_id: str = "") -> tuple[int, int]:
+        self._note(f"erase names {user_id}".strip())
+        return 7, 1
+
 
 def _eraser(books: _Books) -> Eraser:
     verdicts = Verdicts(cast(Authenticator, books), SystemClock(), fresh_s=5.0, grace_s=60.0)
-    return Eraser(cast(Governance, books), cast(AnswerCache, books), verdicts)
+    return Eraser(cast(Governance, books), cast(AnswerCache, books), cast(Ledger, books), verdicts)
 
 
 async def test_an_organizations_keys_end_before_its_answers_are_dropped() -> None:
     books = _Books()
     erasure = await _eraser(books).erase_organization(_OPERATOR, "org-1")
-    assert books.calls == ["begin organization.erase", "delete", "invalidate", "erase replays", "end"]
-    assert erasure.erased == {"auth.keys": 2, "cache.answers": 5, "cache.replays": 3}
+    assert books.calls == ["begin organization.erase", "delete", "invalidate", "erase replays", "erase names", "end"]
+    names = {"billing.names": 7, "billing.alerts": 1}
+    assert erasure.erased == {"auth.keys": 2, "cache.answers": 5, "cache.replays": 3, **names}
     assert books.ended == [("done", erasure.erased)]
     assert "billing.usage" in erasure.kept
 
@@ -71,8 +76,16 @@ async def test_an_organizations_keys_end_before_its_answers_are_dropped() -> Non
 async def test_an_end_user_is_erased_from_the_cache_and_from_auth() -> None:
     books = _Books()
     erasure = await _eraser(books).erase_user(_OPERATOR, "org-1", "ada")
-    assert books.calls == ["begin user.erase ada", "invalidate ada", "erase replays ada", "erase ada", "end"]
-    assert erasure.erased == {"auth.pseudonyms": 1, "cache.answers": 5, "cache.replays": 3}
+    assert books.calls == [
+        "begin user.erase ada",
+        "invalidate ada",
+        "erase replays ada",
+        "erase names ada",
+        "erase ada",
+        "end",
+    ]
+    names = {"billing.names": 7, "billing.alerts": 1}
+    assert erasure.erased == {"auth.pseudonyms": 1, "cache.answers": 5, "cache.replays": 3, **names}
 
 
 async def test_an_act_that_fails_ends_with_the_code_of_its_error() -> None:

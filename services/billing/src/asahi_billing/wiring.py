@@ -22,6 +22,7 @@ from asahi_billing.domain.alert_targets import rules_of
 from asahi_billing.domain.alerts import Alerts
 from asahi_billing.domain.analytics import Analytics
 from asahi_billing.domain.cost_reports.reconciliation import ReportDesk
+from asahi_billing.domain.identities import Identities
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.price_sheets import PriceSheets
 from asahi_billing.domain.repricing import Repricing
@@ -32,6 +33,7 @@ from asahi_billing.settings import BillingSettings
 from asahi_billing.stores.alerts import SqlAlerts
 from asahi_billing.stores.analytics import SqlAnalytics
 from asahi_billing.stores.desk import Desk
+from asahi_billing.stores.identities import SqlIdentities
 from asahi_billing.stores.opening import SCHEMA, open_engines
 from asahi_billing.stores.price_sheets import SqlPriceSheets
 from asahi_billing.stores.reports import SqlReports
@@ -87,7 +89,7 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     reports = ReportDesk(SqlReports(desk), prices.of, clock)
     sheets = PriceSheets(SqlPriceSheets(desk), prices, clock)
     return BillingService(
-        servicer=BillingServicer(ledger, spending),
+        servicer=BillingServicer(ledger, spending, Identities(SqlIdentities(desk))),
         collector=collector,
         store=store,
         spending=spending,

@@ -7,6 +7,7 @@ import grpc
 from asahi.billing.v1 import billing_pb2 as pb
 from asahi.billing.v1 import billing_pb2_grpc
 from asahi_billing.api.requests import span_of
+from asahi_billing.domain.identities import Identities
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.plans import Call
 from asahi_billing.domain.spending import DEFAULT_LEASE_NS, Spending
@@ -15,11 +16,12 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
-    """Serves a `Ledger` and its `Spending`."""
+    """Serves a `Ledger`, its `Spending` and its `Identities`."""
 
-    def __init__(self, ledger: Ledger, spending: Spending) -> None:
+    def __init__(self, ledger: Ledger, spending: Spending, identities: Identities) -> None:
         self._ledger = ledger
         self._spending = spending
+        self._identities = identities
 
     async def RecordUsage(self, request: pb.RecordUsageRequest, context: _Context) -> pb.RecordUsageResponse:
         recorded = await self._ledger.record(request.records, request.plans, singly=request.reject_singly)
@@ -58,6 +60,12 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
     async def GetBudgets(self, request: pb.GetBudgetsRequest, context: _Context) -> pb.GetBudgetsResponse:
         states = await self._spending.budgets(request.organization_id, request.api_key_id, request.user_id)
         return pb.GetBudgetsResponse(budgets=states)
+
+    async def EraseIdentities(
+        self, request: pb.EraseIdentitiesRequest, context: _Context
+    ) -> pb.EraseIdentitiesResponse:
+        records, alerts = await self._identities.erase(request.organization_id, request.user_id)
+        return pb.EraseIdentitiesResponse(records=records, alerts=alerts)
 
     async def CheckLedger(self, request: pb.CheckLedgerRequest, context: _Context) -> pb.CheckLedgerResponse:
         return await self._spending.check(request.organization_id)

@@ -13,7 +13,7 @@ from asahi.billing.v1.billing_pb2 import SpendingPlan
 from asahi.type.v1.policy_pb2 import Budget, BudgetWindow
 from asahi_billing.domain.alert_targets import RefusedTarget
 from asahi_billing.domain.book import Balance
-from asahi_billing.domain.plans import AccountKey
+from asahi_billing.domain.plans import ERASED, AccountKey
 from asahi_core.clock import Clock
 from asahi_core.errors import InvalidRequest
 from asahi_core.money import dollars
@@ -194,7 +194,7 @@ def due_alerts(plans: Iterable[SpendingPlan], balances: Mapping[AccountKey, Bala
             timezone = budget.timezone or plan.timezone or "UTC"
             kind = (plan.api_key_id, budget.per, int(budget.window), timezone)
             for key, balance in balances.items():
-                if (key.api_key_id, key.per, key.window, key.timezone) != kind:
+                if (key.api_key_id, key.per, key.window, key.timezone) != kind or key.subject.startswith(ERASED):
                     continue
                 for share in sorted(set(budget.alert_at)):
                     parts = round(share * _MILLION)

@@ -14,7 +14,9 @@ from asahi_core.errors import InvalidRequest
 
 MAX_BUDGETS = 100
 _TAG = "tag:"
-_LONGEST_SUBJECT = 256
+LONGEST_SUBJECT = 256
+ERASED = "\ufffderased "
+"""How the subject of an account begins whose subject was erased: no record has such a value."""
 PlanKey = tuple[str, str]
 """Organisation, and key (empty: the organisation's own plan)."""
 
@@ -114,7 +116,7 @@ def _subject(per: str, payer: Payer) -> str | None:
         return payer.api_key_id
     value = payer.user_id if per == "user" else payer.tags.get(per.removeprefix(_TAG))
     # As in the usage records, a zero character is kept as U+FFFD; PostgreSQL has none.
-    return None if value is None else value.replace("\0", "\ufffd")[:_LONGEST_SUBJECT]
+    return None if value is None else value.replace("\0", "\ufffd")[:LONGEST_SUBJECT]
 
 
 def _faults(budget: Budget, timezone: str) -> Iterator[tuple[str, str]]:

@@ -55,7 +55,7 @@ def save(connection: Connection, additions: Additions) -> None:
         key._asdict() | {name: getattr(figures, name) for name in FIGURES}
         for key, figures in sorted((hourly | daily).items())
     ]
-    connection.execute(_addition(connection), rows)
+    connection.execute(addition(connection), rows)
     _save_sketches(connection, additions, names)
 
 
@@ -193,7 +193,8 @@ def _kept_sketches(connection: Connection, keys: Sequence[SketchKey]) -> dict[Sk
     return kept
 
 
-def _addition(connection: Connection) -> Any:
+def addition(connection: Connection) -> Any:
+    """Inserts rows of figures, adding them to those that are there."""
     insert = insert_of(connection, ROLLUPS)
     added = {name: ROLLUPS.c[name] + insert.excluded[name] for name in FIGURES}
     return insert.on_conflict_do_update(index_elements=list(ROLLUPS.primary_key), set_=added)

@@ -7,6 +7,7 @@ from asahi.billing.v1 import billing_pb2 as pb
 from asahi.billing.v1.billing_pb2_grpc import BillingServiceStub
 from asahi_core.rpc.channel import ServiceChannel
 
+_ERASE_S = 60.0
 SERVICE = pb.DESCRIPTOR.services_by_name["BillingService"]
 
 
@@ -41,6 +42,12 @@ class BillingClient:
         states: Sequence[pb.BudgetState]
         states = (await self._stub.GetBudgets(pb.GetBudgetsRequest(organization_id=organization_id))).budgets
         return states
+
+    async def erase_identities(self, organization_id: str, user_id: str = "") -> tuple[int, int]:
+        """Takes out who asked, of one end user or of all; how many records and alerts named somebody."""
+        request = pb.EraseIdentitiesRequest(organization_id=organization_id, user_id=user_id)
+        erased = await self._stub.EraseIdentities(request, timeout=_ERASE_S)
+        return erased.records, erased.alerts
 
     async def cost_summary(self, organization_id: str, start: datetime, end: datetime) -> pb.GetCostSummaryResponse:
         """Sums of an organisation over [start, end)."""

@@ -4,26 +4,24 @@ from dataclasses import dataclass
 
 from asahi.auth.v1.auth_pb2 import Actor, DeleteOrganizationRequest, EraseUserRequest
 from asahi_edge.domain.acts import audited
-from asahi_edge.domain.ports import AnswerCache, Governance
+from asahi_edge.domain.ports import AnswerCache, Governance, Ledger
 from asahi_edge.domain.verdicts import Verdicts
 
 _AUDIT = "The audit chain is append-only: it keeps who did what when, end users under pseudonyms."
-_USAGE = "Usage records, without prompts and answers: this version cannot erase them from the ledger."
+_USAGE = "Usage records, without prompts and answers, and without who asked."
 _SPOOL = "Usage records on their way to the ledger, until it has them."
 _LEARNT = "Outcomes and feedback that routing learns from: this version cannot erase them."
-_BILLS = "Own prices, imported cost reports and alerts of budgets: this version cannot erase them from billing."
-_ALERTS = "Alerts of budgets per end user name the end user: this version cannot erase them."
+_BILLS = "Own prices and imported cost reports: they name nobody."
 KEPT_OF_ORGANIZATION = {
     "auth.audit": _AUDIT,
     "billing.usage": _USAGE,
-    "billing.prices_reports_alerts": _BILLS,
+    "billing.prices_and_reports": _BILLS,
     "edge.usage_on_its_way": _SPOOL,
     "router.outcomes": _LEARNT,
 }
 KEPT_OF_USER = {
     "auth.audit": f"{_AUDIT} The key of this end user's pseudonym is erased: it leads back to nobody.",
-    "billing.usage": f"{_USAGE} They name the end user.",
-    "billing.alerts": _ALERTS,
+    "billing.usage": _USAGE,
     "edge.usage_on_its_way": _SPOOL,
     "router.outcomes": _LEARNT,
 }
@@ -43,9 +41,10 @@ class Erasure:
 class Eraser:
     """Erases from every store that can; each erasure is an act in the audit chain and can be repeated."""
 
-    def __init__(self, governance: Governance, cache: AnswerCache, verdicts: Verdicts) -> None:
+    def __init__(self, governance: Governance, cache: AnswerCache, ledger: Ledger, verdicts: Verdicts) -> None:
         self._governance = governance
         self._cache = cache
+        self._ledger = ledger
         self._verdicts = verdicts
 
     async def erase_organization(self, actor: Actor, organization_id: str) -> Erasure:
@@ -60,8 +59,10 @@ class Eraser:
             self._verdicts.forget_organization(organization_id)
             answers = await self._cache.invalidate(organization_id)
             replays = await self._cache.erase_replays(organization_id)
+            records, alerts = await self._ledger.erase_identities(organization_id)
             erased = {f"auth.{store}": count for store, count in deleted.erased.items()}
             erased |= {"cache.answers": answers, "cache.replays": replays}
+            erased |= {"billing.names": records, "billing.alerts": alerts}
             act.results.update(erased)
         return Erasure(act.id, organization_id, "", erased, dict(KEPT_OF_ORGANIZATION))
 
@@ -74,10 +75,12 @@ class Eraser:
         async with audited(self._governance, actor, organization_id, "user.erase", user_id=user_id) as act:
             answers = await self._cache.invalidate(organization_id, user_id=user_id)
             replays = await self._cache.erase_replays(organization_id, user_id)
+            records, alerts = await self._ledger.erase_identities(organization_id, user_id)
             request = EraseUserRequest(actor=actor, organization_id=organization_id, user_id=user_id)
             done = await self._governance.erase_user(request)
             self._verdicts.forget_organization(organization_id)
             erased = {f"auth.{store}": count for store, count in done.erased.items()}
             erased |= {"cache.answers": answers, "cache.replays": replays}
+            erased |= {"billing.names": records, "billing.alerts": alerts}
             act.results.update(erased)
         return Erasure(act.id, organization_id, user_id, erased, dict(KEPT_OF_USER))

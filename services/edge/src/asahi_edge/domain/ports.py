@@ -228,6 +228,10 @@ class Outcomes(Protocol):
 class Ledger(Protocol):
     """The billing service."""
 
+    async def erase_identities(self, organization_id: str, user_id: str = "") -> tuple[int, int]:
+        """Takes out who asked, of one end user or of all; how many records and alerts named somebody."""
+        ...
+
     async def budgets(self, organization_id: str) -> Sequence[billing_pb2.BudgetState]:
         """How an organisation's budgets stand in their present windows, as far as anything was spent or is held."""
         ...

@@ -1179,3 +1179,57 @@ class ListOrphansResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOrphansResponse: _TypeAlias = ListOrphansResponse  # noqa: Y015
+
+@_typing.final
+class EraseIdentitiesRequest(_message.Message):
+    """Asks to take out who asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    user_id: _builtins.str
+    """The end user, whose records then name nobody; empty: of all, whose tags go as well, and the plans and alerts of the
+    organisation's budgets.
+    """
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseIdentitiesRequest: _TypeAlias = EraseIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class EraseIdentitiesResponse(_message.Message):
+    """Nothing names them any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    ALERTS_FIELD_NUMBER: _builtins.int
+    records: _builtins.int
+    """Usage records that named somebody."""
+    alerts: _builtins.int
+    """Alerts that named somebody; those of an organisation are dropped."""
+    def __init__(
+        self,
+        *,
+        records: _builtins.int = ...,
+        alerts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseIdentitiesResponse: _TypeAlias = EraseIdentitiesResponse  # noqa: Y015

@@ -80,6 +80,11 @@ class BillingServiceStub:
                 request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsRequest.SerializeToString,
                 response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsResponse.FromString,
                 _registered_method=True)
+        self.EraseIdentities = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/EraseIdentities',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.EraseIdentitiesRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.EraseIdentitiesResponse.FromString,
+                _registered_method=True)
         self.CheckLedger = channel.unary_unary(
                 '/asahi.billing.v1.BillingService/CheckLedger',
                 request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.CheckLedgerRequest.SerializeToString,
@@ -161,6 +166,13 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseIdentities(self, request, context):
+        """Takes out of the ledger who asked, of an end user or of all; what was spent stays. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckLedger(self, request, context):
         """Adds up every entry again and names whatever does not agree with the totals that are kept. Reads all of them: for
         operators and jobs. Idempotent.
@@ -216,6 +228,11 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.GetBudgets,
                     request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsRequest.FromString,
                     response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsResponse.SerializeToString,
+            ),
+            'EraseIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseIdentities,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.EraseIdentitiesRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.EraseIdentitiesResponse.SerializeToString,
             ),
             'CheckLedger': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckLedger,
@@ -467,6 +484,33 @@ class BillingService:
             '/asahi.billing.v1.BillingService/GetBudgets',
             asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsRequest.SerializeToString,
             asahi_dot_billing_dot_v1_dot_billing__pb2.GetBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/EraseIdentities',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.EraseIdentitiesRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.EraseIdentitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

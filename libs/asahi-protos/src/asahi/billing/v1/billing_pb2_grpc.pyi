@@ -45,6 +45,8 @@ class BillingServiceStub:
     """
     GetBudgets: _aio.UnaryUnaryMultiCallable[_billing_pb2.GetBudgetsRequest, _billing_pb2.GetBudgetsResponse]
     """Says how an organisation's budgets stand in their present windows. Idempotent."""
+    EraseIdentities: _aio.UnaryUnaryMultiCallable[_billing_pb2.EraseIdentitiesRequest, _billing_pb2.EraseIdentitiesResponse]
+    """Takes out of the ledger who asked, of an end user or of all; what was spent stays. Idempotent."""
     CheckLedger: _aio.UnaryUnaryMultiCallable[_billing_pb2.CheckLedgerRequest, _billing_pb2.CheckLedgerResponse]
     """Adds up every entry again and names whatever does not agree with the totals that are kept. Reads all of them: for
     operators and jobs. Idempotent.
@@ -135,6 +137,14 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_billing_pb2.GetBudgetsRequest, _abc.Awaitable[_billing_pb2.GetBudgetsResponse]],
     ) -> _abc.Awaitable[_billing_pb2.GetBudgetsResponse]:
         """Says how an organisation's budgets stand in their present windows. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def EraseIdentities(
+        self,
+        request: _billing_pb2.EraseIdentitiesRequest,
+        context: _aio.ServicerContext[_billing_pb2.EraseIdentitiesRequest, _abc.Awaitable[_billing_pb2.EraseIdentitiesResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.EraseIdentitiesResponse]:
+        """Takes out of the ledger who asked, of an end user or of all; what was spent stays. Idempotent."""
 
     @_abc_1.abstractmethod
     def CheckLedger(
