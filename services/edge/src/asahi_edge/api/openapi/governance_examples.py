@@ -85,7 +85,7 @@ _KEPT_AUDIT = {
 }
 _KEPT_USAGE = {
     "store": "billing.usage",
-    "reason": "Usage records, without prompts and answers: this version cannot erase them from the ledger.",
+    "reason": "Usage records, without prompts and answers, and without who asked.",
 }
 _RECEIPT: dict[str, Any] = {
     "act_id": _ACT,
