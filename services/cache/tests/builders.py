@@ -16,6 +16,8 @@ from asahi_cache.settings import CacheSettings
 from asahi_core.clock import SystemClock
 from asahi_core.ids import SystemIds
 
+REDIS_CALL_S = 0.5
+"""Longer than in production, so that a busy machine is not taken for a broken Redis."""
 GUARD_S = 20.0
 """No test waits longer for what must come."""
 
@@ -61,8 +63,10 @@ async def serving(changed: CacheSettings | None = None) -> AsyncIterator["Servin
     """A cache service that serves on loopback while the block runs."""
     chosen = changed or settings()
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
-    service = wiring.build(chosen, SystemClock(), SystemIds(), lambda: 0.0)
-    running = asyncio.create_task(wiring.run(service, chosen, _log(address), stop))
+    service = wiring.build(
+        chosen, SystemClock(), SystemIds(), lambda: 0.0, log := _log(address), redis_call_s=REDIS_CALL_S
+    )
+    running = asyncio.create_task(wiring.run(service, chosen, log, stop))
     try:
         yield Serving(await asyncio.wait_for(address, GUARD_S), service, stop, running)
     finally:

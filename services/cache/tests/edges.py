@@ -24,6 +24,7 @@ class Edge:
         self.stub = CacheServiceStub(self.channel)
         self.heard: asyncio.Queue[pb.AttachResponse] = asyncio.Queue()
         self.heartbeats = 0
+        self.degraded: tuple[str, ...] = ()
         self._beats = asyncio.Event()
         self._outbox: asyncio.Queue[pb.AttachRequest | None] = asyncio.Queue()
         self.attached: asyncio.Task[None] | None = None
@@ -104,6 +105,7 @@ class Edge:
             async for response in responses:
                 if response.HasField("heartbeat"):
                     self.heartbeats += 1
+                    self.degraded = tuple(response.heartbeat.degraded)
                     self._beats.set()
                 else:
                     self.heard.put_nowait(response)

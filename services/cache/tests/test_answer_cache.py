@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi.type.v1.chat_pb2 import FinishReason
 from asahi_cache.domain.cache import AnswerCache
+from asahi_cache.domain.labels import request_label
 from asahi_cache.domain.rules import MAX_TTL_S
 from asahi_cache.domain.tiers import Query, Selection, Usage
 from asahi_cache.stores.memory import MemoryTier
@@ -157,13 +158,17 @@ async def test_usage_counts_what_is_kept() -> None:
 async def test_only_the_dropped_entry_of_a_request_is_withdrawn() -> None:
     cache = _Cache()
     await cache.store(entry(request_id="r-1"))
-    assert await cache.answers.invalidate(Selection("org-1", frozenset({"request:r-1"}))) == 1
+    assert await cache.answers.invalidate(Selection("org-1", frozenset({request_label("r-1")}))) == 1
     assert cache.withdrawn == [("org-1", digest(1))]
 
 
 @pytest.mark.parametrize(
     "selection",
-    [Selection("org-1"), Selection("org-1", frozenset({"request:gone"})), Selection("org-1", given_before_nanos=1)],
+    [
+        Selection("org-1"),
+        Selection("org-1", frozenset({request_label("gone")})),
+        Selection("org-1", given_before_nanos=1),
+    ],
 )
 async def test_where_copies_may_outlive_what_is_dropped_all_of_the_organization_are_withdrawn(
     selection: Selection,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
+from asahi_cache.domain.labels import request_label, user_label
 from asahi_cache.domain.tiers import Eviction, NewEntry, Query, Selection, Usage
 from asahi_cache.stores.memory import ENTRY_OVERHEAD_BYTES, MemoryTier
 from asahi_core.clock import ManualClock
@@ -129,12 +130,12 @@ async def test_an_entry_over_its_organizations_share_is_not_kept_and_drops_only_
     ("selection", "left"),
     [
         (Selection("org-1"), set()),
-        (Selection("org-1", frozenset({"request:r-2"})), {1, 3}),
+        (Selection("org-1", frozenset({request_label("r-2")})), {1, 3}),
         (Selection("org-1", given_before_nanos=2_000_000_000), {2, 3}),
-        (Selection("org-1", frozenset({"request:r-3"}), 2_000_000_000), {1, 2, 3}),
-        (Selection("org-1", frozenset({"request:r-1"}), 2_000_000_000), {2, 3}),
-        (Selection("org-1", frozenset({"user:ada"})), {2, 3}),
-        (Selection("org-1", frozenset({"user:bob"})), {1, 2, 3}),
+        (Selection("org-1", frozenset({request_label("r-3")}), 2_000_000_000), {1, 2, 3}),
+        (Selection("org-1", frozenset({request_label("r-1")}), 2_000_000_000), {2, 3}),
+        (Selection("org-1", frozenset({user_label("ada")})), {2, 3}),
+        (Selection("org-1", frozenset({user_label("bob")})), {1, 2, 3}),
         (Selection("org-3"), {1, 2, 3}),
     ],
 )

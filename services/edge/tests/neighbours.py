@@ -242,6 +242,7 @@ class MemoryCache:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.attached = True
+        self.degraded: tuple[str, ...] = ()
         self.failure: AsahiError | None = None
         self.store_failure: AsahiError | None = None
         self.replying = asyncio.Event()

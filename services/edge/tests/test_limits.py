@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi_core.clock import ManualClock
+from asahi_core.redis.scripts import ScriptCalls
 from asahi_edge.domain.limits import Decision, Demand, Limit, Limiter, limits_of
 from asahi_edge.stores.limits_memory import MemoryLimits
 from asahi_edge.stores.limits_redis import RedisLimits
-from asahi_edge.stores.redis_scripts import ScriptCalls
 from services.edge.tests.flying import until
 from tests.redis_server import RedisServer, redis_server
 

@@ -8,13 +8,23 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 _SERVICE_TOKEN = re.compile(r"(edge|auth|cache|router|billing|operator):[A-Za-z0-9._~+/=-]{32,200}")
+
+
+def _of_redis(value: SecretStr) -> SecretStr:
+    if value.get_secret_value() and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("an address such as redis://host:6379/0, or rediss:// for TLS")
+    return value
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_of_redis)]
+"""Address of a Redis, with its password; empty: none."""
 
 
 class ServiceSettings(BaseSettings):

@@ -19,7 +19,7 @@ def main() -> None:
     settings = load_settings(CacheSettings, "cache")
     log = configure_logs("cache", settings.log_level, settings.log_format)
     try:
-        service = wiring.build(settings, SystemClock(), SystemIds(), random.random)
+        service = wiring.build(settings, SystemClock(), SystemIds(), random.random, log)
         REGISTRY.register(service.collector)
         serve_metrics(settings.metrics_address)
         run_service(lambda stop: wiring.run(service, settings, log, stop))

@@ -59,6 +59,30 @@ class EmbeddingFigures(Protocol):
         ...
 
 
+class SharedFigures(Protocol):
+    """What is counted of the Redis that replicas share."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether this replica goes on without the others."""
+        ...
+
+    @property
+    def found(self) -> Mapping[str, int]:
+        """Lookups answered by tier 1, by where the answer was."""
+        ...
+
+    @property
+    def unreadable(self) -> int:
+        """Values in Redis that read as nothing."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """Calls of Redis that were not answered."""
+        ...
+
+
 class CacheCollector(Collector):
     """Labels are bounded: results of a lookup are the tiers and `miss`, causes are those of `Eviction`."""
 
@@ -69,7 +93,9 @@ class CacheCollector(Collector):
         flights: Flights,
         attachments: Attachments,
         embedder: EmbeddingFigures,
+        shared: SharedFigures | None = None,
     ) -> None:
+        self._shared = shared
         self._cache = cache
         self._memory = memory
         self._flights = flights
@@ -94,6 +120,8 @@ class CacheCollector(Collector):
         yield GaugeMetricFamily("asahi_cache_bytes", "Bytes that entries in memory take.", self._memory.bytes)
         yield from self._flight_figures()
         yield from self._embedding_figures()
+        if self._shared is not None:
+            yield from self._shared_figures(self._shared)
 
     def _flight_figures(self) -> Iterator[Metric]:
         flights = self._flights
@@ -118,3 +146,13 @@ class CacheCollector(Collector):
         yield GaugeMetricFamily(
             "asahi_embedding_waiting_characters", "Characters that wait to be embedded.", counted.waiting_characters
         )
+
+    def _shared_figures(self, shared: SharedFigures) -> Iterator[Metric]:
+        alone = "Whether this replica goes on without Redis and the other replicas."
+        yield GaugeMetricFamily("asahi_cache_alone", alone, int(shared.alone))
+        found = CounterMetricFamily("asahi_cache_found", "Tier 1 hits by where the answer was.", labels=["where"])
+        for where, count in shared.found.items():
+            found.add_metric([where], count)
+        yield found
+        yield CounterMetricFamily("asahi_cache_unreadable", "Values in Redis that read as nothing.", shared.unreadable)
+        yield CounterMetricFamily("asahi_cache_redis_failures", "Calls of Redis without an answer.", shared.failures)

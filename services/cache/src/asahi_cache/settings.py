@@ -3,7 +3,7 @@
 from pydantic import Field, SecretStr, model_validator
 
 from asahi_cache.domain.rules import MAX_TTL_S
-from asahi_core.settings import ServiceSettings
+from asahi_core.settings import RedisUrl, ServiceSettings
 
 
 class CacheSettings(ServiceSettings):
@@ -13,6 +13,11 @@ class CacheSettings(ServiceSettings):
         default=SecretStr(""),
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
+    )
+    redis_url: RedisUrl = Field(
+        default=SecretStr(""),
+        alias="REDIS_URL",
+        description="Redis in which replicas share entries and flights; empty: this replica is the only one.",
     )
     cache_max_bytes: int = Field(
         default=256 * 1024 * 1024, ge=1024 * 1024, description="Most bytes of memory that entries take."

@@ -1,7 +1,7 @@
 """Builds the cache service's objects: the only place that knows which tiers there are and of what they are made."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,14 @@ from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.embedding import ModelMissing
 from asahi_cache.domain.flights import FlightLimits, Flights
 from asahi_cache.domain.replays import Replays
+from asahi_cache.domain.shared import SharedTier, Withdrawal
 from asahi_cache.metrics import CacheCollector
 from asahi_cache.settings import CacheSettings
 from asahi_cache.stores.embedder import LocalEmbedder
 from asahi_cache.stores.memory import MemoryTier
 from asahi_cache.stores.opening import open_replays
 from asahi_cache.stores.replays import SqlReplayStore
+from asahi_cache.stores.shared_redis import CALL_S, SharedRedis, open_redis
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError
 from asahi_core.ids import Ids
@@ -47,10 +49,22 @@ class CacheService:
     embedder: LocalEmbedder
     store: SqlReplayStore
     """Of the replays; whoever ran the service closes it."""
+    redis: SharedRedis | None
+    """None: no other replica shares anything with this one."""
+    shared: SharedTier | None
+    """Tier 1 over the replicas."""
 
 
-def build(settings: CacheSettings, clock: Clock, ids: Ids, random: Callable[[], float]) -> CacheService:
-    """The service as `settings` say. `random` yields numbers in [0, 1).
+def build(
+    settings: CacheSettings,
+    clock: Clock,
+    ids: Ids,
+    random: Callable[[], float],
+    log: FilteringBoundLogger,
+    *,
+    redis_call_s: float = CALL_S,
+) -> CacheService:
+    """The service as `settings` say. `random` yields numbers in [0, 1); `redis_call_s`: the longest wait for Redis.
 
     Raises:
         OSError: the database cannot be used.
@@ -58,22 +72,69 @@ def build(settings: CacheSettings, clock: Clock, ids: Ids, random: Callable[[], 
     store = open_replays(settings.data_dir, settings.database_url.get_secret_value())
     replays = Replays(store, clock)
     memory = MemoryTier(clock, max_bytes=settings.cache_max_bytes, organization_share=settings.cache_organization_share)
+    process_id = ids.token(12)
+    url = settings.redis_url.get_secret_value()
+    redis = open_redis(url, clock, log, process_id, call_s=redis_call_s) if url else None
+    shared = None if redis is None else SharedTier(memory, redis.entries, redis.withdrawals, clock)
     attachments = Attachments(settings.cache_edge_queue)
     limits = FlightLimits(lifetime_s=settings.cache_flight_seconds, max_bytes=settings.cache_flight_bytes)
-    flights = Flights(attachments, clock, ids.token(12), limits)
+    flights = Flights(attachments, clock, process_id, limits)
     cache = AnswerCache(
-        [memory],
+        [shared or memory],
         default_ttl_s=settings.cache_ttl_seconds,
         max_entry_bytes=settings.max_entry_bytes,
         random=random,
         withdraw=attachments.withdraw,
+        waits=shared is not None,
     )
     embedder = LocalEmbedder(
         lambda: _load_wanted(settings.embedding_threads), max(settings.embedding_threads, 1), settings.embedding_queue
     )
-    collector = CacheCollector(cache, memory, flights, attachments, embedder)
+    if shared is not None and redis is not None:
+        _let_hear(shared, redis, cache, attachments)
+    figures = None if redis is None or shared is None else _Figures(shared, redis)
+    collector = CacheCollector(cache, memory, flights, attachments, embedder, figures)
     servicer = CacheServicer(cache, flights, replays, embedder)
-    return CacheService(servicer, collector, memory, flights, replays, embedder, store)
+    return CacheService(servicer, collector, memory, flights, replays, embedder, store, redis, shared)
+
+
+class _Figures:
+    """`SharedFigures` of the objects that count them."""
+
+    def __init__(self, shared: SharedTier, redis: SharedRedis) -> None:
+        self._redis = redis
+        self._shared = shared
+
+    @property
+    def alone(self) -> bool:
+        return self._shared.alone
+
+    @property
+    def found(self) -> Mapping[str, int]:
+        return self._shared.found
+
+    @property
+    def unreadable(self) -> int:
+        return self._redis.entries.unreadable
+
+    @property
+    def failures(self) -> int:
+        return self._redis.breaker.failed
+
+
+def _let_hear(shared: SharedTier, redis: SharedRedis, cache: AnswerCache, attachments: Attachments) -> None:
+    """Has what other replicas withdraw dropped here and at the edges, and these know how Redis is."""
+
+    async def drop(withdrawal: Withdrawal) -> None:
+        await cache.withdraw_copies(withdrawal.selection, await shared.hear(withdrawal))
+
+    def notice() -> None:
+        shared.notice()
+        attachments.tell_degraded(*(("redis",) if shared.alone else ()))
+
+    redis.withdrawals.on_withdrawn = drop
+    redis.withdrawals.on_turn = notice
+    shared.on_forgotten = attachments.withdraw_all
 
 
 def load_model(threads: int) -> "MiniLm":
@@ -105,6 +166,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
     loading = asyncio.create_task(_load_embedder(service.embedder, log))
     sweeping = asyncio.create_task(_sweep(service, log))
     draining = asyncio.create_task(_drain(service.flights, stop))
+    sharing = None if service.redis is None else asyncio.create_task(service.redis.run())
     try:
         await serve(
             settings.grpc_address,
@@ -122,6 +184,9 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
         sweeping.cancel()
         draining.cancel()
         service.embedder.close()
+        if sharing is not None and service.redis is not None:
+            sharing.cancel()
+            await service.redis.close()
         await asyncio.to_thread(service.store.close)
         tracing.close()
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from asahi_core.settings import ServiceSettings
+from asahi_core.settings import RedisUrl, ServiceSettings
 
 
 class EdgeSettings(ServiceSettings):
@@ -56,7 +56,7 @@ class EdgeSettings(ServiceSettings):
     max_header_bytes: int = Field(
         default=64 * 1024, ge=4096, le=512 * 1024, description="Most bytes of a request's headers and URL together."
     )
-    redis_url: SecretStr = Field(
+    redis_url: RedisUrl = Field(
         default=SecretStr(""),
         alias="REDIS_URL",
         description="Redis in which edges share rate limits; empty: each counts by itself.",
@@ -77,13 +77,6 @@ class EdgeSettings(ServiceSettings):
         default=300, ge=1, description="Most unknown keys a minute from one address that auth is asked about."
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024, description="Largest body.")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_of_redis(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("an address such as redis://host:6379/0, or rediss:// for TLS")
-        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -164,6 +164,7 @@ async def edge(
                 usage,
                 verdicts.any_in_grace,
                 redis=None if shared is None else lambda: shared.reachable,
+                cache_without=lambda: attachment.degraded,
             ),
             clock=clock,
             signups=AddressLimit("signups", settings.signups_per_minute, clock),

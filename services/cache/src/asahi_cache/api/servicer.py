@@ -20,6 +20,8 @@ from asahi_cache.domain.tiers import Query, Selection
 from asahi_core.errors import AsahiError, InvalidRequest
 from asahi_core.rpc.status import status_from_error
 
+_MOST_CALLS = 1000
+"""Of one edge, answered at the same time."""
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -134,7 +136,11 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         return response
 
     async def _listen(self, requests: AsyncIterator[pb.AttachRequest], attachment: Attachment) -> None:
-        """Takes what the edge says, up to its last word; its connection ends with that."""
+        """Takes what the edge says, up to its last word; its connection ends with that.
+
+        Calls that may wait for a store do not hold up those behind them.
+        """
+        answering: set[asyncio.Task[None]] = set()
         try:
             async for request in requests:
                 match request.WhichOneof("message"):
@@ -142,14 +148,26 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                         self._flights.publish(attachment, request.delta)
                     case "end":
                         self._flights.end(attachment, request.end)
+                    case "call" if self._cache.waits and len(answering) < _MOST_CALLS:
+                        answering.add(call := asyncio.create_task(self._answer(request.call, attachment)))
+                        call.add_done_callback(answering.discard)
                     case "call":
-                        attachment.send(pb.AttachResponse(reply=await self._reply(request.call)))
+                        await self._answer(request.call, attachment)
                     case other:
                         raise InvalidRequest(
                             f"An attached edge sends `delta`, `end` or `call`, not {other!r}.", param="message"
                         )
         finally:
+            for call in answering:
+                call.cancel()
             attachment.end()
+
+    async def _answer(self, call: pb.AttachedCall, attachment: Attachment) -> None:
+        try:
+            attachment.send(pb.AttachResponse(reply=await self._reply(call)))
+        except Exception:
+            attachment.end()  # the edge waits for an answer that does not come
+            raise
 
     async def _reply(self, call: pb.AttachedCall) -> pb.AttachedReply:
         reply = pb.AttachedReply(call_id=call.call_id)

@@ -26,8 +26,10 @@ class _Queued:
 class Attachment:
     """One edge's connection. It ends for good when the edge is gone, falls behind, or attaches anew."""
 
-    def __init__(self, edge_id: str, max_queued: int) -> None:
+    def __init__(self, edge_id: str, max_queued: int, heartbeat: AttachResponse) -> None:
         self.edge_id = edge_id
+        self.heartbeat = heartbeat
+        """What is sent when nothing else is."""
         self._max_queued = max_queued
         self._queue: deque[_Queued] = deque()
         self._changed = asyncio.Event()
@@ -54,10 +56,9 @@ class Attachment:
 
         Whoever iterates asks for the next message only when the one before is on its way.
         """
-        heartbeat = AttachResponse(heartbeat=Heartbeat())
         beating = asyncio.create_task(self._beat())
         try:
-            yield heartbeat
+            yield self.heartbeat
             while True:
                 while self._queue:
                     self._silent = False
@@ -71,7 +72,7 @@ class Attachment:
                 self._changed.clear()
                 await self._changed.wait()
                 if self._silent and not self._queue and not self.ended:
-                    yield heartbeat
+                    yield self.heartbeat
         finally:
             beating.cancel()
 
@@ -110,6 +111,7 @@ class Attachments:
     def __init__(self, max_queued: int) -> None:
         """`max_queued` messages may wait for one edge."""
         self._max_queued = max_queued
+        self._heartbeat = AttachResponse(heartbeat=Heartbeat())
         self._by_edge: dict[str, Attachment] = {}
 
     def __len__(self) -> int:
@@ -120,7 +122,7 @@ class Attachments:
         older = self._by_edge.get(edge_id)
         if older is not None:
             older.end()
-        attachment = Attachment(edge_id, self._max_queued)
+        attachment = Attachment(edge_id, self._max_queued, self._heartbeat)
         self._by_edge[edge_id] = attachment
         attachment.on_end(lambda: self._remove(attachment))
         return attachment
@@ -143,6 +145,19 @@ class Attachments:
         _, late = await asyncio.wait(told, timeout=_TOLD_WITHIN_S)
         for future in late:
             told[future].end()
+
+    def withdraw_all(self) -> None:
+        """Tells every edge that no entry of any organisation may be served any longer."""
+        for attachment in tuple(self._by_edge.values()):
+            attachment.send(AttachResponse(invalidation=Invalidation()))
+
+    def tell_degraded(self, *stores: str) -> None:
+        """Tells every edge, now and with each heartbeat, which stores the service does without at the moment."""
+        if list(stores) != list(self._heartbeat.heartbeat.degraded):
+            self._heartbeat = AttachResponse(heartbeat=Heartbeat(degraded=stores))
+            for attachment in tuple(self._by_edge.values()):
+                attachment.heartbeat = self._heartbeat
+                attachment.send(self._heartbeat)
 
     def end_all(self) -> None:
         """Ends every connection."""

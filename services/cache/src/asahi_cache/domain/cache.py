@@ -1,9 +1,9 @@
 """The cache as callers know it: a lookup over all tiers in their order, and a store into each of them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
-from asahi_cache.domain.labels import request_label
+from asahi_cache.domain.labels import names_a_request
 from asahi_cache.domain.rules import check_entry, check_key, check_max_age, check_organization, check_ttl
 from asahi_cache.domain.tiers import Hit, NewEntry, Query, Selection, Tier, Usage
 
@@ -23,8 +23,10 @@ class AnswerCache:
         max_entry_bytes: int,
         random: Callable[[], float],
         withdraw: Withdraw,
+        waits: bool = False,
     ) -> None:
-        """`random` yields numbers in [0, 1)."""
+        """`random` yields numbers in [0, 1). `waits`: whether a tier may wait for something outside the process."""
+        self.waits = waits
         self._tiers = tuple(tiers)
         self._default_ttl_s = default_ttl_s
         self._max_entry_bytes = max_entry_bytes
@@ -74,15 +76,24 @@ class AnswerCache:
 
         Raises:
             InvalidRequest: no organisation is named.
+            ServiceUnavailable: a tier could not drop it everywhere; to be sent again.
         """
         check_organization(selection.organization_id)
-        dropped = {fingerprint for tier in self._tiers for fingerprint in await tier.drop(selection)}
-        if dropped and any(label.startswith(request_label("")) for label in selection.labels):
+        dropped: set[bytes] = set()
+        try:
+            for tier in self._tiers:
+                dropped.update(await tier.drop(selection))
+        finally:
+            await self.withdraw_copies(selection, dropped)
+        return len(dropped)
+
+    async def withdraw_copies(self, selection: Selection, dropped: Collection[bytes]) -> None:
+        """Returns when all who hold copies know that what is selected, of which `dropped` is known, is gone."""
+        if dropped and any(map(names_a_request, selection.labels)):
             for fingerprint in dropped:
                 await self._withdraw(selection.organization_id, fingerprint)
         else:  # what tiers have evicted may live on in copies, and nobody knows which
             await self._withdraw(selection.organization_id, b"")
-        return len(dropped)
 
     def usage(self, organization_id: str) -> Usage:
         """How much is kept of the organisation, over all tiers.

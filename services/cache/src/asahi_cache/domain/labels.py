@@ -1,22 +1,39 @@
-"""What entries can be invalidated by beside their age: labels, `kind:name`, each of its organisation.
+"""What entries can be invalidated by beside their age: labels, each of one kind and name, within an organisation.
 
-To invalidate by something new, give it a kind here: every tier keeps whatever labels an entry has.
+Stores see digests, never names: no store's index says who the end users are. To invalidate by something new, give it a
+kind here; every tier keeps whatever labels an entry has.
 """
+
+from hashlib import blake2b
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
 
+LABEL_BYTES = 13
+"""A letter for the kind and 96 bits of a BLAKE2b of the name."""
+_REQUEST = b"r"
+_USER = b"u"
 
-def request_label(request_id: str) -> str:
+
+def request_label(request_id: str) -> bytes:
     """Of the answer that this request brought."""
-    return f"request:{request_id}"
+    return _label(_REQUEST, request_id)
 
 
-def user_label(user_id: str) -> str:
+def user_label(user_id: str) -> bytes:
     """Of all answers to this end user."""
-    return f"user:{user_id}"
+    return _label(_USER, user_id)
 
 
-def labels_of(entry: CacheEntry) -> tuple[str, ...]:
+def names_a_request(label: bytes) -> bool:
+    """Whether one entry at most has this label."""
+    return label.startswith(_REQUEST)
+
+
+def labels_of(entry: CacheEntry) -> tuple[bytes, ...]:
     """The labels of an entry."""
     labels = (request_label(entry.request_id),) if entry.request_id else ()
     return (*labels, user_label(entry.user_id)) if entry.user_id else labels
+
+
+def _label(kind: bytes, name: str) -> bytes:
+    return kind + blake2b(name.encode(), digest_size=LABEL_BYTES - 1).digest()

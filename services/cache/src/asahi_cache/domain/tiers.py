@@ -53,12 +53,12 @@ class Selection:
     """Entries of an organisation: those that match all that is given; with nothing given, all of them."""
 
     organization_id: str
-    labels: frozenset[str] = frozenset()
+    labels: frozenset[bytes] = frozenset()
     """Only entries that have all of these (`domain.labels`)."""
     given_before_nanos: int | None = None
     """Only answers given before this moment, nanoseconds since 1970; None: not limited."""
 
-    def covers(self, labels: Collection[str], created_at_nanos: int) -> bool:
+    def covers(self, labels: Collection[bytes], created_at_nanos: int) -> bool:
         """Whether an entry of the organisation with these labels, given at this moment, is one of them."""
         if self.given_before_nanos is not None and created_at_nanos >= self.given_before_nanos:
             return False
@@ -86,8 +86,8 @@ class Eviction(StrEnum):
 class Tier(Protocol):
     """One way to find an answer that was given before.
 
-    A tier raises nothing on account of its own troubles: what it cannot reach, read or make room for is not found or
-    not kept.
+    A tier raises nothing on account of its own troubles, but where it has to drop: what it cannot reach, read or make
+    room for is not found or not kept.
     """
 
     @property
@@ -104,7 +104,11 @@ class Tier(Protocol):
         ...
 
     async def drop(self, selection: Selection) -> Sequence[bytes]:
-        """Drops what is selected; the fingerprints of what there was."""
+        """Drops what is selected; the fingerprints of what there was.
+
+        Raises:
+            ServiceUnavailable: it could not be dropped everywhere.
+        """
         ...
 
     def usage(self, organization_id: str) -> Usage:

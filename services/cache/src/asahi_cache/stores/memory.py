@@ -23,7 +23,7 @@ _SLICE = 500
 class _Kept:
     value: bytes
     size: int
-    labels: tuple[str, ...]
+    labels: tuple[bytes, ...]
     created_at_nanos: int
     expires_at: float
 
@@ -105,6 +105,12 @@ class MemoryTier:
             if seen % _SLICE == 0:
                 await asyncio.sleep(0)
         return dropped
+
+    def forget(self) -> None:
+        """Drops everything."""
+        self._holdings.clear()
+        self._by_size = BySize()
+        self.entries = self.bytes = 0
 
     async def sweep(self) -> None:
         """Drops what has expired, so that no answer outstays its time in memory; lookups go on in between."""

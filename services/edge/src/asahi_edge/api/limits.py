@@ -39,9 +39,9 @@ def with_limit_headers(scope: Mapping[str, Any], headers: Iterable[tuple[bytes, 
         told_headers |= anthropic_limit_headers(decision, scope[_MOMENT])
     all_headers += [(name.encode(), value.encode()) for name, value in told_headers.items()]
     if decision.degraded:
-        told = [value for name, value in all_headers if name == _DEGRADED]
+        told = b",".join(value for name, value in all_headers if name == _DEGRADED).split(b",")
         all_headers = [header for header in all_headers if header[0] != _DEGRADED]
-        all_headers.append((_DEGRADED, b",".join([*told, b"redis"])))
+        all_headers.append((_DEGRADED, b",".join(dict.fromkeys(filter(None, [*told, b"redis"])))))
     return all_headers
 
 

@@ -33,6 +33,11 @@ class CacheClient:
         """Whether the standing connection stands: its last heartbeat is less than a second old."""
         return self._attachment.stands
 
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Stores that the service does without at the moment: `redis`."""
+        return self._attachment.degraded
+
     async def lookup(
         self, organization_id: str, fingerprint: bytes, max_age_s: float | None, flight_key: bytes
     ) -> pb.LookupResponse:

@@ -35,10 +35,11 @@ class CacheAttachment:
         self._log = log
         self._heard_at: float | None = None
         self._outbox: asyncio.Queue[pb.AttachRequest] | None = None
+        self._degraded: tuple[str, ...] = ()
         self._call_ids = count(1)
         self._calls: dict[int, asyncio.Future[pb.AttachedReply]] = {}
         self.on_withdrawn: Callable[[str, bytes], Any] = lambda _organization_id, _fingerprint: None
-        """Called with an organisation and a fingerprint; empty: all of the organisation."""
+        """Called with an organisation and a fingerprint; empty: all of the organisation, without one all there is."""
         self.on_missed: Callable[[], Any] = lambda: None
         """Called when withdrawals may have been missed."""
         self.on_wanted: Callable[[str], Any] = lambda _flight_id: None
@@ -48,6 +49,11 @@ class CacheAttachment:
     def stands(self) -> bool:
         """Whether something was heard within the last second."""
         return self._heard_at is not None and self._clock.monotonic() - self._heard_at < _STANDS_FOR_S
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Stores that the cache service does without at the moment, as far as it was heard."""
+        return self._degraded if self.stands else ()
 
     def send(self, message: pb.AttachRequest) -> None:
         """Sends `message` in order; dropped while the connection is down, for the flights died with it."""
@@ -116,6 +122,8 @@ class CacheAttachment:
 
     def _handle(self, response: pb.AttachResponse) -> None:
         match response.WhichOneof("message"):
+            case "heartbeat":
+                self._degraded = tuple(response.heartbeat.degraded)
             case "reply":
                 self._take_reply(response.reply)
             case "invalidation":

@@ -1,7 +1,7 @@
 """Whether inference can be served, and what is wrong if not."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from asahi.router.v1.router_pb2 import Model, ModelHealth
@@ -46,13 +46,16 @@ class HealthCheck:
         catalog: Catalog,
         usage: UsageDelivery,
         keys_in_grace: Callable[[], bool] = _nobody,
+        *,
         redis: Callable[[], bool] | None = None,
+        cache_without: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Needs to be told what it cannot ask.
 
         `keys_in_grace`: whether any key would be let in without the auth service. `redis`: whether it is asked for
-        limits; None: none is configured.
+        limits; None: none is configured. `cache_without`: stores that the cache does without at the moment.
         """
+        self._cache_without = cache_without
         self._probe = probe
         self._catalog = catalog
         self._usage = usage
@@ -72,8 +75,9 @@ class HealthCheck:
             "billing": self._billing(serves=serves["billing"]),
             "providers": _providers(models),
         }
-        if self._redis is not None:
-            components["redis"] = _shared_limits(reachable=self._redis())
+        limits_share, cache_shares = self._redis is None or self._redis(), "redis" not in self._cache_without()
+        if self._redis is not None or not cache_shares:
+            components["redis"] = _redis(limits_share=limits_share, cache_shares=cache_shares)
         states = {component.status for component in components.values()}
         worst = next((s for s in ("unhealthy", "degraded") if s in states), "healthy")
         return Health(worst, components)
@@ -109,10 +113,12 @@ class HealthCheck:
         return Component("healthy", "serves")
 
 
-def _shared_limits(*, reachable: bool) -> Component:
-    if reachable:
-        return Component("healthy", "shares rate limits among edges")
-    return Component("degraded", "does not answer: each edge counts rate limits by itself")
+def _redis(*, limits_share: bool, cache_shares: bool) -> Component:
+    if limits_share and cache_shares:
+        return Component("healthy", "shares what replicas have in common")
+    alone = ["each edge counts rate limits by itself"] if not limits_share else []
+    alone += ["the cache answers from each replica's own memory"] if not cache_shares else []
+    return Component("degraded", f"does not answer: {', '.join(alone)}")
 
 
 def _needed(*, serves: bool) -> Component:

@@ -60,9 +60,11 @@ class NearCache:
             self._drop(next(iter(self._entries)))
 
     def withdraw(self, organization_id: str, fingerprint: bytes) -> None:
-        """Drops an entry, or with an empty fingerprint all of the organisation."""
+        """Drops an entry, or with an empty fingerprint all of the organisation, or without one everything."""
         self.epoch += 1
-        if fingerprint:
+        if not organization_id:
+            self.clear()
+        elif fingerprint:
             self._drop((organization_id, fingerprint))
         else:
             for key in [key for key in self._entries if key[0] == organization_id]:

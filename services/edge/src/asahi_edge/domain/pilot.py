@@ -125,8 +125,7 @@ class Pilot:
         degraded: tuple[str, ...] = ()
         flight_id = ""
         if request.cache.read:
-            if not self._cache.attached:
-                degraded = ("cache",)
+            degraded = self._cache.degraded if self._cache.attached else ("cache",)
             for _ in range(_BOARDING_TRIES if self._cache.attached else 0):
                 epoch = self._near.epoch
                 try:

@@ -138,6 +138,11 @@ class AnswerCache(Protocol):
         """Whether the standing connection stands: its last heartbeat is less than a second old."""
         ...
 
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Stores that the service does without at the moment: `redis`."""
+        ...
+
     async def lookup(
         self, organization_id: str, fingerprint: bytes, max_age_s: float | None, flight_key: bytes
     ) -> LookupResponse:

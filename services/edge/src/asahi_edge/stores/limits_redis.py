@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from asahi_core.redis.scripts import Argument, ScriptCalls, script
 from asahi_edge.domain.limits import WINDOW_S, Decision, Demand, Standing, settles_nothing
-from asahi_edge.stores.redis_scripts import ScriptCalls, script
 
 _ADMIT = script("""
 -- KEYS: one hash a limit, second -> count. ARGV: the second or '' for Redis's; then limit and amount of each key.
@@ -76,7 +76,7 @@ class RedisLimits:
     async def admit(self, demand: Demand) -> Decision:
         """Decides over all limits of `demand` in one round trip."""
         keys = [f"asahi:limits:{{{demand.organization_id}}}:{limit.window}" for limit in demand.limits]
-        asked: list[str | int] = [self._second()]
+        asked: list[Argument] = [self._second()]
         for limit in demand.limits:
             asked += (limit.per_minute, demand.amount(limit))
         second, micros, refused, free_at, *told = await self._calls.run(_ADMIT, keys, asked)

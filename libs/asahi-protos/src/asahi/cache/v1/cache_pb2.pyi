@@ -365,7 +365,7 @@ Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
 
 @_typing.final
 class AttachedCall(_message.Message):
-    """A call over the standing connection. Calls are answered in the order in which they were made."""
+    """A call over the standing connection. Answers come as soon as they are known, in any order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -553,12 +553,19 @@ class Heartbeat(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stores that the service does without at the moment: `redis`."""
+
     def __init__(
         self,
+        *,
+        degraded: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -573,7 +580,7 @@ class Invalidation(_message.Message):
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
-    """The organisation."""
+    """The organisation; empty: all entries of all organisations."""
     fingerprint: _builtins.bytes
     """The entry; empty: all of the organisation."""
     def __init__(

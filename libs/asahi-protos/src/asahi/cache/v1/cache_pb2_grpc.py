@@ -126,7 +126,7 @@ class CacheServiceServicer:
 
     def Invalidate(self, request, context):
         """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
-        edge is told before this answers. Idempotent.
+        edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

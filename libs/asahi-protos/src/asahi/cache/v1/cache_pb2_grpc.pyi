@@ -35,7 +35,7 @@ class CacheServiceStub:
     """
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
-    edge is told before this answers. Idempotent.
+    edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told. Idempotent.
     """
     BeginReplay: _aio.UnaryUnaryMultiCallable[_cache_pb2.BeginReplayRequest, _cache_pb2.BeginReplayResponse]
     """Begins a request that is to be made once, whatever is repeated, or says what became of it.
@@ -109,7 +109,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_cache_pb2.InvalidateRequest, _abc.Awaitable[_cache_pb2.InvalidateResponse]],
     ) -> _abc.Awaitable[_cache_pb2.InvalidateResponse]:
         """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
-        edge is told before this answers. Idempotent.
+        edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told. Idempotent.
         """
 
     @_abc_1.abstractmethod

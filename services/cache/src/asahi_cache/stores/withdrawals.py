@@ -1,0 +1,198 @@
+"""What replicas tell each other through Redis: a stream of withdrawals, which each of them reads ten times a second.
+
+The answer to such a reading is the proof of hearing: all that was withdrawn before it is known then. Pub/sub is
+cheaper, but a connection that was silently made anew may have missed something; a place in a stream cannot. Who
+withdraws waits until every replica that was there within a second has read that far.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from asahi_cache.domain.shared import Withdrawal, out_of_reach
+from asahi_cache.domain.tiers import Selection
+from asahi_core.clock import Clock
+from asahi_core.redis.breaker import BROKEN, Breaker
+from asahi_core.redis.scripts import Argument, Script, ScriptCalls, script
+
+HEARD_FOR_S = 0.75
+"""How long a reading is trusted: with the time that edges take to be told, less than a second."""
+_READ_EVERY_S = 0.1
+_GONE_AFTER_S = 1.0
+_ASK_EVERY_S = 0.02
+_STREAM, _REPLICAS, _EPOCH = (f"{{asahi:cache}}:{name}" for name in ("withdrawn", "replicas", "epoch"))
+_READ = script("""
+-- KEYS: stream, replicas, epoch. ARGV: replica, the id that it has read up to ('': it begins), the id that it has
+-- dropped up to, a name for the epoch if there is none.
+local epoch = redis.call('GET', KEYS[3])
+if not epoch then epoch = ARGV[4] redis.call('SET', KEYS[3], epoch) end
+local time, last, dropped, found = redis.call('TIME'), ARGV[2], ARGV[3], {}
+if last == '' then
+  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+  last = newest[1] and newest[1][1] or '0-0'
+  dropped = last
+else
+  found = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 500)
+end
+redis.call('HSET', KEYS[2], ARGV[1], time[1] .. '.' .. string.format('%06d', time[2]) .. ' ' .. dropped)
+return {epoch, last, found}
+""")
+_TELL = script("""
+-- KEYS: stream. ARGV: replica, what is withdrawn.
+return redis.call('XADD', KEYS[1], 'MAXLEN', '~', 10000, '*', 'from', ARGV[1], 'what', ARGV[2])
+""")
+_UNHEARD = script("""
+-- KEYS: stream, replicas. ARGV: id of a withdrawal, who withdrew, seconds after which a replica is gone.
+-- How many replicas have not dropped it; -1: Redis has lost it.
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return -1 end
+local function place(id)
+  local ms, number = string.match(id, '(%d+)-(%d+)')
+  return tonumber(ms), tonumber(number)
+end
+local time = redis.call('TIME')
+local now, ms, number, unheard = time[1] + time[2] / 1e6, 0, 0, 0
+ms, number = place(ARGV[1])
+local flat = redis.call('HGETALL', KEYS[2])
+for i = 1, #flat, 2 do
+  local at, last = string.match(flat[i + 1], '(%S+) (%S+)')
+  if now - tonumber(at) > tonumber(ARGV[3]) then
+    redis.call('HDEL', KEYS[2], flat[i])
+  elseif flat[i] ~= ARGV[2] then
+    local their_ms, their_number = place(last)
+    if their_ms < ms or (their_ms == ms and their_number < number) then unheard = unheard + 1 end
+  end
+end
+return unheard
+""")
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True):
+    organization_id: str
+    labels: list[bytes]
+    given_before_nanos: int | None
+    fingerprints: list[bytes]
+
+
+class RedisWithdrawals:
+    """Keeps the promise of `Withdrawals`; `run` must be running."""
+
+    def __init__(
+        self, calls: ScriptCalls, breaker: Breaker, clock: Clock, log: FilteringBoundLogger, replica: str
+    ) -> None:
+        """`replica` is unique to this process."""
+        self._calls = calls
+        self._breaker = breaker
+        self._clock = clock
+        self._log = log
+        self._replica = replica
+        self._read_at = float("-inf")
+        self._epoch = b""
+        self._read_up_to = self._dropped_up_to = b""
+        self._untold: deque[tuple[bytes, Withdrawal]] = deque()
+        self._more = asyncio.Event()
+        self.on_withdrawn: Callable[[Withdrawal], Awaitable[None]] = _ignored
+        """Awaited with each withdrawal of another replica, one after the other."""
+        self.on_turn: Callable[[], None] = lambda: None
+        """Called after each reading, whether it was answered or not, and before one that begins anew."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether all that was withdrawn up to a second ago is known here."""
+        return self._clock.monotonic() - self._read_at < HEARD_FOR_S
+
+    async def tell(self, withdrawal: Withdrawal) -> None:
+        """Returns when every replica has dropped it, or has not read for a second.
+
+        Raises:
+            ServiceUnavailable: Redis does not answer, or has lost it.
+        """
+        selection = withdrawal.selection
+        message = _Message(
+            selection.organization_id,
+            list(selection.labels),
+            selection.given_before_nanos,
+            list(withdrawal.fingerprints),
+        )
+        try:
+            told = await self._ask(_TELL, (_STREAM,), (self._replica, msgspec.msgpack.encode(message)))
+            until = self._clock.monotonic() + 2 * _GONE_AFTER_S
+            unheard = 1
+            while unheard and self._clock.monotonic() < until:
+                unheard = await self._ask(_UNHEARD, (_STREAM, _REPLICAS), (told, self._replica, str(_GONE_AFTER_S)))
+                if unheard < 0:
+                    raise out_of_reach()
+                await asyncio.sleep(_ASK_EVERY_S if unheard else 0)
+        except BROKEN as error:
+            raise out_of_reach() from error
+        if unheard:
+            raise out_of_reach()
+
+    async def run(self) -> None:
+        """Reads what others withdraw, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pass_on())
+            while True:
+                if self._breaker.reachable:
+                    try:
+                        await self._read()
+                    except BROKEN as error:
+                        self._log.debug("withdrawals_unread", error=type(error).__name__)
+                self.on_turn()
+                await asyncio.sleep(_READ_EVERY_S)
+
+    async def _read(self) -> None:
+        asked_at = self._clock.monotonic()
+        if not self.heard:
+            self._begin_anew()
+        args = (self._replica, self._read_up_to, self._dropped_up_to, f"{self._replica}-{asked_at}")
+        epoch, last, found = await self._ask(_READ, (_STREAM, _REPLICAS, _EPOCH), args)
+        if self._epoch and epoch != self._epoch:
+            self._log.warning("withdrawals_lost")  # another Redis, or one that has lost what it had
+            self._read_at = float("-inf")
+            self._begin_anew()
+            self._epoch = epoch
+            return
+        self._epoch = epoch
+        for number, fields in found:
+            last = number
+            _, sender, _, what = fields
+            if sender != self._replica.encode():
+                self._untold.append((number, _withdrawal(what)))
+                self._more.set()
+        self._read_up_to, self._read_at = last, asked_at
+        if not self._untold:
+            self._dropped_up_to = last
+
+    def _begin_anew(self) -> None:
+        """What was in memory is forgotten, so that only what comes from the next reading on counts."""
+        self._read_up_to = b""
+        self._untold.clear()
+        self.on_turn()
+
+    async def _pass_on(self) -> None:
+        while True:
+            self._more.clear()
+            while self._untold:
+                number, withdrawal = self._untold[0]
+                await self.on_withdrawn(withdrawal)
+                if self._untold and self._untold[0][0] == number:
+                    self._untold.popleft()
+                    self._dropped_up_to = number
+            await self._more.wait()
+
+    async def _ask(self, called: Script, keys: tuple[Argument, ...], args: tuple[Argument, ...]) -> Any:
+        return await self._breaker.ask(self._calls.run(called, keys, args))
+
+
+def _withdrawal(what: bytes) -> Withdrawal:
+    message = msgspec.msgpack.decode(what, type=_Message)
+    selection = Selection(message.organization_id, frozenset(message.labels), message.given_before_nanos)
+    return Withdrawal(selection, tuple(message.fingerprints))
+
+
+async def _ignored(_withdrawal: Withdrawal) -> None:
+    return None
