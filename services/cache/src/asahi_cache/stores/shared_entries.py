@@ -120,13 +120,7 @@ class RedisEntries:
         cursor: bytes | None = b"0"
         labels, entries = tuple(selection.labels), _entry_key(selection.organization_id, b"")
         while cursor is not None:
-            args: tuple[Argument, ...] = (
-                cursor,
-                _entry_key(selection.organization_id, b""),
-                before,
-                LABEL_BYTES,
-                *labels,
-            )
+            args: tuple[Argument, ...] = (cursor, entries, before, LABEL_BYTES, *labels)
             try:
                 reply = await self._ask(_DROP, (_index_key(selection.organization_id),), args)
             except BROKEN as error:
