@@ -93,6 +93,7 @@ class CacheCollector(Collector):
         flights: Flights,
         attachments: Attachments,
         embedder: EmbeddingFigures,
+        *,
         shared: SharedFigures | None = None,
     ) -> None:
         self._shared = shared

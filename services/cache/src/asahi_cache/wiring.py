@@ -93,7 +93,7 @@ def build(
     if shared is not None and redis is not None:
         _let_hear(shared, redis, cache, attachments)
     figures = None if redis is None or shared is None else _Figures(shared, redis)
-    collector = CacheCollector(cache, memory, flights, attachments, embedder, figures)
+    collector = CacheCollector(cache, memory, flights, attachments, embedder, shared=figures)
     servicer = CacheServicer(cache, flights, replays, embedder)
     return CacheService(servicer, collector, memory, flights, replays, embedder, store, redis, shared)
 
