@@ -27,9 +27,9 @@ def digest(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-def entry(text: str = "42", *, request_id: str = "r-1", given_at_s: float = 1_767_225_600) -> CacheEntry:
+def entry(text: str = "42", *, request_id: str = "r-1", given_at_s: float = 1_767_225_600, **labels: Any) -> CacheEntry:
     """A complete answer."""
-    built = CacheEntry(reference_model="big", request_id=request_id)
+    built = CacheEntry(reference_model="big", request_id=request_id, **labels)
     built.created_at.FromNanoseconds(int(given_at_s * 1e9))
     built.answer.model, built.answer.provider = "small", "simulator"
     built.answer.finish_reason = FinishReason.FINISH_REASON_STOP

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi.type.v1.chat_pb2 import FinishReason
 from asahi_cache.domain.cache import AnswerCache
-from asahi_cache.domain.labels import request_label
+from asahi_cache.domain.labels import document_label, labels_of, request_label
 from asahi_cache.domain.rules import MAX_TTL_S
 from asahi_cache.domain.tiers import Query, Selection, Usage
 from asahi_cache.stores.memory import MemoryTier
@@ -30,6 +30,7 @@ class _Cache:
             max_entry_bytes=10_000,
             random=random,
             withdraw=self._withdraw,
+            clock=self.clock,
         )
 
     async def find(self, organization_id: str, number: int) -> CacheEntry | None:
@@ -179,9 +180,94 @@ async def test_where_copies_may_outlive_what_is_dropped_all_of_the_organization_
     assert cache.withdrawn == [("org-1", b"")]
 
 
+_few = st.sampled_from(("", "a", "b"))
+_tags = st.lists(st.sampled_from(("team=a", "team=b", "x=1")), max_size=2, unique=True)
+_entries = st.builds(
+    lambda request_id, user_id, document_id, tags, second: entry(
+        request_id=request_id, user_id=user_id, document_id=document_id, tags=tags, given_at_s=second
+    ),
+    *(_few, _few, _few, _tags, st.integers(1, 3)),
+)
+
+
+_asked = st.builds(
+    lambda request_id, user_id, document_id, tags: CacheEntry(
+        request_id=request_id, user_id=user_id, document_id=document_id, tags=tags[:1]
+    ),
+    *(_few, _few, _few, _tags),
+)
+
+
+@given(stored=st.lists(_entries, max_size=8), asked=_asked, before=st.one_of(st.none(), st.integers(1, 4)))
+async def test_exactly_what_matches_all_that_is_given_is_dropped(
+    stored: list[CacheEntry], asked: CacheEntry, before: int | None
+) -> None:
+    cache = _Cache()
+    for number, one in enumerate(stored):
+        await cache.answers.store("org-1", digest(number), one, None)
+    matching = [
+        number
+        for number, one in enumerate(stored)
+        if (not asked.request_id or one.request_id == asked.request_id)
+        and (not asked.user_id or one.user_id == asked.user_id)
+        and (not asked.document_id or one.document_id == asked.document_id)
+        and set(asked.tags) <= set(one.tags)
+        and (before is None or one.created_at.seconds < before)
+    ]
+    nanos = None if before is None else before * 1_000_000_000
+    selection = Selection("org-1", frozenset(labels_of(asked)), nanos)
+    assert await cache.answers.invalidate(selection) == len(matching)
+    for number, one in enumerate(stored):
+        assert await cache.find("org-1", number) == (None if number in matching else one)
+
+
+async def test_an_answer_given_before_an_invalidation_is_not_kept_after_it() -> None:
+    cache = _Cache()
+    now_s = cache.clock.now().timestamp()
+    await cache.answers.invalidate(Selection("org-1", frozenset({document_label("contract")})))
+    late = entry(document_id="contract", given_at_s=now_s)
+    assert await cache.store(late) == 0
+    assert await cache.find("org-1", 1) is None
+    assert await cache.store(entry(document_id="letter", given_at_s=now_s)) > 0
+    assert await cache.store(late, organization_id="org-2") > 0
+    assert await cache.store(entry(document_id="contract", given_at_s=now_s + 1)) > 0
+
+
+async def test_an_answer_that_comes_while_an_invalidation_is_made_is_not_kept() -> None:
+    cache = _Cache()
+    kept: list[float] = []
+
+    async def store_meanwhile(organization_id: str, fingerprint: bytes) -> None:
+        kept.append(await cache.store(entry(given_at_s=cache.clock.now().timestamp() + 1)))
+
+    cache.answers._withdraw = store_meanwhile
+    await cache.answers.invalidate(Selection("org-1"))
+    assert kept == [0]
+
+
+async def test_many_invalidations_are_remembered_as_one_of_everything() -> None:
+    cache = _Cache()
+    for number in range(150):
+        await cache.answers.invalidate(Selection("org-1", frozenset({document_label(f"d-{number}")})))
+    given_at_s = cache.clock.now().timestamp()
+    assert await cache.store(entry(document_id="d-3", given_at_s=given_at_s)) == 0
+    cache.clock.advance(11)
+    await cache.answers.invalidate(Selection("org-2"))
+    assert await cache.store(entry(document_id="d-3", given_at_s=given_at_s)) > 0, "it is long ago"
+
+
+async def test_what_a_step_brought_is_told_as_tier_3() -> None:
+    cache = _Cache()
+    await cache.store(entry())
+    hit = await cache.answers.lookup(Query("org-1", digest(1), step=True))
+    assert hit is not None
+    assert hit.tier == 3
+    assert cache.answers.hits == {1: 0, 3: 1}
+
+
 async def test_hits_and_misses_are_counted() -> None:
     cache = _Cache()
     await cache.find("org-1", 1)
     await cache.store(entry())
     await cache.find("org-1", 1)
-    assert (cache.answers.hits, cache.answers.misses) == ({1: 1}, 1)
+    assert (cache.answers.hits, cache.answers.misses) == ({1: 1, 3: 0}, 1)

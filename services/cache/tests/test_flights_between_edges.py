@@ -39,6 +39,19 @@ async def test_a_kept_answer_is_a_hit_and_no_flight() -> None:
         assert 0 < found.hit.ttl.ToNanoseconds() <= 86_400e9
 
 
+async def test_a_flight_that_an_invalidation_overtook_is_followed_by_nobody_else() -> None:
+    async with serving() as cache, edges(cache.address) as (one, two):
+        led = (await one.ask()).lead_flight_id
+        follower = two.follow(led)
+        assert await one.hear("wanted_flight_id") == led
+        await two.invalidate(document_id="contract")
+        anew = (await two.ask()).lead_flight_id
+        assert anew
+        assert anew != led
+        one.publish(led, *PIECES)
+        await follower.hear(3)
+
+
 async def test_a_follower_gets_every_piece_and_then_the_whole_answer() -> None:
     async with serving() as cache, edges(cache.address) as (one, two):
         flight_id = (await one.ask()).lead_flight_id

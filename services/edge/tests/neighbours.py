@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from asahi.cache.v1.cache_pb2 import CacheEntry, CacheHit, FollowFlightResponse, GetStatsResponse, LookupResponse
 from asahi.router.v1.router_pb2 import (
@@ -21,6 +20,7 @@ from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, AnswerOpening, ChatAnswe
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError, Cancelled, NotFound
+from asahi_edge.domain.ports import EVERYTHING, Matching
 
 CHEAP, BASELINE = "gpt-4o-mini", "gpt-4o"
 ESTIMATED_INPUT = 9
@@ -324,13 +324,11 @@ class MemoryCache:
     def end_flight(self, flight_id: str, end: CacheEntry | AsahiError | None) -> None:
         self.ended.append((flight_id, end))
 
-    async def invalidate(
-        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None, user_id: str = ""
-    ) -> int:
-        matching = [key for key in self.entries if key[0] == organization_id]
-        for key in matching:
+    async def invalidate(self, organization_id: str, matching: Matching = EVERYTHING) -> int:
+        dropped = [key for key in self.entries if key[0] == organization_id]
+        for key in dropped:
             del self.entries[key]
-        return len(matching)
+        return len(dropped)
 
     async def erase_replays(self, organization_id: str, user_id: str = "") -> int:
         return 0

@@ -9,7 +9,7 @@ from asahi.auth.v1 import auth_pb2 as pb
 from asahi_core.clock import SystemClock
 from asahi_core.errors import AsahiError, ServiceUnavailable
 from asahi_edge.domain.erasure import Eraser
-from asahi_edge.domain.ports import AnswerCache, Authenticator, Governance, Ledger
+from asahi_edge.domain.ports import EVERYTHING, AnswerCache, Authenticator, Governance, Ledger, Matching
 from asahi_edge.domain.verdicts import Verdicts
 
 _OPERATOR = pb.Actor(operator=pb.Operator())
@@ -45,8 +45,8 @@ class _Books:
         self._note(f"erase {request.user_id}")
         return pb.EraseUserResponse(erased={"pseudonyms": 1})
 
-    async def invalidate(self, organization_id: str, *, user_id: str = "") -> int:
-        self._note(f"invalidate {user_id}".strip())
+    async def invalidate(self, organization_id: str, matching: Matching = EVERYTHING) -> int:
+        self._note(f"invalidate {matching.user_id}".strip())
         return 5
 
     async def erase_replays(self, organization_id: str, user_id: str = "") -> int:

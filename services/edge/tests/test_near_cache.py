@@ -73,10 +73,25 @@ def test_what_was_fetched_before_a_withdrawal_is_not_kept_after_it() -> None:
     epoch = kept.near.epoch
     kept.near.withdraw("org-2", b"other")
     kept.keep(1, epoch=epoch)
-    assert not kept.has(1)
+    assert kept.has(1), "another organisation's withdrawals are none of its business"
+    kept.near.withdraw("org-1", b"other")
+    kept.keep(2, epoch=epoch)
+    assert not kept.has(2)
     kept.near.clear()
-    kept.keep(1)
-    assert kept.has(1)
+    kept.keep(2, epoch=epoch)
+    assert not kept.has(2)
+    kept.keep(2)
+    assert kept.has(2)
+
+
+def test_withdrawals_of_many_organisations_are_remembered_within_a_bound() -> None:
+    kept = _Kept()
+    epoch = kept.near.epoch
+    for number in range(10_001):
+        kept.near.withdraw(f"org-{number}", b"")
+    assert kept.near.withdrawn_since("org-0", epoch)
+    assert kept.near.withdrawn_since("org-10000", epoch)
+    assert not kept.near.withdrawn_since("org-1", kept.near.epoch)
 
 
 def test_one_entry_or_all_of_an_organisation_are_withdrawn() -> None:

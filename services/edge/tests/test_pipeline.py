@@ -1,6 +1,7 @@
 """What the pipeline promises a caller: the answer, its price, and one record a provider call."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -106,6 +107,33 @@ async def test_the_near_copy_is_not_served_while_the_connection_over_which_it_is
         result = await rig.answered(asked("r-2"), "43")
     assert text_of(result.answer) == "43"
     assert result.degraded == ("cache",)
+
+
+async def test_a_call_under_way_at_a_withdrawal_serves_who_waits_and_nobody_else() -> None:
+    async with flying() as rig:
+        before = rig.ask(asked("r-1"))
+        old = await rig.call(1)
+        rig.near.withdraw("org-1", b"")
+        after = rig.ask(asked("r-2"))
+        new = await rig.call(2)
+        new.answer("new")
+        assert text_of((await soon(after)).answer) == "new"
+        old.answer("old")
+        assert text_of((await soon(before)).answer) == "old"
+        third = await soon(rig.ask(asked("r-3")))
+        kept = [entry.request_id for entry in rig.cache.entries.values()]
+    assert (text_of(third.answer), third.cache_tier) == ("new", 1)
+    assert kept == ["r-2"]
+
+
+async def test_a_stored_answer_says_what_it_can_be_dropped_by() -> None:
+    async with flying() as rig:
+        await rig.answered(replace(asked("r-1"), user_id="ada", document_id="contract"))
+        (kept,) = rig.cache.entries.values()
+    assert (kept.request_id, kept.user_id, kept.document_id, list(kept.tags)) == (
+        *("r-1", "ada", "contract"),
+        ["team=research"],
+    )
 
 
 async def test_one_organisations_answers_are_not_anothers() -> None:

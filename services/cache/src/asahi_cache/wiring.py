@@ -84,7 +84,8 @@ def build(
         default_ttl_s=settings.cache_ttl_seconds,
         max_entry_bytes=settings.max_entry_bytes,
         random=random,
-        withdraw=attachments.withdraw,
+        withdraw=flights.withdraw,
+        clock=clock,
         waits=shared is not None,
     )
     embedder = LocalEmbedder(
@@ -126,7 +127,8 @@ def _let_hear(shared: SharedTier, redis: SharedRedis, cache: AnswerCache, attach
     """Has what other replicas withdraw dropped here and at the edges, and these know how Redis is."""
 
     async def drop(withdrawal: Withdrawal) -> None:
-        await cache.withdraw_copies(withdrawal.selection, await shared.hear(withdrawal))
+        with cache.invalidating(withdrawal.selection):
+            await cache.withdraw_copies(withdrawal.selection, await shared.hear(withdrawal))
 
     def notice() -> None:
         shared.notice()

@@ -44,7 +44,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         if request.flight_key:
             check_flight_key(request.flight_key)
         max_age_s = _seconds(request.max_age) if request.HasField("max_age") else None
-        hit = await self._cache.lookup(Query(request.organization_id, request.fingerprint, max_age_s))
+        query = Query(request.organization_id, request.fingerprint, max_age_s, request.step)
+        hit = await self._cache.lookup(query)
         response = pb.LookupResponse()
         if hit is not None:
             response.hit.tier = hit.tier
@@ -91,7 +92,12 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def Invalidate(self, request: pb.InvalidateRequest, context: _Context) -> pb.InvalidateResponse:
         before = request.given_before.ToNanoseconds() if request.HasField("given_before") else None
-        named = pb.CacheEntry(request_id=request.request_id, user_id=request.user_id)
+        named = pb.CacheEntry(
+            request_id=request.request_id,
+            user_id=request.user_id,
+            document_id=request.document_id,
+            tags=[request.tag] if request.tag else [],
+        )
         selection = Selection(request.organization_id, frozenset(labels_of(named)), before)
         return pb.InvalidateResponse(dropped=await self._cache.invalidate(selection))
 

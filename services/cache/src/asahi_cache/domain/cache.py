@@ -1,13 +1,18 @@
 """The cache as callers know it: a lookup over all tiers in their order, and a store into each of them."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
-from asahi_cache.domain.labels import names_a_request
+from asahi_cache.domain.invalidations import Invalidations
+from asahi_cache.domain.labels import labels_of, names_a_request
 from asahi_cache.domain.rules import check_entry, check_key, check_max_age, check_organization, check_ttl
 from asahi_cache.domain.tiers import Hit, NewEntry, Query, Selection, Tier, Usage
+from asahi_core.clock import Clock
 
 _JITTER = 0.1
+_SIMILAR, STEPS = 2, 3
+"""The tier that finds similar prompts, and the number by which hits on steps of workflows are told."""
 Withdraw = Callable[[str, bytes], Awaitable[None]]
 """Tells all who hold copies that an entry (its fingerprint; empty: any of the organisation) may be served no longer."""
 
@@ -23,6 +28,7 @@ class AnswerCache:
         max_entry_bytes: int,
         random: Callable[[], float],
         withdraw: Withdraw,
+        clock: Clock,
         waits: bool = False,
     ) -> None:
         """`random` yields numbers in [0, 1). `waits`: whether a tier may wait for something outside the process."""
@@ -32,7 +38,8 @@ class AnswerCache:
         self._max_entry_bytes = max_entry_bytes
         self._random = random
         self._withdraw = withdraw
-        self.hits = {tier.number: 0 for tier in self._tiers}
+        self._invalidations = Invalidations(clock)
+        self.hits = {tier.number: 0 for tier in self._tiers} | {STEPS: 0}
         """Lookups answered, by tier."""
         self.misses = 0
         """Lookups that no tier could answer."""
@@ -47,10 +54,13 @@ class AnswerCache:
         if query.max_age_s is not None:
             check_max_age(query.max_age_s)
         for tier in self._tiers:
+            if query.step and tier.number == _SIMILAR:
+                continue
             found = await tier.find(query)
             if found is not None:
-                self.hits[tier.number] += 1
-                return Hit(tier.number, found)
+                number = STEPS if query.step else tier.number
+                self.hits[number] += 1
+                return Hit(number, found)
         self.misses += 1
         return None
 
@@ -58,7 +68,7 @@ class AnswerCache:
         """Keeps an answer in all tiers for `ttl_s` seconds (None: the default), less a jitter of up to a tenth.
 
         Entries stored together so do not all expire together. Returns the seconds that it will be served; 0: no tier
-        had room for it.
+        had room for it, or it was given before an invalidation that selects it.
 
         Raises:
             InvalidRequest: the answer is not complete, too large, or its key, age or time to live is wrong.
@@ -67,6 +77,8 @@ class AnswerCache:
         check_key(organization_id, fingerprint)
         check_entry(entry, self._max_entry_bytes)
         check_ttl(ttl_s)
+        if self._invalidations.cover(organization_id, labels_of(entry), entry.created_at.ToNanoseconds()):
+            return 0.0
         new = NewEntry(organization_id, fingerprint, entry, ttl_s * (1 - _JITTER * self._random()))
         kept = [await tier.keep(new) for tier in self._tiers]
         return new.ttl_s if any(kept) else 0.0
@@ -80,12 +92,17 @@ class AnswerCache:
         """
         check_organization(selection.organization_id)
         dropped: set[bytes] = set()
-        try:
-            for tier in self._tiers:
-                dropped.update(await tier.drop(selection))
-        finally:
-            await self.withdraw_copies(selection, dropped)
+        with self.invalidating(selection):
+            try:
+                for tier in self._tiers:
+                    dropped.update(await tier.drop(selection))
+            finally:
+                await self.withdraw_copies(selection, dropped)
         return len(dropped)
+
+    def invalidating(self, selection: Selection) -> AbstractContextManager[None]:
+        """While what is selected is dropped, here or at another replica, none of it is kept."""
+        return self._invalidations.making(selection)
 
     async def withdraw_copies(self, selection: Selection, dropped: Collection[bytes]) -> None:
         """Returns when all who hold copies know that what is selected, of which `dropped` is known, is gone."""

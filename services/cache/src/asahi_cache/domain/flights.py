@@ -168,6 +168,15 @@ class Flights:
             flight.was_unwanted = True
             flight.lead.send(AttachResponse(unwanted_flight_id=flight.id))
 
+    async def withdraw(self, organization_id: str, fingerprint: bytes) -> None:
+        """Tells every edge that an entry (empty: any of the organisation) may be served no longer.
+
+        Nobody boards the organisation's flights any more that are under way: their answers are as old as the entry.
+        """
+        for flight in [flight for (owner, _), flight in self._by_key.items() if owner == organization_id]:
+            self._unlist(flight)
+        await self._attachments.withdraw(organization_id, fingerprint)
+
     def sweep(self) -> None:
         """Ends flights that have lasted too long."""
         now = self._clock.monotonic()

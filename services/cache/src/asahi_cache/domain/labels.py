@@ -12,6 +12,8 @@ LABEL_BYTES = 13
 """A letter for the kind and 96 bits of a BLAKE2b of the name."""
 _REQUEST = b"r"
 _USER = b"u"
+_DOCUMENT = b"d"
+_TAG = b"t"
 
 
 def request_label(request_id: str) -> bytes:
@@ -24,6 +26,16 @@ def user_label(user_id: str) -> bytes:
     return _label(_USER, user_id)
 
 
+def document_label(document_id: str) -> bytes:
+    """Of all answers that were made from the document that callers name so."""
+    return _label(_DOCUMENT, document_id)
+
+
+def tag_label(tag: str) -> bytes:
+    """Of all answers to requests with this tag, `NAME=VALUE`."""
+    return _label(_TAG, tag)
+
+
 def names_a_request(label: bytes) -> bool:
     """Whether one entry at most has this label."""
     return label.startswith(_REQUEST)
@@ -31,8 +43,13 @@ def names_a_request(label: bytes) -> bool:
 
 def labels_of(entry: CacheEntry) -> tuple[bytes, ...]:
     """The labels of an entry."""
-    labels = (request_label(entry.request_id),) if entry.request_id else ()
-    return (*labels, user_label(entry.user_id)) if entry.user_id else labels
+    named = (
+        (request_label, entry.request_id),
+        (user_label, entry.user_id),
+        (document_label, entry.document_id),
+        *((tag_label, tag) for tag in entry.tags),
+    )
+    return tuple(label(name) for label, name in named if name)
 
 
 def _label(kind: bytes, name: str) -> bytes:

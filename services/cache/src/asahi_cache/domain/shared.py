@@ -144,7 +144,8 @@ class SharedTier:
         shared = await self._store.drop(selection)
         named = tuple(shared) if len(shared) <= _MOST_NAMED else ()
         await self._withdrawals.tell(Withdrawal(selection, named))
-        return [*{*here, *shared}]
+        late = await self._store.drop(selection)  # what other replicas kept before they were told
+        return [*{*here, *shared, *late}]
 
     async def hear(self, withdrawal: Withdrawal) -> Collection[bytes]:
         """Drops here what another replica has withdrawn; the fingerprints of it that are known."""

@@ -17,6 +17,8 @@ class Query:
     """SHA-256 of everything in the request that can change the answer."""
     max_age_s: float | None = None
     """Seconds since the answer was given that the caller accepts; None: any number."""
+    step: bool = False
+    """Whether it asks for what a step of a workflow brought."""
 
 
 @dataclass(frozen=True, slots=True)

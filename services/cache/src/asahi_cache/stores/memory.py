@@ -1,4 +1,4 @@
-"""Tier 1 in the process's memory: least recently used entries leave first, within bounds in bytes that hold always.
+"""Tiers 1 and 3 in the process's memory: the least recently used leave first, within bounds in bytes that hold always.
 
 Fairness: no organisation holds more than its share of the whole. When the whole is full, the organisation furthest over
 its fair share (the bound divided by the organisations present) gives way, so one within it loses nothing to others.

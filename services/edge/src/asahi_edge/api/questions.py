@@ -51,6 +51,7 @@ def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]
         stream=body.stream,
         user_id=user_id,
         task_id=body.task_id or "",
+        document_id=body.document_id or "",
         tags=tags(headers),
         explain=body.explain,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime
 from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +13,7 @@ from asahi_core.errors import AsahiError
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.status import error_from_bytes, status_from_error
 from asahi_edge.clients.cache_attachment import CacheAttachment
+from asahi_edge.domain.ports import EVERYTHING, Matching
 from asahi_edge.domain.replays import Claim
 
 _REPLAY_TIMEOUT_S = 5.0
@@ -86,13 +86,17 @@ class CacheClient:
             message.failed_status = status_from_error(end).SerializeToString()
         self._attachment.send(pb.AttachRequest(end=message))
 
-    async def invalidate(
-        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None, user_id: str = ""
-    ) -> int:
+    async def invalidate(self, organization_id: str, matching: Matching = EVERYTHING) -> int:
         """Drops the entries that match; how many there were."""
-        request = pb.InvalidateRequest(organization_id=organization_id, request_id=request_id, user_id=user_id)
-        if given_before is not None:
-            request.given_before.FromDatetime(given_before)
+        request = pb.InvalidateRequest(
+            organization_id=organization_id,
+            request_id=matching.request_id,
+            user_id=matching.user_id,
+            document_id=matching.document_id,
+            tag=matching.tag,
+        )
+        if matching.given_before is not None:
+            request.given_before.FromDatetime(matching.given_before)
         return int((await self._stub.Invalidate(request)).dropped)
 
     async def begin_replay(self, claim: Claim, lease_s: float) -> pb.BeginReplayResponse:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from asahi.auth.v1.auth_pb2 import Actor, DeleteOrganizationRequest, EraseUserRequest
 from asahi_edge.domain.acts import audited
-from asahi_edge.domain.ports import AnswerCache, Governance, Ledger
+from asahi_edge.domain.ports import AnswerCache, Governance, Ledger, Matching
 from asahi_edge.domain.verdicts import Verdicts
 
 _AUDIT = "The audit chain is append-only: it keeps who did what when, end users under pseudonyms."
@@ -73,7 +73,7 @@ class Eraser:
             NotFound: the organisation is unknown.
         """
         async with audited(self._governance, actor, organization_id, "user.erase", user_id=user_id) as act:
-            answers = await self._cache.invalidate(organization_id, user_id=user_id)
+            answers = await self._cache.invalidate(organization_id, Matching(user_id=user_id))
             replays = await self._cache.erase_replays(organization_id, user_id)
             records, alerts = await self._ledger.erase_identities(organization_id, user_id)
             request = EraseUserRequest(actor=actor, organization_id=organization_id, user_id=user_id)

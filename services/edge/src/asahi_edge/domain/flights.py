@@ -49,6 +49,8 @@ class Flight:
     passengers: set[str] = field(default_factory=set)
     pieces: list[AnswerDelta] = field(default_factory=list)
     """What has come of the answer; the first says who answers."""
+    epoch: int = 0
+    """The near cache's when it began: what was withdrawn since, its answer may be as old as."""
     foreign: bool = False
     """Whether another edge leads it, and this one only follows."""
     _end: "asyncio.Future[Landing]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())

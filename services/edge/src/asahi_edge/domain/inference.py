@@ -40,6 +40,8 @@ class InferenceRequest:
     """Whether the caller wants the answer piece by piece."""
     user_id: str = ""
     task_id: str = ""
+    document_id: str = ""
+    """The caller's name of the document that the question is about; empty: none."""
     tags: Mapping[str, str] = field(default_factory=dict)
     explain: bool = False
 

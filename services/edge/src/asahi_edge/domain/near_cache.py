@@ -1,4 +1,4 @@
-"""Copies of tier 1 entries at the edge, so that most hits need no hop. Bounded in bytes; never a truth of its own."""
+"""Copies of exact entries at the edge, so that most hits need no hop. Bounded in bytes; never a truth of its own."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from asahi_core.clock import Clock
 
 _OVERHEAD_BYTES = 1024
 """What Python's and protobuf's objects around an entry take, roughly."""
+_ORGANIZATIONS = 10_000
+"""Whose last withdrawal is known; of others it is that of the one forgotten last."""
 
 
 @dataclass(slots=True)
@@ -30,7 +32,10 @@ class NearCache:
         self._entries: OrderedDict[tuple[str, bytes], _Near] = OrderedDict()
         self._bytes = 0
         self.epoch = 0
-        """Rises with every withdrawal: what was fetched before one must not be kept after it."""
+        """Rises with every withdrawal: what was asked for before one must not be kept after it."""
+        self._withdrawn: OrderedDict[str, int] = OrderedDict()
+        """By organisation the epoch that its last withdrawal began; the latest last."""
+        self._all_withdrawn = 0
 
     def find(self, organization_id: str, fingerprint: bytes, max_age_s: float | None) -> CacheHit | None:
         """The entry, unless it has expired or is older than asked."""
@@ -46,9 +51,9 @@ class NearCache:
         return near.hit
 
     def keep(self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float, epoch: int) -> None:
-        """Keeps a tier 1 entry for `ttl_s`, if nothing was withdrawn since `epoch` was read."""
+        """Keeps an exact entry for `ttl_s`, if nothing of the organisation was withdrawn since `epoch` was read."""
         size = entry.ByteSize() + _OVERHEAD_BYTES
-        if epoch != self.epoch or ttl_s <= 0 or size > self._max_bytes // 8:
+        if self.withdrawn_since(organization_id, epoch) or ttl_s <= 0 or size > self._max_bytes // 8:
             return
         key = (organization_id, fingerprint)
         self._drop(key)
@@ -61,18 +66,29 @@ class NearCache:
 
     def withdraw(self, organization_id: str, fingerprint: bytes) -> None:
         """Drops an entry, or with an empty fingerprint all of the organisation, or without one everything."""
-        self.epoch += 1
         if not organization_id:
             self.clear()
-        elif fingerprint:
+            return
+        self.epoch += 1
+        self._withdrawn[organization_id] = self.epoch
+        self._withdrawn.move_to_end(organization_id)
+        while len(self._withdrawn) > _ORGANIZATIONS:
+            self._all_withdrawn = self._withdrawn.popitem(last=False)[1]
+        if fingerprint:
             self._drop((organization_id, fingerprint))
         else:
             for key in [key for key in self._entries if key[0] == organization_id]:
                 self._drop(key)
 
+    def withdrawn_since(self, organization_id: str, epoch: int) -> bool:
+        """Whether anything of the organisation may have been withdrawn since `epoch` was read."""
+        return max(self._withdrawn.get(organization_id, 0), self._all_withdrawn) > epoch
+
     def clear(self) -> None:
         """Drops everything: withdrawals may have been missed."""
         self.epoch += 1
+        self._withdrawn.clear()
+        self._all_withdrawn = self.epoch
         self._entries.clear()
         self._bytes = 0
 

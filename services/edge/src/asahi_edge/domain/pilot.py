@@ -94,7 +94,7 @@ class Pilot:
     def start(self, request: InferenceRequest) -> Flight:
         """A new flight, opened by `request`, that identical ones may board. Somebody must board it at once."""
         self._plans.note(request.verdict)
-        flight = Flight(key=request.flight_key, opened_by=request.request_id)
+        flight = Flight(key=request.flight_key, opened_by=request.request_id, epoch=self._near.epoch)
         self._board.list(flight)
         task = asyncio.create_task(self._fly(flight, request))
         self._flying.add(task)

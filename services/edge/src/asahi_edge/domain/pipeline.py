@@ -126,9 +126,9 @@ class Pipeline:
         return hit if hit is not None and may_use_answer(request.verdict, hit.entry.answer) else None
 
     def _board_flight(self, request: InferenceRequest) -> Flight:
-        """The flight of an identical request that is under way, else a new one."""
+        """The flight of an identical request, unless answers were withdrawn since it began; or a new one."""
         flight = self._board.find(request.flight_key) if request.flight_key else None
-        if flight is None or flight.ended:
+        if flight is None or flight.ended or self._near.withdrawn_since(request.organization_id, flight.epoch):
             flight = self._pilot.start(request)
         flight.board(request.request_id)
         return flight

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -130,6 +131,21 @@ class Governance(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Which of an organisation's answers: those that match all that is given."""
+
+    request_id: str = ""
+    given_before: datetime | None = None
+    user_id: str = ""
+    document_id: str = ""
+    tag: str = ""
+    """As `NAME=VALUE`."""
+
+
+EVERYTHING = Matching()
+
+
 class AnswerCache(Protocol):
     """The cache service."""
 
@@ -169,9 +185,7 @@ class AnswerCache(Protocol):
         """Says that a flight has ended, and how if anybody follows it."""
         ...
 
-    async def invalidate(
-        self, organization_id: str, *, request_id: str = "", given_before: datetime | None = None, user_id: str = ""
-    ) -> int:
+    async def invalidate(self, organization_id: str, matching: Matching = EVERYTHING) -> int:
         """Drops the entries that match; how many there were."""
         ...
 

@@ -56,6 +56,8 @@ class Settlement:
             reference_model=decision.reference_model,
             request_id=call.request.request_id,
             user_id=call.request.user_id,
+            document_id=call.request.document_id,
+            tags=[f"{name}={value}" for name, value in call.request.tags.items()],
         )
         entry.created_at.FromDatetime(now)
         aboard = call.request.request_id in call.flight.passengers
@@ -79,11 +81,15 @@ class Settlement:
         )
 
     async def _store(self, call: FlightCall, entry: CacheEntry) -> bool:
-        """Keeps the answer if it is complete and the caller allows it; whether the cache was there for it."""
-        request = call.request
+        """Keeps the answer if it is complete, and neither caller nor a withdrawal meanwhile forbids it.
+
+        Returns whether the cache was there for it.
+        """
+        request, epoch = call.request, call.flight.epoch
         if not request.cache.write or entry.answer.finish_reason not in _CACHEABLE:
             return True
-        epoch = self._near.epoch
+        if self._near.withdrawn_since(request.organization_id, epoch):
+            return True
         try:
             ttl_s = await self._cache.store(
                 request.organization_id, request.fingerprint, entry, request.cache.ttl_s, call.flight_id

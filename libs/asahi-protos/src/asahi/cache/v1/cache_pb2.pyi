@@ -32,6 +32,7 @@ class LookupRequest(_message.Message):
     MAX_AGE_FIELD_NUMBER: _builtins.int
     FLIGHT_KEY_FIELD_NUMBER: _builtins.int
     EDGE_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that asks; entries of others are never found."""
     fingerprint: _builtins.bytes
@@ -40,6 +41,8 @@ class LookupRequest(_message.Message):
     """Identity of the request among those under way, 32 bytes; empty: no flight is wanted."""
     edge_id: _builtins.str
     """The `AttachRequest.Hello.edge_id` of the caller; needed with `flight_key`."""
+    step: _builtins.bool
+    """Whether it asks for what a step of a workflow brought: a hit is then of tier 3, and no similar answer will do."""
     @_builtins.property
     def max_age(self) -> _duration_pb2.Duration:
         """Oldest answer that the caller accepts; absent: any that has not expired."""
@@ -52,10 +55,11 @@ class LookupRequest(_message.Message):
         max_age: _duration_pb2.Duration | None = ...,
         flight_key: _builtins.bytes = ...,
         edge_id: _builtins.str = ...,
+        step: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "fingerprint", b"fingerprint", "flight_key", b"flight_key", "max_age", b"max_age", "organization_id", b"organization_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "fingerprint", b"fingerprint", "flight_key", b"flight_key", "max_age", b"max_age", "organization_id", b"organization_id", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,12 +144,16 @@ class CacheEntry(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     reference_model: _builtins.str
     """Catalog id of the model that "what it would have cost" is priced at."""
     request_id: _builtins.str
     """The request whose answer it is."""
     user_id: _builtins.str
     """The end user who asked, so that it can be erased with them; empty: unknown."""
+    document_id: _builtins.str
+    """The caller's name of the document that it was made from, so that it can be dropped with it; empty: none."""
     @_builtins.property
     def answer(self) -> _chat_pb2.Answer:
         """The answer as the provider gave it."""
@@ -153,6 +161,10 @@ class CacheEntry(_message.Message):
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the answer was given."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The caller's tags, each as `NAME=VALUE`, so that it can be dropped by one of them."""
 
     def __init__(
         self,
@@ -162,10 +174,12 @@ class CacheEntry(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "created_at", b"created_at", "reference_model", b"reference_model", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "created_at", b"created_at", "document_id", b"document_id", "reference_model", b"reference_model", "request_id", b"request_id", "tags", b"tags", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -607,12 +621,18 @@ class InvalidateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GIVEN_BEFORE_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation."""
     request_id: _builtins.str
     """Only the answer of this request; empty: not limited."""
     user_id: _builtins.str
     """Only answers to this end user; empty: not limited."""
+    document_id: _builtins.str
+    """Only answers made from the document of this name; empty: not limited."""
+    tag: _builtins.str
+    """Only answers to requests with this tag, `NAME=VALUE`; empty: not limited."""
     @_builtins.property
     def given_before(self) -> _timestamp_pb2.Timestamp:
         """Only answers given before this moment; absent: not limited."""
@@ -624,10 +644,12 @@ class InvalidateRequest(_message.Message):
         request_id: _builtins.str = ...,
         given_before: _timestamp_pb2.Timestamp | None = ...,
         user_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        tag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["given_before", b"given_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["given_before", b"given_before", "organization_id", b"organization_id", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "given_before", b"given_before", "organization_id", b"organization_id", "request_id", b"request_id", "tag", b"tag", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -126,7 +126,9 @@ class CacheServiceServicer:
 
     def Invalidate(self, request, context):
         """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
-        edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told. Idempotent.
+        edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told.
+        What matches and was given before that is not kept when it comes later, and nobody else follows the organisation's
+        flights under way. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,9 @@ class CacheServiceStub:
     """
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
-    edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told. Idempotent.
+    edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told.
+    What matches and was given before that is not kept when it comes later, and nobody else follows the organisation's
+    flights under way. Idempotent.
     """
     BeginReplay: _aio.UnaryUnaryMultiCallable[_cache_pb2.BeginReplayRequest, _cache_pb2.BeginReplayResponse]
     """Begins a request that is to be made once, whatever is repeated, or says what became of it.
@@ -109,7 +111,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_cache_pb2.InvalidateRequest, _abc.Awaitable[_cache_pb2.InvalidateResponse]],
     ) -> _abc.Awaitable[_cache_pb2.InvalidateResponse]:
         """Drops entries that match all that is given; with nothing but the organisation, all of its entries. Every attached
-        edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told. Idempotent.
+        edge is told before this answers, those of other replicas too; UNAVAILABLE where these cannot be told.
+        What matches and was given before that is not kept when it comes later, and nobody else follows the organisation's
+        flights under way. Idempotent.
         """
 
     @_abc_1.abstractmethod

@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter, Request, Response
 
-from asahi_core.errors import NotImplementedYet
 from asahi_edge.api.authentication import authorize_governance
 from asahi_edge.api.json import convert, decode_object, json_response, read_body
 from asahi_edge.api.openapi.operations import documented
@@ -10,8 +9,10 @@ from asahi_edge.api.schemas.governance.cache import CacheInvalidationAnswer, Cac
 from asahi_edge.api.services import services_of
 from asahi_edge.api.times import parse_time
 from asahi_edge.domain.acts import audited
+from asahi_edge.domain.ports import Matching
 
 router = APIRouter()
+_LIMITS = ("document_id", "older_than", "request_id", "tag")
 
 
 @router.delete(
@@ -22,7 +23,7 @@ router = APIRouter()
         body=CacheInvalidationBody,
         optional_body=True,
         answer=CacheInvalidationAnswer,
-        errors=(400, 401, 403, 404, 413, 415, 501, 503),
+        errors=(400, 401, 403, 404, 413, 415, 503),
     ),
 )
 async def invalidate_cache(request: Request) -> Response:
@@ -33,15 +34,10 @@ async def invalidate_cache(request: Request) -> Response:
     named = decoded.get("organization_id")
     actor, organization = await authorize_governance(request, named if isinstance(named, str) else None)
     body = convert(decoded, CacheInvalidationBody)
-    for name in ("document_id", "tag"):
-        if getattr(body, name) is not None:
-            raise NotImplementedYet(f"'{name}' is not served by this version; leave it out.", param=name)
     given_before = parse_time(body.older_than, "older_than") if body.older_than is not None else None
-    limits = {"request_id": body.request_id, "older_than": body.older_than}
-    details = {name: value for name, value in limits.items() if value is not None}
+    matching = Matching(body.request_id or "", given_before, "", body.document_id or "", body.tag or "")
+    details = {name: value for name in _LIMITS if (value := getattr(body, name)) is not None}
     async with audited(services.governance, actor, organization, "cache.invalidate", details=details) as act:
-        dropped = await services.cache.invalidate(
-            organization, request_id=body.request_id or "", given_before=given_before
-        )
+        dropped = await services.cache.invalidate(organization, matching)
         act.results["dropped"] = dropped
     return json_response(CacheInvalidationAnswer(organization_id=organization, dropped=dropped))

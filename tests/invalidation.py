@@ -1,0 +1,137 @@
+"""Answers made from a document are invalidated while two edges read them 100 times a second.
+
+`python -m tests.invalidation` prints how long after the answer to `DELETE /governance/cache` a request was sent that
+still got what was there before; exit code 1 if that is more than a second, or if another document's answers went too.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.installation import Installation, Organization, running_installation
+
+EDGES = ("edge", "edge2")
+WITHIN_S = 1.0
+_BEFORE_S = 1.0
+_AFTER_S = 2.0
+VARYING = {"simulator": {"ASAHI_SIMULATOR_DETERMINISTIC": "false"}}
+"""No two answers of the provider are alike, so that an old one is known when it is seen."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What readers got."""
+
+    before: set[str] = field(default_factory=set)
+    """Answers that came before the invalidation was sent."""
+    sent: int = 0
+    hits: int = 0
+    stale: int = 0
+    """Old answers to requests that were sent after."""
+    latest_s: float = 0.0
+    """How long after the answer the last of these was sent; 0: none was."""
+    others: set[str] = field(default_factory=set)
+    """Answers from the document that was left alone."""
+    failed: int = 0
+
+
+def question(document: str) -> dict[str, Any]:
+    """What readers ask about a document."""
+    return {"prompt": "Who signed it?", "document": f"The text of {document}.", "document_id": document}
+
+
+async def round_of(organization: Organization, per_second: float) -> Outcome:
+    """Reads at an even pace through both edges in turn, and invalidates the document meanwhile."""
+    outcome = Outcome()
+    loop = asyncio.get_running_loop()
+    sent_at = answered_at = loop.time() + 1e9
+
+    async def read(client: httpx2.AsyncClient, document: str) -> None:
+        asked_at = loop.time()
+        answer = await client.post("/infer", json=question(document))
+        outcome.sent += 1
+        if answer.status_code != 200:
+            outcome.failed += 1
+            return
+        body = answer.json()
+        outcome.hits += body["cache_hit"]
+        if document == "letter":
+            outcome.others.add(body["response"])
+        elif loop.time() < sent_at:
+            outcome.before.add(body["response"])
+        elif body["response"] in outcome.before and asked_at > answered_at:
+            outcome.stale += 1
+            outcome.latest_s = max(outcome.latest_s, asked_at - answered_at)
+
+    async def invalidate(client: httpx2.AsyncClient) -> None:
+        nonlocal sent_at, answered_at
+        await asyncio.sleep(_BEFORE_S)
+        sent_at = loop.time()
+        answer = await client.request("DELETE", "/governance/cache", json={"document_id": "contract"})
+        answered_at = loop.time()
+        assert answer.json().get("dropped"), answer.text
+
+    async with organization.async_client(EDGES[0]) as one, organization.async_client(EDGES[1]) as other:
+        clients = (one, other)
+        await read(one, "letter")
+        started = loop.time()
+        async with asyncio.TaskGroup() as group:
+            invalidating = group.create_task(invalidate(one))
+            number = 0
+            while not invalidating.done() or loop.time() < answered_at + _AFTER_S:
+                await asyncio.sleep(max(0.0, started + number / per_second - loop.time()))
+                document = "letter" if number % 20 == 19 else "contract"
+                group.create_task(read(clients[number % len(clients)], document))
+                number += 1
+    return outcome
+
+
+def faults(outcome: Outcome) -> list[str]:
+    """What is wrong."""
+    wrong = []
+    if outcome.latest_s > WITHIN_S:
+        wrong.append(f"an old answer was given {outcome.latest_s:.2f} s after the invalidation's answer")
+    if len(outcome.others) != 1:
+        wrong.append(f"{len(outcome.others)} different answers from the document that was left alone")
+    if outcome.failed:
+        wrong.append(f"{outcome.failed} requests failed")
+    return wrong
+
+
+async def _run(installation: Installation, rounds: int, per_second: float) -> bool:
+    organization = installation.signup()
+    fine = True
+    for number in range(1, rounds + 1):
+        outcome = await round_of(organization, per_second)
+        wrong = faults(outcome)
+        fine &= not wrong
+        print(
+            f"round {number}: {outcome.sent} reads, {outcome.hits} from the cache; {outcome.stale} old answers to "
+            f"requests sent after the invalidation was answered, the last {outcome.latest_s * 1000:.0f} ms after; "
+            f"{'; '.join(wrong) or 'fine'}",
+            flush=True,
+        )
+    return fine
+
+
+def main() -> int:
+    """Runs the rig."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="how often the document is invalidated")
+    parser.add_argument("--rate", type=float, default=100.0, help="reads a second")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="asahi-invalidation-") as folder,
+        running_installation(Path(folder), edges=len(EDGES), environment=VARYING) as installation,
+    ):
+        return 0 if asyncio.run(_run(installation, options.rounds, options.rate)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
