@@ -26,7 +26,8 @@ from asahi_core.errors import AsahiError
 from asahi_core.ids import SystemIds
 from asahi_core.keys import KeyDigest, mint_key
 from asahi_core.telemetry import Tracing
-from asahi_edge.api.app import build_app
+from asahi_edge.api.app import ROUTERS, build_app
+from asahi_edge.api.direct_routes import directly
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
 from asahi_edge.domain.address_limits import AddressLimit
@@ -157,7 +158,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
         )
         with capture_logs() as logged:
             app = RequestScope(
-                build_app(services, asyncio.Event()),
+                directly(build_app(services, asyncio.Event()), ROUTERS),
                 ids=SystemIds(),
                 tracing=Tracing("edge", "", 0.0),
                 log=structlog.get_logger(),

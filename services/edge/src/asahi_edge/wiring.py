@@ -25,7 +25,8 @@ from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.methods import AddServicer
 from asahi_core.telemetry import Tracing
-from asahi_edge.api.app import build_app
+from asahi_edge.api.app import ROUTERS, build_app
+from asahi_edge.api.direct_routes import directly
 from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
@@ -174,7 +175,7 @@ async def edge(
             started=clock.monotonic(),
         )
         app = RequestScope(
-            build_app(services, stop),
+            directly(build_app(services, stop), ROUTERS),
             ids=ids,
             tracing=tracing,
             log=log,

@@ -48,6 +48,11 @@ paths of Anthropic's API answer in theirs. What failed is never stored.
 **Every answer** has the headers `x-request-id` (yours, if you sent one) and `x-asahi-request-id` (ours)."""
 
 
+_INFERENCE = (infer, quote, feedback, chat_completions, responses, messages, models)
+_FIGURES = (metrics, analytics, breakdowns, outlook, export, reconciliation)
+ROUTERS = tuple(module.router for module in (governance, *_INFERENCE, *_FIGURES, health, later))
+
+
 def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
     """The application; `stop` is set when the process is told to end."""
     app = FastAPIOffline(
@@ -60,21 +65,8 @@ def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:
     )
     app.state.services = services
     app.state.stop = stop
-    figures = (metrics, analytics, breakdowns, outlook, export, reconciliation)
-    for module in (
-        governance,
-        infer,
-        quote,
-        feedback,
-        chat_completions,
-        responses,
-        messages,
-        models,
-        *figures,
-        health,
-        later,
-    ):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(AsahiError, answer_asahi_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_wrong_parameter)
