@@ -67,7 +67,9 @@ class Settlement:
         ]
         for record in records:
             record.task_type, record.routing_reason = decision.task_type, decision.reason
-        stored, *settled = await asyncio.gather(self._store(call, entry), *map(self._usage.settle, records))
+        stored, *settled = await asyncio.gather(
+            self._store(call, entry), *(self._usage.settle(record, soon=call.budgeted) for record in records)
+        )
         missing = [name for name, fine in (("billing", all(settled)), ("cache", stored)) if not fine]
         return Landing(
             entry=entry,
@@ -116,7 +118,7 @@ class Settlement:
             if call.decision is not None:
                 record.task_type = call.decision.task_type
                 record.routing_reason = call.decision.reason
-            await self._usage.settle(record)
+            await self._usage.settle(record, soon=call.budgeted)
 
 
 def _estimated(call: FlightCall, attempt: Attempt, error: AsahiError) -> AttemptOutcome:

@@ -22,7 +22,9 @@ from asahi_core.prices import Books
 from asahi_edge.domain.spool import OpenIntent, Spool
 
 _BATCH = 500
-_GATHER_S = 0.05
+_GATHER_S = 0.25
+"""A delivery costs billing a transaction, whatever it has in it."""
+_SOON_S = 0.05
 _FREE_DELAY_S = 0.25
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
@@ -67,6 +69,7 @@ class UsageDelivery:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._work = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._soon = asyncio.Event()
         self._closing = asyncio.Event()
         self._oldest: UsageRecord | None = None
         self._reachable = True
@@ -108,13 +111,15 @@ class UsageDelivery:
         noted.usage.CopyFrom(estimate)
         self._spool.intend(noted)
 
-    async def settle(self, record: UsageRecord) -> bool:
-        """Records what a call cost, before the caller's last byte.
+    async def settle(self, record: UsageRecord, *, soon: bool = False) -> bool:
+        """Records what a call cost, before the caller's last byte; billing is to have it `soon` where it ends a hold.
 
         Returns:
             Whether nothing but the loss of a disk, or of billing's store, can lose it; if not, the answer is degraded.
         """
         number = self._append([record])
+        if soon:
+            self._soon.set()
         return await self._spool.durable(number) or await self._acknowledged(number)
 
     def deliver_later(self, record: UsageRecord) -> None:
@@ -166,6 +171,7 @@ class UsageDelivery:
         delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((number, delivered))
         self._hurry.set()
+        self._soon.set()
         try:
             await asyncio.wait_for(delivered, timeout_s)
         except TimeoutError:
@@ -191,10 +197,13 @@ class UsageDelivery:
                 pause_s = _FIRST_PAUSE_S
 
     async def _gather(self) -> None:
-        """Lets records come together for one delivery, unless somebody waits for it."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GATHER_S):
-                await self._hurry.wait()
+        """Lets records come together for one delivery: fewer if a hold ends with one, none if somebody waits for it."""
+        for event, pause_s in ((self._soon, _GATHER_S - _SOON_S), (self._hurry, _SOON_S)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await event.wait()
+        if not self._hurry.is_set():
+            self._soon.clear()
 
     async def _deliver_batch(self) -> list[UsageRecord]:
         """Delivers the oldest records; returns what it found."""
