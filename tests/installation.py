@@ -110,7 +110,7 @@ class Process:
 
 @dataclass(slots=True)
 class Installation:
-    """The processes by name: auth, cache, router, billing, edge (edge2, …), simulator."""
+    """The processes by name: auth, cache (cache2, …), router, billing, edge (edge2, …), simulator."""
 
     data: Path
     processes: dict[str, Process] = field(default_factory=dict)
@@ -188,11 +188,16 @@ def running_installation(
     data: Path,
     *,
     edges: int = 1,
+    caches: int = 1,
     simulator: bool = True,
     environment: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[Installation]:
-    """An installation with its data under `data`; `environment` adds variables by process name (`edge` for all)."""
-    installation = plan_installation(data, edges=edges, simulator=simulator, environment=environment or {})
+    """An installation with its data under `data`; `environment` adds variables by process name (`edge` for all).
+
+    `caches`: replicas of the cache service (cache, cache2, …), to which edges are attached in turn.
+    """
+    environment = environment or {}
+    installation = plan_installation(data, edges=edges, caches=caches, simulator=simulator, environment=environment)
     try:
         installation.start()
         yield installation
@@ -201,7 +206,7 @@ def running_installation(
 
 
 def plan_installation(
-    data: Path, *, edges: int, simulator: bool, environment: Mapping[str, Mapping[str, str]]
+    data: Path, *, edges: int, simulator: bool, environment: Mapping[str, Mapping[str, str]], caches: int = 1
 ) -> Installation:
     """The installation, not started yet."""
     data.mkdir(parents=True, exist_ok=True)
@@ -229,6 +234,10 @@ def plan_installation(
     for name in SERVICES:
         variables = {"ASAHI_GRPC_ADDRESS": f"127.0.0.1:{ports[name]}", **own.get(name, {})}
         add(name, f"asahi_{name}", variables, 0, ports[name])
+    cache_ports = [ports["cache"], *(free_port() for _ in range(1, caches))]
+    for number, port in enumerate(cache_ports[1:], start=2):
+        variables = {"ASAHI_GRPC_ADDRESS": f"127.0.0.1:{port}", "ASAHI_DATA_DIR": str(data / f"cache{number}")}
+        add(f"cache{number}", "asahi_cache", variables, 0, port)
     for number in range(1, edges + 1):
         http_port, grpc_port = free_port(), free_port()
         variables = {
@@ -237,6 +246,7 @@ def plan_installation(
             "ASAHI_ADMIN_SECRET": ADMIN_SECRET,
             "ASAHI_SIGNUPS_PER_MINUTE": MANY_SIGNUPS,
             **targets,
+            "ASAHI_CACHE_TARGET": f"127.0.0.1:{cache_ports[(number - 1) % caches]}",
         }
         add("edge" if number == 1 else f"edge{number}", "asahi_edge", variables, http_port, grpc_port)
     return installation

@@ -67,7 +67,7 @@ class Edge:
         return response
 
     async def ask(
-        self, number: int = 1, organization_id: str = "org-1", *, flight_key: bytes = b""
+        self, number: int = 1, organization_id: str = "org-1", *, flight_key: bytes = b"", lost: str = ""
     ) -> pb.LookupResponse:
         """Looks an answer up, and wants a flight."""
         request = pb.LookupRequest(
@@ -75,6 +75,7 @@ class Edge:
             fingerprint=digest(number),
             flight_key=flight_key or digest(number),
             edge_id=self.edge_id,
+            lost_flight_id=lost,
         )
         response: pb.LookupResponse = await self.stub.Lookup(request)
         return response

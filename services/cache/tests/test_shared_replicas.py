@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,8 +17,9 @@ from asahi_cache.domain.tiers import NewEntry, Query, Selection
 from asahi_cache.stores.shared_redis import SharedRedis, open_redis
 from asahi_core.clock import SystemClock
 from asahi_core.errors import ServiceUnavailable
-from services.cache.tests.builders import GUARD_S, REDIS_CALL_S, Serving, digest, entry, serving, settings
-from services.cache.tests.edges import Edge, edges
+from services.cache.tests.builders import GUARD_S, REDIS_CALL_S, digest, entry
+from services.cache.tests.edges import Edge
+from services.cache.tests.replicas import alone, two_replicas, until
 from tests.redis_server import RedisServer, redis_server
 
 
@@ -26,29 +27,6 @@ from tests.redis_server import RedisServer, redis_server
 def server() -> Iterator[RedisServer]:
     with redis_server() as running:
         yield running
-
-
-@asynccontextmanager
-async def two_replicas(server: RedisServer) -> AsyncIterator[tuple[Edge, Edge, Serving, Serving]]:
-    """An edge at each of two replicas that hear each other."""
-    shared = settings(redis_url=server.url)
-    async with AsyncExitStack() as stack:
-        first, second = [await stack.enter_async_context(serving(shared)) for _ in range(2)]
-        await until(lambda: not alone(first) and not alone(second))
-        (one,) = await stack.enter_async_context(edges(first.address, 1))
-        (two,) = await stack.enter_async_context(edges(second.address, 1))
-        yield one, two, first, second
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(GUARD_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes too
-            await asyncio.sleep(0.02)
-
-
-def alone(replica: Serving) -> bool:
-    assert replica.service.shared is not None
-    return replica.service.shared.alone
 
 
 async def has(edge: Edge, number: int = 1) -> bool:

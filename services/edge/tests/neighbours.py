@@ -258,6 +258,8 @@ class MemoryCache:
         self.when_not_found: Callable[[], None] = lambda: None
         self.led: list[str] = []
         self.lookups = 0
+        self.lost: list[str] = []
+        """The flights that lookups said were lost; empty where none was."""
         self.ttls: list[float | None] = []
         """What `store` was told."""
         self.published: list[tuple[str, AnswerDelta]] = []
@@ -275,9 +277,15 @@ class MemoryCache:
         return flight
 
     async def lookup(
-        self, organization_id: str, fingerprint: bytes, max_age_s: float | None, flight_key: bytes
+        self,
+        organization_id: str,
+        fingerprint: bytes,
+        max_age_s: float | None,
+        flight_key: bytes,
+        lost_flight_id: str = "",
     ) -> LookupResponse:
         self.lookups += 1
+        self.lost.append(lost_flight_id)
         await self.replying.wait()
         if self.failure is not None:
             raise self.failure
@@ -305,7 +313,9 @@ class MemoryCache:
         return self.ttl_s
 
     @asynccontextmanager
-    async def follow(self, organization_id: str, flight_id: str) -> AsyncIterator[AsyncIterator[FollowFlightResponse]]:
+    async def follow(
+        self, organization_id: str, flight_id: str, address: str
+    ) -> AsyncIterator[AsyncIterator[FollowFlightResponse]]:
         flight = self.known.get(flight_id)
         if flight is None:
             self.when_not_found()

@@ -91,8 +91,9 @@ class _Servicer(CacheServiceServicer):
 
 class _Attached:
     def __init__(
-        self, servicer: _Servicer, attachment: CacheAttachment, client: CacheClient, clock: ManualClock
+        self, servicer: _Servicer, attachment: CacheAttachment, client: CacheClient, clock: ManualClock, address: str
     ) -> None:
+        self.address = address
         self.servicer = servicer
         self.attachment = attachment
         self.client = client
@@ -115,10 +116,10 @@ async def _attached(*, timeout_s: float = GUARD_S) -> AsyncIterator[_Attached]:
     try:
         async with ServiceChannel("cache", f"127.0.0.1:{port}", SERVICE, timeout_s=GUARD_S) as channel:
             attachment = CacheAttachment(channel, "edge-1", clock, structlog.get_logger())
-            client = CacheClient(channel, attachment, timeout_s)
+            client = CacheClient(channel, attachment, timeout_s, _replica)
             running = asyncio.create_task(attachment.run())
             await until(lambda: attachment.stands)
-            yield _Attached(servicer, attachment, client, clock)
+            yield _Attached(servicer, attachment, client, clock, f"127.0.0.1:{port}")
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
@@ -207,7 +208,7 @@ async def test_when_the_connection_breaks_calls_fail_copies_are_dropped_and_it_i
 async def test_without_a_connection_a_call_fails_at_once() -> None:
     async with ServiceChannel("cache", "127.0.0.1:1", SERVICE, timeout_s=GUARD_S) as channel:
         attachment = CacheAttachment(channel, "edge-1", ManualClock(), structlog.get_logger())
-        client = CacheClient(channel, attachment, GUARD_S)
+        client = CacheClient(channel, attachment, GUARD_S, _replica)
         assert not client.attached
         with pytest.raises(ServiceUnavailable):
             await soon(client.lookup("org-1", b"f" * 32, None, b""))
@@ -230,7 +231,23 @@ async def test_following_brings_events_and_raises_what_the_lead_failed_with() ->
             await soon(_follow(edge.client, "f-2", kinds))
 
 
-async def _follow(client: CacheClient, flight_id: str, kinds: list[str | None]) -> None:
-    async with client.follow("org-1", flight_id) as events:
+async def test_a_flight_is_followed_at_the_replica_that_the_lookup_named() -> None:
+    async with _attached() as edge, _attached() as elsewhere:
+        elsewhere.servicer.followed = [pb.FollowFlightResponse(delta=pb.FlightDelta().delta)]
+        kinds: list[str | None] = []
+        await soon(_follow(edge.client, "f-1", kinds, elsewhere.address))
+        await soon(_follow(edge.client, "f-1", kinds, elsewhere.address))
+        assert kinds == ["delta", "delta"]
+        with pytest.raises(ServiceUnavailable):
+            await soon(_follow(edge.client, "f-1", kinds, "127.0.0.1:1"))
+        await edge.client.close()
+
+
+def _replica(address: str) -> ServiceChannel:
+    return ServiceChannel("cache", address, SERVICE, timeout_s=GUARD_S)
+
+
+async def _follow(client: CacheClient, flight_id: str, kinds: list[str | None], address: str = "") -> None:
+    async with client.follow("org-1", flight_id, address) as events:
         async for event in events:
             kinds.append(event.WhichOneof("event"))  # noqa: PERF401 - it is left by an error

@@ -206,7 +206,8 @@ async def test_a_lead_that_nobody_follows_says_nothing_once_its_answer_is_stored
         assert (rig.cache.published, rig.cache.ended) == ([], [])
 
 
-async def test_a_follower_elsewhere_keeps_the_call_alive_until_it_leaves_too() -> None:
+@pytest.mark.parametrize("end", ["it leaves", "the connection to the cache breaks"])
+async def test_a_follower_elsewhere_keeps_the_call_alive_until_it_is_gone_too(end: str) -> None:
     async with flying() as rig:
         caller = Waiting()
         asking = rig.ask(asked("r-1"), caller)
@@ -219,9 +220,23 @@ async def test_a_follower_elsewhere_keeps_the_call_alive_until_it_leaves_too() -
         with pytest.raises(Cancelled):
             await soon(asking)
         assert not call.cancelled
-        rig.leads.unwant("led-1")
+        if end == "it leaves":
+            rig.leads.unwant("led-1")
+        else:
+            rig.leads.forget_followers()
         assert call.cancelled
         await until(lambda: rig.spool.appended == 1)
+
+
+async def test_a_flight_whose_replica_is_gone_is_asked_for_anew_by_name() -> None:
+    async with flying() as rig:
+        foreign = rig.cache.fly_elsewhere("f-1")
+        asking = rig.ask(asked("r-1"))
+        await until(lambda: foreign.followers == 1)
+        foreign.fail(ServiceUnavailable("The cache service does not answer.", retry_after_s=1.0))
+        (await rig.call()).answer("42")
+        await soon(asking)
+        assert rig.cache.lost == ["", "f-1"]
 
 
 async def test_who_follows_in_the_moment_of_the_landing_is_told_the_answer() -> None:

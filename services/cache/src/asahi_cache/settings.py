@@ -19,6 +19,11 @@ class CacheSettings(ServiceSettings):
         alias="REDIS_URL",
         description="Redis in which replicas share entries and flights; empty: this replica is the only one.",
     )
+    cache_advertised_address: str = Field(
+        default="",
+        description="Where edges reach this replica and no other, host:port, to follow flights that are led here; "
+        "empty: `ASAHI_GRPC_ADDRESS`. Needed with `REDIS_URL` where that is no address of one machine.",
+    )
     cache_max_bytes: int = Field(
         default=256 * 1024 * 1024, ge=1024 * 1024, description="Most bytes of memory that entries take."
     )
@@ -60,6 +65,18 @@ class CacheSettings(ServiceSettings):
         if self.cache_max_entry_share > self.cache_organization_share:
             raise ValueError("ASAHI_CACHE_MAX_ENTRY_SHARE must not be over ASAHI_CACHE_ORGANIZATION_SHARE")
         return self
+
+    @model_validator(mode="after")
+    def _is_reached_by_edges(self) -> "CacheSettings":
+        host = self.advertised_address.rpartition(":")[0].strip("[]")
+        if self.redis_url.get_secret_value() and host in {"", "0.0.0.0", "::"}:  # noqa: S104 - it is refused
+            raise ValueError("ASAHI_CACHE_ADVERTISED_ADDRESS is needed with REDIS_URL: host:port of this replica alone")
+        return self
+
+    @property
+    def advertised_address(self) -> str:
+        """Where edges reach this replica and no other, host:port."""
+        return self.cache_advertised_address or self.grpc_address
 
     @property
     def max_entry_bytes(self) -> int:

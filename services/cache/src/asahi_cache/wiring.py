@@ -15,9 +15,11 @@ from asahi_cache.domain.embedding import ModelMissing
 from asahi_cache.domain.flights import FlightLimits, Flights
 from asahi_cache.domain.replays import Replays
 from asahi_cache.domain.shared import SharedTier, Withdrawal
+from asahi_cache.domain.shared_flights import SharedFlights
 from asahi_cache.metrics import CacheCollector
 from asahi_cache.settings import CacheSettings
 from asahi_cache.stores.embedder import LocalEmbedder
+from asahi_cache.stores.leases import LEASE_S
 from asahi_cache.stores.memory import MemoryTier
 from asahi_cache.stores.opening import open_replays
 from asahi_cache.stores.replays import SqlReplayStore
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from asahi_cache.stores.minilm import MiniLm
 
 _SWEEP_EVERY_S = 10.0
+_RENEW_EVERY_S = LEASE_S / 4
 _DRAIN_S = 2.0
 """At the end, seconds for flights under way, since new ones cannot begin."""
 
@@ -53,6 +56,8 @@ class CacheService:
     """None: no other replica shares anything with this one."""
     shared: SharedTier | None
     """Tier 1 over the replicas."""
+    shared_flights: SharedFlights | None
+    """Flights over the replicas."""
 
 
 def build(
@@ -95,8 +100,9 @@ def build(
         _let_hear(shared, redis, cache, attachments)
     figures = None if redis is None or shared is None else _Figures(shared, redis)
     collector = CacheCollector(cache, memory, flights, attachments, embedder, shared=figures)
-    servicer = CacheServicer(cache, flights, replays, embedder)
-    return CacheService(servicer, collector, memory, flights, replays, embedder, store, redis, shared)
+    shared_flights = None if redis is None else SharedFlights(flights, redis.leases, settings.advertised_address)
+    servicer = CacheServicer(cache, flights, replays, embedder, shared_flights=shared_flights)
+    return CacheService(servicer, collector, memory, flights, replays, embedder, store, redis, shared, shared_flights)
 
 
 class _Figures:
@@ -168,7 +174,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
     loading = asyncio.create_task(_load_embedder(service.embedder, log))
     sweeping = asyncio.create_task(_sweep(service, log))
     draining = asyncio.create_task(_drain(service.flights, stop))
-    sharing = None if service.redis is None else asyncio.create_task(service.redis.run())
+    sharing = None if service.redis is None else asyncio.create_task(_share(service))
     try:
         await serve(
             settings.grpc_address,
@@ -200,6 +206,16 @@ async def _load_embedder(embedder: LocalEmbedder, log: FilteringBoundLogger) -> 
         log.warning("embedding_off", reason=str(error))
     else:
         log.info("embedding_ready", model=embedder.model)
+
+
+async def _share(service: CacheService) -> None:
+    """Keeps what is shared through Redis going, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        if service.redis is not None:
+            group.create_task(service.redis.run())
+        while service.shared_flights is not None:
+            await asyncio.sleep(_RENEW_EVERY_S)
+            await service.shared_flights.renew()
 
 
 async def _sweep(service: CacheService, log: FilteringBoundLogger) -> None:

@@ -1,7 +1,7 @@
 """Builds the edge: the only place that knows which class stands behind which interface."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -103,7 +103,10 @@ async def edge(
         )
         REGISTRY.register(UsageCollector(usage, spool))
         attachment = CacheAttachment(channels.cache, ids.request_id(), clock, log)
-        cache_client = cache.CacheClient(channels.cache, attachment, settings.cache_timeout_seconds)
+        cache_client = cache.CacheClient(
+            channels.cache, attachment, settings.cache_timeout_seconds, channels.open_cache_replica
+        )
+        stack.push_async_callback(cache_client.close)
         near, board, leads = NearCache(clock, settings.near_cache_bytes), FlightBoard(), Leads(cache_client)
         pilot = Pilot(
             cache=cache_client,
@@ -123,7 +126,13 @@ async def edge(
             clock=clock,
             log=log,
         )
-        attachment.on_withdrawn, attachment.on_missed = near.withdraw, near.clear
+        attachment.on_withdrawn = near.withdraw
+
+        def trust_nothing() -> None:
+            near.clear()
+            leads.forget_followers()
+
+        attachment.on_missed = trust_nothing
         attachment.on_wanted, attachment.on_unwanted = leads.want, leads.unwant
         shared = await _open_shared_limits(settings, stack, clock, log)
         pipeline = LimitedPipeline(
@@ -208,6 +217,7 @@ async def edge(
 class _Channels:
     auth: ServiceChannel
     cache: ServiceChannel
+    open_cache_replica: Callable[[str], ServiceChannel]
     router: ServiceChannel
     billing: ServiceChannel
     analytics: ServiceChannel
@@ -226,6 +236,9 @@ async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Chan
     return _Channels(
         auth=await channel("auth", settings.auth_target, auth.SERVICE, _GOVERNANCE_TIMEOUT_S),
         cache=await channel("cache", settings.cache_target, cache.SERVICE, settings.request_timeout_seconds),
+        open_cache_replica=lambda address: ServiceChannel(
+            "cache", address, cache.SERVICE, timeout_s=settings.request_timeout_seconds, identity=identity
+        ),
         router=await channel("router", settings.router_target, router.SERVICE, settings.request_timeout_seconds),
         billing=await channel("billing", settings.billing_target, billing.SERVICE, _GOVERNANCE_TIMEOUT_S),
         analytics=await channel("billing", settings.billing_target, analytics.SERVICE, _ANALYTICS_TIMEOUT_S),

@@ -12,10 +12,11 @@ from asahi.cache.v1 import cache_pb2_grpc
 from asahi_cache.domain.attachments import Attachment
 from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.embedding import Embedder
-from asahi_cache.domain.flights import Flights
+from asahi_cache.domain.flights import Boarding, Flights
 from asahi_cache.domain.labels import labels_of
 from asahi_cache.domain.replays import ReplayId, Replays, ReplayState, replay_id
 from asahi_cache.domain.rules import check_flight_key
+from asahi_cache.domain.shared_flights import SharedFlights, Wanted
 from asahi_cache.domain.tiers import Query, Selection
 from asahi_core.errors import AsahiError, InvalidRequest
 from asahi_core.rpc.status import status_from_error
@@ -28,9 +29,19 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     """Serves an `AnswerCache`, the `Flights` of what it lacks, and the embedding model."""
 
-    def __init__(self, cache: AnswerCache, flights: Flights, replays: Replays, embedder: Embedder) -> None:
+    def __init__(
+        self,
+        cache: AnswerCache,
+        flights: Flights,
+        replays: Replays,
+        embedder: Embedder,
+        *,
+        shared_flights: SharedFlights | None = None,
+    ) -> None:
+        """`shared_flights`: the same flights as part of those of all replicas; None: this one is the only one."""
         self._cache = cache
         self._flights = flights
+        self._shared_flights = shared_flights
         self._replays = replays
         self._embedder = embedder
 
@@ -45,19 +56,33 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             check_flight_key(request.flight_key)
         max_age_s = _seconds(request.max_age) if request.HasField("max_age") else None
         query = Query(request.organization_id, request.fingerprint, max_age_s, request.step)
-        hit = await self._cache.lookup(query)
+        hit, boarding = await self._cache.lookup(query), None
+        if hit is None and request.flight_key:
+            boarding = await self._board(request)
+            if boarding is not None and not boarding.flight_id:
+                hit, boarding = await self._cache.lookup(query), None
         response = pb.LookupResponse()
         if hit is not None:
             response.hit.tier = hit.tier
             response.hit.entry.MergeFromString(hit.found.entry)
             _set(response.hit.ttl, hit.found.ttl_s)
-        elif request.flight_key:
-            boarding = self._flights.board(request.organization_id, request.flight_key, request.edge_id)
-            if boarding is not None and boarding.leads:
-                response.lead_flight_id = boarding.flight_id
-            elif boarding is not None:
-                response.follow_flight_id = boarding.flight_id
+        elif boarding is not None and boarding.leads:
+            response.lead_flight_id = boarding.flight_id
+        elif boarding is not None:
+            response.follow_flight_id, response.follow_address = boarding.flight_id, boarding.address
         return response
+
+    async def _board(self, request: pb.LookupRequest) -> Boarding | None:
+        if self._shared_flights is None:
+            return self._flights.board(request.organization_id, request.flight_key, request.edge_id)
+        wanted = Wanted(
+            request.organization_id,
+            request.flight_key,
+            request.fingerprint,
+            request.lost_flight_id,
+            stored_will_do=not request.HasField("max_age"),
+        )
+        return await self._shared_flights.board(wanted, request.edge_id)
 
     async def _store(self, request: pb.StoreRequest) -> pb.StoreResponse:
         ttl_s = _seconds(request.ttl) if request.HasField("ttl") else None

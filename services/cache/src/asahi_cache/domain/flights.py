@@ -5,6 +5,7 @@ somebody follows. Identical requests at the same edge are the edge's own busines
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,6 +41,8 @@ class Boarding:
     flight_id: str
     leads: bool
     """Whether to fetch the answer; else to follow whoever does."""
+    address: str = ""
+    """Where to follow, host:port; empty: here."""
 
 
 class Flights:
@@ -50,12 +53,15 @@ class Flights:
         self._attachments = attachments
         self._clock = clock
         self._process_id = process_id
+        self._ids = 0
         self._limits = limits
         self._by_id: dict[str, Flight] = {}
         self._by_key: dict[tuple[str, bytes], Flight] = {}
         self._led: dict[Attachment, dict[str, Flight]] = {}
         self._closing = False
         self._empty = asyncio.Event()
+        self.on_unlisted: Callable[[str, bytes], None] = lambda _organization_id, _key: None
+        """Called with the organisation and the key of a flight that can be boarded no longer."""
         self.bytes = 0
         """What the pieces of all flights take, overhead included."""
         self.followers = 0
@@ -85,17 +91,39 @@ class Flights:
         attachment.on_end(lambda: self._abandon(attachment))
         return attachment
 
-    def board(self, organization_id: str, key: bytes, edge_id: str) -> Boarding | None:
-        """The identical request that is under way, else a new flight; None: the edge cannot lead one."""
+    def board(self, organization_id: str, key: bytes, edge_id: str, flight_id: str = "") -> Boarding | None:
+        """The identical request that is under way, else a new flight; None: the edge cannot lead one.
+
+        `flight_id`: what `next_id` gave for the new flight; empty: it has yet to be asked.
+        """
         attachment = self._attachments.find(edge_id)
         if attachment is None or self._closing:
             return None
+        under_way = self.under_way(organization_id, key)
+        if under_way is not None:
+            return Boarding(under_way, leads=False)
+        return self._open(organization_id, key, attachment, flight_id or self.next_id())
+
+    def under_way(self, organization_id: str, key: bytes) -> str | None:
+        """Id of the flight that may be followed; one that has lasted too long is ended."""
         flight = self._by_key.get((organization_id, key))
-        if flight is not None:
-            if flight.expires_at > self._clock.monotonic():
-                return Boarding(flight.id, leads=False)
+        if flight is not None and flight.expires_at <= self._clock.monotonic():
             self._stop(flight, interruption())
-        return self._open(organization_id, key, attachment)
+            return None
+        return None if flight is None else flight.id
+
+    def can_lead(self, edge_id: str) -> bool:
+        """Whether the edge is attached here."""
+        return self._attachments.find(edge_id) is not None and not self._closing
+
+    def next_id(self) -> str:
+        """An id for a new flight."""
+        self._ids += 1
+        return f"{self._process_id}-{self._ids}"
+
+    def was_here(self, flight_id: str) -> bool:
+        """Whether the id is one of this process, of a flight that is no more."""
+        return flight_id.startswith(f"{self._process_id}-") and flight_id not in self._by_id
 
     def publish(self, lead: Attachment, delta: FlightDelta) -> None:
         """The next piece of a flight; passed over unless `lead` leads it."""
@@ -197,12 +225,11 @@ class Flights:
                     await self._empty.wait()
         self._attachments.end_all()
 
-    def _open(self, organization_id: str, key: bytes, lead: Attachment) -> Boarding | None:
+    def _open(self, organization_id: str, key: bytes, lead: Attachment, flight_id: str) -> Boarding | None:
         led = self._led[lead]
         if len(led) >= self._limits.max_led_by_edge:
             return None
         self.led += 1
-        flight_id = f"{self._process_id}-{self.led}"
         flight = Flight(
             id=flight_id,
             organization_id=organization_id,
@@ -243,6 +270,7 @@ class Flights:
         key = flight.organization_id, flight.key
         if self._by_key.get(key) is flight:
             del self._by_key[key]
+            self.on_unlisted(*key)
 
     def _free(self, flight: Flight) -> None:
         self.bytes -= flight.size

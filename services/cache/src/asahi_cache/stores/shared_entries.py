@@ -77,7 +77,7 @@ class RedisEntries:
 
     async def find(self, organization_id: str, fingerprint: bytes) -> Shared | None:
         """The entry of the organisation."""
-        keys = (_entry_key(organization_id, fingerprint), _index_key(organization_id))
+        keys = (entry_key(organization_id, fingerprint), index_key(organization_id))
         try:
             reply = await self._ask(_FIND, keys, (fingerprint,))
         except BROKEN:
@@ -101,9 +101,9 @@ class RedisEntries:
         ttl_ms = int(new.ttl_s * 1000)
         if frame is None or ttl_ms <= 0:
             return False
-        keys = (_entry_key(new.organization_id, new.fingerprint), _index_key(new.organization_id))
+        keys = (entry_key(new.organization_id, new.fingerprint), index_key(new.organization_id))
         index = _MOMENT.pack(new.entry.created_at.ToNanoseconds()) + b"".join(labels_of(new.entry))
-        args = (new.fingerprint, frame, ttl_ms, index, _entry_key(new.organization_id, b""))
+        args = (new.fingerprint, frame, ttl_ms, index, entry_key(new.organization_id, b""))
         try:
             return bool(await self._ask(_KEEP, keys, args))
         except BROKEN:
@@ -118,11 +118,11 @@ class RedisEntries:
         before = b"" if selection.given_before_nanos is None else _MOMENT.pack(max(0, selection.given_before_nanos))
         dropped: list[bytes] = []
         cursor: bytes | None = b"0"
-        labels, entries = tuple(selection.labels), _entry_key(selection.organization_id, b"")
+        labels, entries = tuple(selection.labels), entry_key(selection.organization_id, b"")
         while cursor is not None:
             args: tuple[Argument, ...] = (cursor, entries, before, LABEL_BYTES, *labels)
             try:
-                reply = await self._ask(_DROP, (_index_key(selection.organization_id),), args)
+                reply = await self._ask(_DROP, (index_key(selection.organization_id),), args)
             except BROKEN as error:
                 raise out_of_reach() from error
             if not isinstance(reply, list):
@@ -144,9 +144,11 @@ class RedisEntries:
             return None
 
 
-def _entry_key(organization_id: str, fingerprint: bytes) -> bytes:
+def entry_key(organization_id: str, fingerprint: bytes) -> bytes:
+    """Where an entry lies; keys of one organisation are in one slot of a cluster."""
     return f"asahi:cache:{{{organization_id}}}:e:".encode() + fingerprint
 
 
-def _index_key(organization_id: str) -> str:
+def index_key(organization_id: str) -> str:
+    """Where the organisation's index lies."""
     return f"asahi:cache:{{{organization_id}}}:i"

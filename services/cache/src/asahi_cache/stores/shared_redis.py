@@ -5,6 +5,7 @@ import asyncio
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
+from asahi_cache.stores.leases import RedisLeases
 from asahi_cache.stores.shared_entries import RedisEntries
 from asahi_cache.stores.withdrawals import RedisWithdrawals
 from asahi_core.clock import Clock
@@ -23,6 +24,7 @@ class SharedRedis:
         self._calls = calls
         self.breaker = breaker
         self.entries = RedisEntries(calls, breaker)
+        self.leases = RedisLeases(calls, breaker)
         self.withdrawals = withdrawals
 
     async def run(self) -> None:

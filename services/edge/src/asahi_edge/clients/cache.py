@@ -1,6 +1,7 @@
 """The cache service: answers that were given before."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
@@ -17,14 +18,24 @@ from asahi_edge.domain.ports import EVERYTHING, Matching
 from asahi_edge.domain.replays import Claim
 
 _REPLAY_TIMEOUT_S = 5.0
+_MOST_REPLICAS = 64
 SERVICE = pb.DESCRIPTOR.services_by_name["CacheService"]
 
 
 class CacheClient:
     """Calls the cache service. A lookup must not hold a request up: it has `timeout_s`, then it is a miss."""
 
-    def __init__(self, channel: ServiceChannel, attachment: CacheAttachment, timeout_s: float) -> None:
+    def __init__(
+        self,
+        channel: ServiceChannel,
+        attachment: CacheAttachment,
+        timeout_s: float,
+        open_channel: Callable[[str], ServiceChannel],
+    ) -> None:
+        """`open_channel` opens one to a single replica of the service, at host:port."""
         self._stub = CacheServiceStub(channel)
+        self._open_channel = open_channel
+        self._replicas: OrderedDict[str, ServiceChannel] = OrderedDict()
         self._attachment = attachment
         self._timeout_s = timeout_s
 
@@ -39,13 +50,19 @@ class CacheClient:
         return self._attachment.degraded
 
     async def lookup(
-        self, organization_id: str, fingerprint: bytes, max_age_s: float | None, flight_key: bytes
+        self,
+        organization_id: str,
+        fingerprint: bytes,
+        max_age_s: float | None,
+        flight_key: bytes,
+        lost_flight_id: str = "",
     ) -> pb.LookupResponse:
         """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed."""
         request = pb.LookupRequest(organization_id=organization_id, fingerprint=fingerprint)
         if flight_key:
             request.flight_key = flight_key
             request.edge_id = self._attachment.edge_id
+            request.lost_flight_id = lost_flight_id
         if max_age_s is not None:
             request.max_age.CopyFrom(_duration(max_age_s))
         reply = await self._attachment.call(pb.AttachedCall(lookup=request), self._timeout_s)
@@ -65,11 +82,15 @@ class CacheClient:
 
     @asynccontextmanager
     async def follow(
-        self, organization_id: str, flight_id: str
+        self, organization_id: str, flight_id: str, address: str
     ) -> AsyncIterator[AsyncIterator[pb.FollowFlightResponse]]:
-        """What happens in a flight that another edge leads; raises the error that it failed with."""
+        """What happens in a flight that another edge leads; raises the error that it failed with.
+
+        `address`: of the replica where it is followed; empty: there is only one.
+        """
         request = pb.FollowFlightRequest(organization_id=organization_id, flight_id=flight_id)
-        events = cast("AsyncGenerator[pb.FollowFlightResponse, None]", self._stub.FollowFlight(request))
+        stub = CacheServiceStub(await self._replica(address)) if address else self._stub
+        events = cast("AsyncGenerator[pb.FollowFlightResponse, None]", stub.FollowFlight(request))
         async with aclosing(events), aclosing(_raising(events)) as checked:
             yield checked
 
@@ -127,6 +148,20 @@ class CacheClient:
     async def stats(self, organization_id: str) -> pb.GetStatsResponse:
         """How much is kept."""
         return await self._stub.GetStats(pb.GetStatsRequest(organization_id=organization_id))
+
+    async def close(self) -> None:
+        """Closes the connections to single replicas."""
+        while self._replicas:
+            await self._replicas.popitem()[1].close()
+
+    async def _replica(self, address: str) -> ServiceChannel:
+        """A connection to the replica; those longest unused are closed, flights that are followed on them end."""
+        if address not in self._replicas:
+            self._replicas[address] = self._open_channel(address)
+        self._replicas.move_to_end(address)
+        while len(self._replicas) > _MOST_REPLICAS:
+            await self._replicas.popitem(last=False)[1].close()
+        return self._replicas[address]
 
 
 async def _raising(

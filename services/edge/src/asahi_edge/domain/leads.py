@@ -64,6 +64,14 @@ class Leads:
         if flight is not None:
             flight.leave(flight_id)
 
+    def forget_followers(self) -> None:
+        """The connection to the cache service is gone, and with it all who followed from other edges."""
+        for early in self._wanted_early.values():
+            early.cancel()
+        self._wanted_early.clear()
+        for flight_id, flight in tuple(self._led.items()):
+            flight.leave(flight_id)
+
     def _is_followed(self, flight_id: str) -> bool:
         flight = self._led.get(flight_id)
         return flight is not None and flight_id in flight.passengers

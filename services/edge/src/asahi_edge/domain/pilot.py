@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
-from asahi.cache.v1.cache_pb2 import CacheEntry
+from asahi.cache.v1.cache_pb2 import CacheEntry, LookupResponse
 from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome
 from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening
 from asahi_core.clock import Clock
@@ -123,14 +123,14 @@ class Pilot:
 
     async def _look_up_or_call(self, flight: Flight, request: InferenceRequest) -> None:
         degraded: tuple[str, ...] = ()
-        flight_id = ""
+        flight_id = lost_id = ""
         if request.cache.read:
             degraded = self._cache.degraded if self._cache.attached else ("cache",)
             for _ in range(_BOARDING_TRIES if self._cache.attached else 0):
                 epoch = self._near.epoch
                 try:
                     found = await self._cache.lookup(
-                        request.organization_id, request.fingerprint, request.cache.max_age_s, flight.key
+                        request.organization_id, request.fingerprint, request.cache.max_age_s, flight.key, lost_id
                     )
                 except AsahiError:
                     degraded = ("cache",)
@@ -148,21 +148,27 @@ class Pilot:
                 if not found.follow_flight_id:
                     break
                 try:
-                    await self._follow(flight, request, found.follow_flight_id)
+                    await self._follow(flight, request, found)
                 except NotFound:
-                    continue  # it ended between the two calls; its answer is in the cache now
+                    lost_id = found.follow_flight_id  # ended between the two calls, or gone with its replica
                 else:
                     return
         await self._complete(flight, request, flight_id, degraded)
 
-    async def _follow(self, flight: Flight, request: InferenceRequest, flight_id: str) -> None:
-        """Hands on what another edge's flight brings."""
+    async def _follow(self, flight: Flight, request: InferenceRequest, found: LookupResponse) -> None:
+        """Hands on what another edge's flight brings.
+
+        Raises:
+            NotFound: there is nothing to follow.
+        """
         if flight.deserted:
             raise Cancelled("The last caller left.")
         flight.foreign = True
         flight.on_deserted = self._end_of(flight, asyncio.current_task())
         try:
-            async with self._cache.follow(request.organization_id, flight_id) as events:
+            async with self._cache.follow(
+                request.organization_id, found.follow_flight_id, found.follow_address
+            ) as events:
                 async for event in events:
                     match event.WhichOneof("event"):
                         case "delta":
@@ -177,6 +183,9 @@ class Pilot:
             flight.foreign = False
             raise
         except _OF_THE_LEAD as error:
+            if isinstance(error, ServiceUnavailable) and not flight.pieces:
+                flight.foreign = False
+                raise NotFound("The replica of the cache service where the flight was led is gone.") from error
             raise UpstreamInterrupted("The request that fetched this answer was ended; send it again.") from error
         finally:
             flight.on_deserted = lambda: None

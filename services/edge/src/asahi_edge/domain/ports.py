@@ -160,9 +160,17 @@ class AnswerCache(Protocol):
         ...
 
     async def lookup(
-        self, organization_id: str, fingerprint: bytes, max_age_s: float | None, flight_key: bytes
+        self,
+        organization_id: str,
+        fingerprint: bytes,
+        max_age_s: float | None,
+        flight_key: bytes,
+        lost_flight_id: str = "",
     ) -> LookupResponse:
-        """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed."""
+        """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed.
+
+        `lost_flight_id`: a flight that was to be followed and could not be.
+        """
         ...
 
     async def store(
@@ -172,9 +180,9 @@ class AnswerCache(Protocol):
         ...
 
     def follow(
-        self, organization_id: str, flight_id: str
+        self, organization_id: str, flight_id: str, address: str
     ) -> AbstractAsyncContextManager[AsyncIterator[FollowFlightResponse]]:
-        """What happens in a flight that another edge leads."""
+        """What happens in a flight that another edge leads, asked at the replica of this address; empty: at any."""
         ...
 
     def publish(self, flight_id: str, piece: AnswerDelta) -> None:

@@ -33,6 +33,7 @@ class LookupRequest(_message.Message):
     FLIGHT_KEY_FIELD_NUMBER: _builtins.int
     EDGE_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    LOST_FLIGHT_ID_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that asks; entries of others are never found."""
     fingerprint: _builtins.bytes
@@ -43,6 +44,8 @@ class LookupRequest(_message.Message):
     """The `AttachRequest.Hello.edge_id` of the caller; needed with `flight_key`."""
     step: _builtins.bool
     """Whether it asks for what a step of a workflow brought: a hit is then of tier 3, and no similar answer will do."""
+    lost_flight_id: _builtins.str
+    """A flight that the caller was told to follow and could not: it is over, whoever else says that it is not; empty: none."""
     @_builtins.property
     def max_age(self) -> _duration_pb2.Duration:
         """Oldest answer that the caller accepts; absent: any that has not expired."""
@@ -56,10 +59,11 @@ class LookupRequest(_message.Message):
         flight_key: _builtins.bytes = ...,
         edge_id: _builtins.str = ...,
         step: _builtins.bool = ...,
+        lost_flight_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "fingerprint", b"fingerprint", "flight_key", b"flight_key", "max_age", b"max_age", "organization_id", b"organization_id", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "fingerprint", b"fingerprint", "flight_key", b"flight_key", "lost_flight_id", b"lost_flight_id", "max_age", b"max_age", "organization_id", b"organization_id", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -74,10 +78,13 @@ class LookupResponse(_message.Message):
     HIT_FIELD_NUMBER: _builtins.int
     LEAD_FLIGHT_ID_FIELD_NUMBER: _builtins.int
     FOLLOW_FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    FOLLOW_ADDRESS_FIELD_NUMBER: _builtins.int
     lead_flight_id: _builtins.str
     """A miss; the caller leads this new flight."""
     follow_flight_id: _builtins.str
     """A miss; an identical request is under way in this flight."""
+    follow_address: _builtins.str
+    """The replica where that flight is to be followed, host:port; empty: there is only one."""
     @_builtins.property
     def hit(self) -> Global___CacheHit:
         """The entry."""
@@ -88,10 +95,11 @@ class LookupResponse(_message.Message):
         hit: Global___CacheHit | None = ...,
         lead_flight_id: _builtins.str = ...,
         follow_flight_id: _builtins.str = ...,
+        follow_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow_address", b"follow_address", "follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["hit", "lead_flight_id", "follow_flight_id"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

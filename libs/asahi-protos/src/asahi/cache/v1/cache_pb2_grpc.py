@@ -94,6 +94,7 @@ class CacheServiceServicer:
     def Lookup(self, request, context):
         """Looks for an answer over all tiers. A miss is an answer, not an error. With `flight_key`, a miss also says whether
         an identical request is under way at another edge: the first to ask leads a new flight, the others may follow it.
+        Replicas that share a Redis have their flights in common; each is followed at the replica where its lead is attached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,6 +19,7 @@ class CacheServiceStub:
     Lookup: _aio.UnaryUnaryMultiCallable[_cache_pb2.LookupRequest, _cache_pb2.LookupResponse]
     """Looks for an answer over all tiers. A miss is an answer, not an error. With `flight_key`, a miss also says whether
     an identical request is under way at another edge: the first to ask leads a new flight, the others may follow it.
+    Replicas that share a Redis have their flights in common; each is followed at the replica where its lead is attached.
     """
     Store: _aio.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]
     """Keeps a complete answer, and ends the flight that brought it. Truncated or filtered answers are refused
@@ -71,6 +72,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_cache_pb2.LookupResponse]:
         """Looks for an answer over all tiers. A miss is an answer, not an error. With `flight_key`, a miss also says whether
         an identical request is under way at another edge: the first to ask leads a new flight, the others may follow it.
+        Replicas that share a Redis have their flights in common; each is followed at the replica where its lead is attached.
         """
 
     @_abc_1.abstractmethod
