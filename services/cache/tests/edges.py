@@ -104,12 +104,13 @@ class Edge:
         responses: Any = self.stub.Attach(self._requests(), timeout=GUARD_S)
         async with aclosing(responses):
             async for response in responses:
-                if response.HasField("heartbeat"):
-                    self.heartbeats += 1
-                    self.degraded = tuple(response.heartbeat.degraded)
-                    self._beats.set()
-                else:
-                    self.heard.put_nowait(response)
+                for one in response.several or (response,):
+                    if one.HasField("heartbeat"):
+                        self.heartbeats += 1
+                        self.degraded = tuple(one.heartbeat.degraded)
+                        self._beats.set()
+                    else:
+                        self.heard.put_nowait(one)
 
     async def _requests(self) -> AsyncIterator[pb.AttachRequest]:
         while (request := await self._outbox.get()) is not None:

@@ -106,6 +106,20 @@ async def test_withdrawing_waits_until_a_message_is_on_its_way() -> None:
     assert (await asking).HasField("heartbeat")
 
 
+async def test_what_is_there_together_travels_together_up_to_a_size() -> None:
+    attachments = Attachments(max_queued=100)
+    edge = attachments.attach("edge-1")
+    messages = edge.messages()
+    await anext(messages)
+    long = "x" * 100_000
+    for flight_id in ("1", "2", long, long, long, "3"):
+        edge.send(AttachResponse(wanted_flight_id=flight_id))
+    first, second = await anext(messages), await anext(messages)
+    assert [one.wanted_flight_id for one in first.several] == ["1", "2", long, long, long]
+    assert (second.wanted_flight_id, len(second.several)) == ("3", 0)
+    edge.end()
+
+
 async def test_withdrawing_does_not_wait_for_an_edge_that_takes_nothing() -> None:
     attachments = Attachments(max_queued=10)
     stalled = attachments.attach("stalled")

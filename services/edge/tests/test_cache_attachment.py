@@ -28,6 +28,7 @@ class _Servicer(CacheServiceServicer):
     def __init__(self) -> None:
         self.hellos: list[str] = []
         self.heard: list[pb.AttachRequest] = []
+        self.messages = 0
         self.saying: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
         self.followed: list[pb.FollowFlightResponse] | None = None
 
@@ -53,7 +54,8 @@ class _Servicer(CacheServiceServicer):
 
     async def _listen(self, requests: AsyncIterator[pb.AttachRequest]) -> None:
         async for request in requests:
-            self.heard.append(request)
+            self.heard += request.several or (request,)
+            self.messages += 1
 
     async def Lookup(self, request: pb.LookupRequest, context: Any) -> pb.LookupResponse:  # noqa: N802
         raise NotImplementedError
@@ -148,6 +150,22 @@ async def test_replies_find_their_calls_in_any_order() -> None:
     assert [answer.follow_flight_id for answer in answers] == [f"flight of {call.call_id}" for call in calls]
     assert (calls[0].lookup.organization_id, calls[0].lookup.edge_id) == ("org-1", "edge-1")
     assert calls[0].lookup.max_age.seconds == 60
+
+
+async def test_what_is_there_together_travels_together_and_in_order() -> None:
+    async with _attached() as edge:
+        ends = [pb.AttachRequest(end=pb.FlightEnd(flight_id=str(n))) for n in range(50)]
+        for end in ends:
+            edge.attachment.send(end)
+        await until(lambda: len(edge.servicer.heard) == len(ends))
+        wanted = list[str]()
+        edge.attachment.on_wanted = wanted.append
+        replies = [pb.AttachResponse(wanted_flight_id=str(n)) for n in range(50)]
+        edge.servicer.saying.put_nowait(pb.AttachResponse(several=replies))
+        await until(lambda: len(wanted) == len(replies))
+    assert edge.servicer.heard == ends
+    assert edge.servicer.messages < len(ends)
+    assert wanted == [reply.wanted_flight_id for reply in replies]
 
 
 async def test_what_the_service_refuses_is_raised() -> None:

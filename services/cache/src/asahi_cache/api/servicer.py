@@ -174,24 +174,27 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         answering: set[asyncio.Task[None]] = set()
         try:
             async for request in requests:
-                match request.WhichOneof("message"):
-                    case "delta":
-                        self._flights.publish(attachment, request.delta)
-                    case "end":
-                        self._flights.end(attachment, request.end)
-                    case "call" if self._cache.waits and len(answering) < _MOST_CALLS:
-                        answering.add(call := asyncio.create_task(self._answer(request.call, attachment)))
-                        call.add_done_callback(answering.discard)
-                    case "call":
-                        await self._answer(request.call, attachment)
-                    case other:
-                        raise InvalidRequest(
-                            f"An attached edge sends `delta`, `end` or `call`, not {other!r}.", param="message"
-                        )
+                for said in request.several or (request,):
+                    await self._hear(said, attachment, answering)
         finally:
             for call in answering:
                 call.cancel()
             attachment.end()
+
+    async def _hear(self, said: pb.AttachRequest, attachment: Attachment, answering: set[asyncio.Task[None]]) -> None:
+        match said.WhichOneof("message"):
+            case "delta":
+                self._flights.publish(attachment, said.delta)
+            case "end":
+                self._flights.end(attachment, said.end)
+            case "call" if self._cache.waits and len(answering) < _MOST_CALLS:
+                answering.add(call := asyncio.create_task(self._answer(said.call, attachment)))
+                call.add_done_callback(answering.discard)
+            case "call":
+                await self._answer(said.call, attachment)
+            case other:
+                message = f"An attached edge sends `delta`, `end` or `call`, not {other!r}."
+                raise InvalidRequest(message, param="message")
 
     async def _answer(self, call: pb.AttachedCall, attachment: Attachment) -> None:
         try:

@@ -13,6 +13,7 @@ from asahi.cache.v1.cache_pb2 import AttachResponse, Heartbeat, Invalidation
 
 HEARTBEAT_S = 0.2
 """Silence after which an edge is told that the connection stands."""
+_TOGETHER_BYTES = 256 * 1024
 _TOLD_WITHIN_S = 1.0
 """An edge that heard nothing for so long serves no copies, so whoever cannot be told by then need not be."""
 
@@ -62,11 +63,13 @@ class Attachment:
             while True:
                 while self._queue:
                     self._silent = False
-                    queued = self._queue.popleft()
+                    together = self._take()
+                    messages = [queued.message for queued in together]
                     try:
-                        yield queued.message
+                        yield AttachResponse(several=messages) if len(messages) > 1 else messages[0]
                     finally:
-                        _resolve(queued)
+                        for queued in together:
+                            _resolve(queued)
                 if self.ended:
                     return
                 self._changed.clear()
@@ -75,6 +78,13 @@ class Attachment:
                     yield self.heartbeat
         finally:
             beating.cancel()
+
+    def _take(self) -> list[_Queued]:
+        """What is there together travels together, for a message costs as much as what is in it."""
+        taken, size = [self._queue.popleft()], 0
+        while self._queue and (size := size + taken[-1].message.ByteSize()) < _TOGETHER_BYTES:
+            taken.append(self._queue.popleft())
+        return taken
 
     async def _beat(self) -> None:
         """Has a heartbeat sent whenever nothing was sent for `HEARTBEAT_S`."""

@@ -22,6 +22,7 @@ _STANDS_FOR_S = 1.0
 _PAUSE_S = 0.1
 _NO_LIMIT_S = 30 * 24 * 3600.0
 _MAX_QUEUED = 10_000
+_TOGETHER_BYTES = 256 * 1024
 
 
 class CacheAttachment:
@@ -118,7 +119,8 @@ class CacheAttachment:
                 elif self._outbox is None:
                     return
                 self._heard_at = self._clock.monotonic()
-                self._handle(response)
+                for one in response.several or (response,):
+                    self._handle(one)
 
     def _handle(self, response: pb.AttachResponse) -> None:
         match response.WhichOneof("message"):
@@ -154,5 +156,11 @@ def _expire(replied: "asyncio.Future[pb.AttachedReply]") -> None:
 
 
 async def _drain(outbox: "asyncio.Queue[pb.AttachRequest]") -> AsyncIterator[pb.AttachRequest]:
+    """What is to be sent; what is there together travels together, for a message costs as much as what is in it."""
     while True:
-        yield await outbox.get()
+        said = [await outbox.get()]
+        size = said[0].ByteSize()
+        while size < _TOGETHER_BYTES and not outbox.empty():
+            said.append(outbox.get_nowait())
+            size += said[-1].ByteSize()
+        yield pb.AttachRequest(several=said) if len(said) > 1 else said[0]

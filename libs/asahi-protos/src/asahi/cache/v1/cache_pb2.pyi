@@ -351,6 +351,7 @@ class AttachRequest(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
+    SEVERAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___AttachRequest.Hello:
         """Who attaches; sent once, first."""
@@ -367,6 +368,10 @@ class AttachRequest(_message.Message):
     def call(self) -> Global___AttachedCall:
         """A call of `Lookup` or `Store`."""
 
+    @_builtins.property
+    def several(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachRequest]:
+        """Instead of one: several, in the order in which they were said. None of them has several in it."""
+
     def __init__(
         self,
         *,
@@ -374,10 +379,11 @@ class AttachRequest(_message.Message):
         delta: Global___FlightDelta | None = ...,
         end: Global___FlightEnd | None = ...,
         call: Global___AttachedCall | None = ...,
+        several: _abc.Iterable[Global___AttachRequest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "delta", b"delta", "end", b"end", "hello", b"hello", "message", b"message", "several", b"several"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "delta", "end", "call"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -534,6 +540,7 @@ class AttachResponse(_message.Message):
     WANTED_FLIGHT_ID_FIELD_NUMBER: _builtins.int
     UNWANTED_FLIGHT_ID_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
+    SEVERAL_FIELD_NUMBER: _builtins.int
     wanted_flight_id: _builtins.str
     """A flight that the edge leads is followed: its deltas are wanted, from the first on."""
     unwanted_flight_id: _builtins.str
@@ -550,6 +557,10 @@ class AttachResponse(_message.Message):
     def reply(self) -> Global___AttachedReply:
         """The answer to a call."""
 
+    @_builtins.property
+    def several(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachResponse]:
+        """Instead of one: several, in the order in which they happened. None of them has several in it."""
+
     def __init__(
         self,
         *,
@@ -558,10 +569,11 @@ class AttachResponse(_message.Message):
         wanted_flight_id: _builtins.str = ...,
         unwanted_flight_id: _builtins.str = ...,
         reply: Global___AttachedReply | None = ...,
+        several: _abc.Iterable[Global___AttachResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "reply", b"reply", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "reply", b"reply", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "invalidation", b"invalidation", "message", b"message", "reply", b"reply", "several", b"several", "unwanted_flight_id", b"unwanted_flight_id", "wanted_flight_id", b"wanted_flight_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["heartbeat", "invalidation", "wanted_flight_id", "unwanted_flight_id", "reply"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
