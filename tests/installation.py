@@ -217,7 +217,7 @@ def plan_installation(
     base |= {"ASAHI_DATA_DIR": str(data), "ASAHI_LOG_LEVEL": "info"}
     own: dict[str, dict[str, str]] = {
         "auth": {"ASAHI_SIGNUP": "open"},
-        "router": {"ASAHI_BILLING_TARGET": targets["ASAHI_BILLING_TARGET"]},
+        "router": {name: targets[name] for name in ("ASAHI_BILLING_TARGET", "ASAHI_CACHE_TARGET")},
     }
 
     def add(name: str, module: str, variables: Mapping[str, str], http_port: int, grpc_port: int) -> None:

@@ -157,7 +157,7 @@ VALUE_SETS = (
                 "existingSecret": "",
                 "more": [
                     {
-                        "id": "local",
+                        "id": "own",
                         "protocol": "openai",
                         "base_url": "http://10.0.0.7:8000/v1",
                         "api_key_env": "LOCAL_KEY",

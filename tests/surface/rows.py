@@ -16,6 +16,7 @@ from tests.installation import Installation, Organization
 UNPRICED = "model-without-a-price"
 INFER, CHAT, MESSAGES, RESPONSES = "/infer", "/v1/chat/completions", "/v1/messages", "/v1/responses"
 PATHS = (INFER, CHAT, MESSAGES, RESPONSES)
+EMBEDDINGS = "/v1/embeddings"
 LIMIT = {RESPONSES: "max_output_tokens"}
 """What a path calls the most tokens of an answer, where it is not `max_tokens`."""
 _UNASKED = "claude-opus-4-1"
@@ -117,7 +118,9 @@ class Question:
             model = {} if self.model is None else {"model": self.model}
             bound = {"max_tokens": 64} if path == MESSAGES else {}
             asked = (
-                {"input": self.text} if path == RESPONSES else {"messages": [{"role": "user", "content": self.text}]}
+                {"input": self.text}
+                if path in (RESPONSES, EMBEDDINGS)
+                else {"messages": [{"role": "user", "content": self.text}]}
             )
             return {**asked, **bound, **model, **fields}
         named = {} if self.model is None else {"routing_mode": "explicit", "model_override": self.model}

@@ -19,12 +19,13 @@ from openai import (
 from asahi_edge.api.errors import anthropic_type
 from tests.error_coverage import faults
 from tests.installation import Installation, Organization
+from tests.surface.embedding_rows import EMBEDDING_ROWS
 from tests.surface.rows import CHAT, MESSAGES, ROWS, Row
 from tests.test_streams import events_of
 
 _CASES = [
     pytest.param(row, path, stream, id=f"{row} on {path}, {'streamed' if stream else 'plain'}")
-    for row in sorted(ROWS, key=lambda row: row.broken)
+    for row in sorted((*ROWS, *EMBEDDING_ROWS), key=lambda row: row.broken)
     for path in row.paths
     for stream in row.streams
 ]

@@ -19,6 +19,7 @@ from asahi_core.clock import ManualClock
 from asahi_core.context import CallContext, current_call
 from asahi_core.prices import load_price_book
 from asahi_edge.domain.budgets import KnownPlans
+from asahi_edge.domain.embeddings import Embeddings
 from asahi_edge.domain.fingerprint import fingerprint
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.holds import BudgetedLedger, Holds
@@ -111,6 +112,7 @@ class Rig:
     leads: Leads
     pilot: Pilot
     pipeline: Pipeline
+    embeddings: Embeddings
     clock: ManualClock
     keeper: BudgetKeeper
     holds: Holds
@@ -209,7 +211,10 @@ async def flying(
         log=structlog.get_logger(),
     )
     pipeline = Pipeline(cache=cache, near=near, board=board, pilot=pilot, usage=usage, prices=PRICES, clock=clock)
-    rig = Rig(cache, router, counting, spool, usage, near, board, leads, pilot, pipeline, clock, keeper, holds)
+    embeddings = Embeddings(pipeline=pipeline, cache=cache, near=near, usage=usage, prices=PRICES, clock=clock)
+    rig = Rig(
+        cache, router, counting, spool, usage, near, board, leads, pilot, pipeline, embeddings, clock, keeper, holds
+    )
     delivering, holding = asyncio.create_task(usage.run()), asyncio.create_task(holds.run())
     try:
         yield rig

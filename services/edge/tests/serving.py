@@ -127,7 +127,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
         auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
         governance, replays = _Governance(), MemoryReplays()
         services = EdgeServices(
-            pipeline=LimitedPipeline(rig.pipeline, limiter or MemoryLimits(clock), Concurrency(1000)),
+            pipeline=LimitedPipeline(rig.pipeline, rig.embeddings, limiter or MemoryLimits(clock), Concurrency(1000)),
             verdicts=Verdicts(
                 auth,
                 clock,

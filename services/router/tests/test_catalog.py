@@ -151,7 +151,7 @@ def test_the_operators_baseline_must_exist() -> None:
 
 def test_a_provider_of_the_operators_serves_the_models_that_it_lists(own: Path) -> None:
     own.write_text(
-        "providers:\n  - id: local\n    protocol: openai\n    base_url: http://10.0.0.7:8000/v1\n"
+        "providers:\n  - id: own\n    protocol: openai\n    base_url: http://10.0.0.7:8000/v1\n"
         "    api_key_env: LOCAL_KEY\n    models: {gpt-6-luna: luna-quantised}\n"
     )
     known = load_catalog()
@@ -159,7 +159,7 @@ def test_a_provider_of_the_operators_serves_the_models_that_it_lists(own: Path) 
     catalog = serve_models(known, endpoints + vendor_endpoints("https://api.openai.com/v1", ""), "")
     luna, sol = catalog.find("gpt-6-luna"), catalog.find("gpt-6.1-sol")
     assert luna is not None
-    assert (luna.provider, luna.provider_model) == ("local", "luna-quantised")
+    assert (luna.provider, luna.provider_model) == ("own", "luna-quantised")
     assert sol is not None
     assert sol.provider == "openai"
 
@@ -167,15 +167,15 @@ def test_a_provider_of_the_operators_serves_the_models_that_it_lists(own: Path) 
 @pytest.mark.parametrize(
     ("entry", "where"),
     [
-        ("id: local, protocol: grpc", "line 2: providers.0.protocol: Input should be 'openai' or 'anthropic'"),
+        ("id: own, protocol: grpc", "line 2: providers.0.protocol: Input should be 'openai' or 'anthropic'"),
         ("id: openai, protocol: openai", "line 2: providers.0.id: 'openai' is taken; choose another"),
-        ("id: local, protocol: openai, api_key_env: NOT_SET", "line 2: providers.0.api_key_env: the variable NOT_SET"),
+        ("id: own, protocol: openai, api_key_env: NOT_SET", "line 2: providers.0.api_key_env: the variable NOT_SET"),
         (
-            "id: local, protocol: openai, models: [nobody]",
+            "id: own, protocol: openai, models: [nobody]",
             "line 2: providers.0.models.nobody: the catalog has no model",
         ),
         (
-            "id: local, protocol: openai, base_url: 'http://me:pw@x'",
+            "id: own, protocol: openai, base_url: 'http://me:pw@x'",
             "line 2: providers.0.base_url: String should match",
         ),
         ("id: Local, protocol: openai", "line 2: providers.0.id: String should match"),
@@ -191,7 +191,7 @@ def test_a_wrong_provider_is_refused_with_line_and_field(own: Path, entry: str, 
 
 
 def test_a_provider_is_listed_once(own: Path) -> None:
-    one = "  - {id: local, protocol: openai, base_url: 'http://x/v1', models: [gpt-6-luna]}\n"
+    one = "  - {id: own, protocol: openai, base_url: 'http://x/v1', models: [gpt-6-luna]}\n"
     own.write_text("providers:\n" + 2 * one)
-    with pytest.raises(WrongCatalog, match=r"line 3: providers\.1\.id: 'local' is there twice"):
+    with pytest.raises(WrongCatalog, match=r"line 3: providers\.1\.id: 'own' is there twice"):
         own_endpoints(own, load_catalog(), lambda _name: False)

@@ -60,7 +60,11 @@ def _own_environment(name: str, settings: LaptopSettings, addresses: Addresses, 
         told |= {f"ASAHI_{other.upper()}_TARGET": grpc[other] for other in SERVICES if other != "edge"}
         told |= {"ASAHI_HTTP_ADDRESS": addresses.http, "ASAHI_ADMIN_SECRET": admin_secret}
     if name == "router":
-        told |= {"ASAHI_BILLING_TARGET": grpc["billing"], **_way_to_providers(settings)}
+        told |= {
+            "ASAHI_BILLING_TARGET": grpc["billing"],
+            "ASAHI_CACHE_TARGET": grpc["cache"],
+            **_way_to_providers(settings),
+        }
         if settings.simulated:
             told["ASAHI_SIMULATOR_URL"] = f"http://{addresses.simulator}"
     return told

@@ -37,6 +37,7 @@ from asahi_edge.clients.prices import PricesClient
 from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.concurrency import Concurrency
+from asahi_edge.domain.embeddings import Embeddings
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.holds import BudgetedLedger, Holds
@@ -135,8 +136,12 @@ async def edge(
         attachment.on_missed = trust_nothing
         attachment.on_wanted, attachment.on_unwanted = leads.want, leads.unwant
         shared = await _open_shared_limits(settings, stack, clock, log)
+        flown = Pipeline(
+            cache=cache_client, near=near, board=board, pilot=pilot, usage=usage, prices=prices, clock=clock
+        )
         pipeline = LimitedPipeline(
-            Pipeline(cache=cache_client, near=near, board=board, pilot=pilot, usage=usage, prices=prices, clock=clock),
+            flown,
+            Embeddings(pipeline=flown, cache=cache_client, near=near, usage=usage, prices=prices, clock=clock),
             shared or MemoryLimits(clock),
             Concurrency(settings.max_concurrent),
         )

@@ -43,6 +43,9 @@ class RouterSettings(ServiceSettings):
     billing_target: str = Field(
         default="127.0.0.1:50054", description="The billing service, for calls whose caller vanished."
     )
+    cache_target: str = Field(
+        default="", description="The cache service, whose own model embeds texts; empty: that model is not served."
+    )
     retries: int = Field(default=2, ge=0, le=10, description="Most further calls to a model that failed.")
     retry_budget: float = Field(
         default=10.0, ge=0, le=1e6, description="Retries that one provider may be owed at once; an answer earns 0.2."

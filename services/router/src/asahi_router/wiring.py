@@ -27,6 +27,7 @@ from asahi_router.catalog.serving import (
     SIMULATOR,
     Endpoint,
     own_endpoints,
+    serve_embeddings,
     serve_models,
     simulator_endpoints,
     vendor_endpoints,
@@ -38,6 +39,7 @@ from asahi_router.domain.candidates import Scale
 from asahi_router.domain.completion import CompletionLimits, Completions
 from asahi_router.domain.counting import TokenCounts
 from asahi_router.domain.decision import Decider
+from asahi_router.domain.embedding import LOCAL, EmbeddingDecider, ServedEmbedding
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.many_tongued import CountingProvider, ManyTongued
@@ -48,11 +50,14 @@ from asahi_router.domain.outcomes import Outcomes
 from asahi_router.domain.retry import RetryRules
 from asahi_router.domain.tariffs import Tariffs
 from asahi_router.providers import ProviderConfig, ProviderProtocol, build_provider
+from asahi_router.providers.local import SERVICE as CACHE
+from asahi_router.providers.local import LocalProvider
 from asahi_router.settings import RouterSettings, provider_key
 from asahi_router.stores.opening import SCHEMA, open_outcomes
 from asahi_router.stores.outcomes import SqlOutcomeStore
 
 _BILLING_TIMEOUT_S = 10.0
+_EMBED_TIMEOUT_S = 120.0
 _FLUSH_S = 5.0
 _COMPLETE = "/asahi.router.v1.RouterService/Complete"
 
@@ -66,6 +71,7 @@ class RouterService:
     """The service's objects, put together outside of the event loop."""
 
     catalog: Catalog
+    embeddings: tuple[ServedEmbedding, ...]
     providers: dict[str, CountingProvider]
     scale: Scale
     observations: Observations
@@ -88,15 +94,18 @@ def build(settings: RouterSettings, clock: Clock, random: Callable[[], float]) -
     known = load_catalog(settings.catalog_file)
     endpoints = _endpoints(settings, known)
     catalog = serve_models(known, endpoints, settings.baseline_model)
+    embeddings = serve_embeddings(known, endpoints, local=bool(settings.cache_target))
     observations, estimator = Observations(known.models), TokenEstimator()
     prices = OrganizationPrices(load_price_book())
     scale = Scale(catalog, Tariffs(prices, clock.now()), estimator, observations)
     store = open_outcomes(
         settings.data_dir, settings.database_url.get_secret_value(), migrate_first=settings.migrate_at_start
     )
-    providers = _providers(settings, endpoints, catalog)
+    providers = _providers(settings, endpoints, catalog, embeddings)
     breakers = Breakers(clock, BreakerRules(threshold=settings.breaker_failures))
-    return RouterService(catalog, providers, scale, observations, estimator, breakers, store, prices, clock, random)
+    return RouterService(
+        catalog, embeddings, providers, scale, observations, estimator, breakers, store, prices, clock, random
+    )
 
 
 def database(settings: RouterSettings) -> Database:
@@ -123,10 +132,15 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     )
     limits = DrainLimits(settings.drain_seconds, round(settings.drain_cost * NANOS_PER_DOLLAR))
     orphanage = Orphanage(ledger, prices, service.estimator, clock, limits)
-    decider = Decider(service.scale, service.breakers.available, clock)
+    models = Decider(service.scale, service.breakers.available, clock)
+    decider = EmbeddingDecider(service.embeddings, service.scale.tariffs, service.estimator, clock, others=models)
+    providers: dict[str, CountingProvider] = dict(service.providers)
+    if settings.cache_target:
+        cache = ServiceChannel("cache", settings.cache_target, CACHE, timeout_s=_EMBED_TIMEOUT_S, identity=identity)
+        providers[LOCAL] = LocalProvider(cache)
     completions = Completions(
         decider=decider,
-        providers=service.providers,
+        providers=providers,
         breakers=service.breakers,
         estimator=service.estimator,
         observations=service.observations,
@@ -137,7 +151,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         log=log,
         limits=CompletionLimits(retries=RetryRules(per_candidate=settings.retries, budget=settings.retry_budget)),
     )
-    listing = Listing(service.scale, service.breakers.available, clock)
+    listing = Listing(service.scale, service.embeddings, service.breakers.available, clock)
     outcomes = Outcomes(service.store, clock)
     working = [
         asyncio.create_task(ledger.run()),
@@ -149,7 +163,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
             closing(Tracing("router", settings.otlp_endpoint, settings.trace_ratio)) as tracing,
         ):
             handled = partial(handled_call, _COMPLETE, tracing=tracing, log=log)
-            counts = TokenCounts(decider, service.providers, service.estimator)
+            counts = TokenCounts(models, providers, service.estimator)
             servicer = RouterServicer(decider, completions, counts, listing, outcomes, handled=handled, stop=stop)
             await serve(
                 settings.grpc_address,
@@ -167,7 +181,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         for task in working:
             task.cancel()
         await asyncio.wait(working)
-        for provider in service.providers.values():
+        for provider in providers.values():
             await provider.close()
         await price_channel.close()
         await billing.close()
@@ -192,7 +206,9 @@ def _endpoints(settings: RouterSettings, known: CatalogFile) -> list[Endpoint]:
     return own + vendors
 
 
-def _providers(settings: RouterSettings, endpoints: list[Endpoint], catalog: Catalog) -> dict[str, CountingProvider]:
+def _providers(
+    settings: RouterSettings, endpoints: list[Endpoint], catalog: Catalog, embeddings: tuple[ServedEmbedding, ...]
+) -> dict[str, CountingProvider]:
     keys = {"OPENAI_API_KEY": settings.openai_api_key, "ANTHROPIC_API_KEY": settings.anthropic_api_key}
     clients: dict[str, dict[str, CountingProvider]] = {}
     for endpoint in endpoints:
@@ -206,14 +222,20 @@ def _providers(settings: RouterSettings, endpoints: list[Endpoint], catalog: Cat
         variable = endpoint.key_variable
         key = (keys.get(variable) or provider_key(variable)).get_secret_value() if variable else ""
         clients.setdefault(endpoint.provider, {})[endpoint.protocol] = build_provider(config, key)
-    return {name: _one(name, by_protocol, catalog) for name, by_protocol in clients.items()}
+    protocols = {(served.provider, served.model.id): served.protocol for served in catalog.models}
+    protocols |= {(served.provider, served.model.id): "openai" for served in embeddings}
+    return {name: _one(name, by_protocol, protocols) for name, by_protocol in clients.items()}
 
 
-def _one(name: str, by_protocol: dict[str, CountingProvider], catalog: Catalog) -> CountingProvider:
+def _one(
+    name: str, by_protocol: dict[str, CountingProvider], protocols: dict[tuple[str, str], str]
+) -> CountingProvider:
+    """`protocols`: by provider and model."""
     if len(by_protocol) == 1:
         return next(iter(by_protocol.values()))
-    served = (model for model in catalog.models if model.provider == name)
-    return ManyTongued(name, {model.model.id: by_protocol[model.protocol] for model in served})
+    return ManyTongued(
+        name, {model: by_protocol[protocol] for (provider, model), protocol in protocols.items() if provider == name}
+    )
 
 
 def _tell(service: RouterService, log: FilteringBoundLogger) -> None:

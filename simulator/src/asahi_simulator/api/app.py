@@ -10,6 +10,7 @@ from asahi_simulator.api.control import Control
 from asahi_simulator.api.conversation import Provider
 from asahi_simulator.api.cost_reports import ANTHROPIC_PATH, OPENAI_PATH, CostReports
 from asahi_simulator.api.dialect import Dialect, Failure, WrongBody
+from asahi_simulator.api.embeddings import Embeddings
 from asahi_simulator.api.exchange import CallerLeft, Exchange
 
 _MODELS = "/v1/models"
@@ -24,8 +25,10 @@ class SimulatorApp:
         self._listed = listed
         self._openai = openai.OpenAI()
         self._anthropic = anthropic.Anthropic()
+        embeddings = Embeddings()
         self._handlers: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/chat/completions"): lambda exchange: provider.complete(exchange, self._openai),
+            ("POST", "/v1/embeddings"): lambda exchange: provider.complete(exchange, embeddings),
             ("POST", "/v1/messages"): lambda exchange: provider.complete(exchange, self._anthropic),
             ("POST", "/v1/messages/count_tokens"): self._count_tokens,
             ("GET", _MODELS): self._list_models,

@@ -92,7 +92,7 @@ class Provider:
                 await (delivery.stream() if request.stream else delivery.plain())
 
     def _write(self, dialect: Dialect, call: Call, request: CompletionRequest, rule: Rule) -> Reply:
-        answers = self.author.write(request, rule.mode, rule.params)
+        answers = () if request.to_embed is not None else self.author.write(request, rule.mode, rule.params)
         cache = dialect.cache_use(self.prompt_cache, request)
         usage = Usage(
             prompt_tokens=len(request.prompt.pieces),

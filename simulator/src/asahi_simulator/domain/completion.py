@@ -42,6 +42,15 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class ToEmbed:
+    """Texts of which vectors are wanted, each as it was counted."""
+
+    texts: tuple[str, ...]
+    dimensions: int
+    as_base64: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """What a caller asks for. `max_tokens` bounds reasoning and answer together."""
 
@@ -60,6 +69,8 @@ class CompletionRequest:
     json_schema: Mapping[str, Any] | None = None
     reasoning_tokens: int = 0
     seed: int = 0
+    to_embed: ToEmbed | None = None
+    """What is embedded in place of an answer being written."""
 
 
 @dataclass(frozen=True, slots=True)

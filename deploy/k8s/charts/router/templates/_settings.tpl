@@ -3,6 +3,8 @@
 {{- define "router.env" }}
 - name: ASAHI_BILLING_TARGET
   value: {{ include "asahi.target" (dict "root" . "service" "billing") }}
+- name: ASAHI_CACHE_TARGET
+  value: {{ include "asahi.target" (dict "root" . "service" "cache") }}
 {{- with .Values.providers.existingSecret }}
 {{ include "asahi.env.secret" (dict "name" "OPENAI_API_KEY" "secret" . "key" "openai" "optional" true) }}
 {{ include "asahi.env.secret" (dict "name" "ANTHROPIC_API_KEY" "secret" . "key" "anthropic" "optional" true) }}

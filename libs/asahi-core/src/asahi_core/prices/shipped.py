@@ -10,12 +10,16 @@ from asahi.type.v1.usage_pb2 import ServiceTier
 from asahi_core.prices.book import ModelPrice, Period, PriceBook, Tiers
 from asahi_core.prices.rates import MediaRates, Rates
 
+_FREE = Period(date(1970, 1, 1), ((-1, Rates(0, 0, 0, 0, 0)),))
+_OWN = {"all-MiniLM-L6-v2": ModelPrice("local", 256, (_FREE,))}
+"""What runs in Asahi's own processes is paid with their machines, not by the token."""
+
 
 @cache
 def load_price_book() -> PriceBook:
     """The price book of the snapshot that this version ships."""
     snapshot = json.loads((files("asahi_core.prices") / "snapshot.json").read_text())
-    return PriceBook(snapshot["version"], {name: _model(raw) for name, raw in snapshot["models"].items()})
+    return PriceBook(snapshot["version"], {name: _model(raw) for name, raw in snapshot["models"].items()} | _OWN)
 
 
 def _model(raw: dict[str, Any]) -> ModelPrice:

@@ -26,7 +26,11 @@ MAY_CALL: Mapping[str, tuple[str, ...]] = {
         "/asahi.billing.v1.",
         _HEALTH,
     ),
-    "router": ("/asahi.billing.v1.BillingService/RecordUsage", "/asahi.billing.v1.PriceService/ListPriceSheets"),
+    "router": (
+        "/asahi.billing.v1.BillingService/RecordUsage",
+        "/asahi.billing.v1.PriceService/ListPriceSheets",
+        "/asahi.cache.v1.CacheService/Embed",
+    ),
     "operator": (_HEALTH, "/grpc.reflection."),
 }
 """Who may call what: by a method's path, or by the beginning of paths. Who is not named may call nothing."""

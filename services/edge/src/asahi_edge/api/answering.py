@@ -24,8 +24,8 @@ class Told:
 
     whole: Callable[[InferenceResult], bytes]
     """A plain answer."""
-    events: Callable[[dict[str, str]], AsyncGenerator[bytes, None]]
-    """A streamed one; fills the headers before its first event."""
+    events: Callable[[dict[str, str]], AsyncGenerator[bytes, None]] | None = None
+    """A streamed one; fills the headers before its first event. None: the path has none."""
     error_name: str = ""
     """Name of the event that ends a stream with an error; empty: it has none."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ async def answer(request: Request, inference: InferenceRequest, body: bytes, tol
         claim = claim_of(request, once, inference, body)
         produce = partial(_record, request, inference, told)
         return await answer_once(request, claim, produce, stream=inference.stream, error_name=told.error_name)
-    if inference.stream:
+    if inference.stream and told.events is not None:
         headers = dict(told.headers)
         return await open_stream(request, told.events(headers), headers, error_name=told.error_name)
     content, headers = await _whole(request, inference, told, HttpCaller(request))
@@ -54,7 +54,7 @@ async def answer(request: Request, inference: InferenceRequest, body: bytes, tol
 
 async def _record(request: Request, inference: InferenceRequest, told: Told, recording: Recording) -> None:
     """Records the answer, whoever waits for it."""
-    if inference.stream:
+    if inference.stream and told.events is not None:
         headers = dict(told.headers)
         await record_events(request, recording, told.events(headers), headers)
         return

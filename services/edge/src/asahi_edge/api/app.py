@@ -13,6 +13,7 @@ from asahi_edge.api import (
     analytics,
     breakdowns,
     chat_completions,
+    embeddings,
     export,
     feedback,
     health,
@@ -48,7 +49,7 @@ paths of Anthropic's API answer in theirs. What failed is never stored.
 **Every answer** has the headers `x-request-id` (yours, if you sent one) and `x-asahi-request-id` (ours)."""
 
 
-_INFERENCE = (infer, quote, feedback, chat_completions, responses, messages, models)
+_INFERENCE = (infer, quote, feedback, chat_completions, responses, messages, embeddings, models)
 _FIGURES = (metrics, analytics, breakdowns, outlook, export, reconciliation)
 ROUTERS = tuple(module.router for module in (governance, *_INFERENCE, *_FIGURES, health, later))
 

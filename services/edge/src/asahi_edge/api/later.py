@@ -24,7 +24,6 @@ LATER = (
     _Later("GET", "/v1/responses/{response_id}", "OpenAI-compatible", "A stored response"),
     _Later("DELETE", "/v1/responses/{response_id}", "OpenAI-compatible", "Delete a stored response"),
     _Later("GET", "/v1/responses/{response_id}/input_items", "OpenAI-compatible", "What a stored response was asked"),
-    _Later("POST", "/v1/embeddings", "OpenAI-compatible", "Embeddings"),
 )
 _SCOPES = {"Analytics": Scope.SCOPE_ANALYTICS}
 

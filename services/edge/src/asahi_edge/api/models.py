@@ -6,8 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from asahi.auth.v1.auth_pb2 import Scope, Verdict
+from asahi.router.v1 import router_pb2 as pb
 from asahi.router.v1.router_pb2 import ListModelsResponse, Model, ModelHealth
 from asahi_core.errors import ModelNotFound
+from asahi_edge.api.answers import dollars_or_none
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.errors import wants_anthropic_shape
 from asahi_edge.api.json import Dollars, json_response
@@ -18,6 +20,7 @@ from asahi_edge.api.schemas.models import (
     AnthropicModelList,
     Catalog,
     CatalogModel,
+    EmbeddingModel,
     ModelPrices,
     ModelSpeed,
     OpenAIModel,
@@ -38,7 +41,8 @@ async def catalog(request: Request) -> Response:
     verdict = await authorize(request, Scope.SCOPE_INFER)
     listed = await services_of(request).catalog.list_models()
     models = [_catalog_model(model, verdict) for model in listed.models]
-    return json_response(Catalog(data=models, baseline_model=listed.baseline_model))
+    embedding_models = [_embedding_model(model, verdict) for model in listed.embedding_models]
+    return json_response(Catalog(data=models, embedding_models=embedding_models, baseline_model=listed.baseline_model))
 
 
 @router.get(
@@ -82,7 +86,8 @@ async def get_model(
 
 def _nameable(listed: ListModelsResponse, verdict: Verdict) -> dict[str, str]:
     """Names that callers may send as `model`, with their makers: Asahi's own first."""
-    served = {m.id: m.vendor for m in listed.models if m.provider and may_use_model(verdict, m.id)}
+    known: list[Model | pb.EmbeddingModel] = [*listed.models, *listed.embedding_models]
+    served = {m.id: m.vendor for m in known if m.provider and may_use_model(verdict, m.id)}
     return dict.fromkeys(VIRTUAL_MODELS, "asahi") | served
 
 
@@ -92,6 +97,22 @@ def _openai_model(name: str, owner: str) -> OpenAIModel:
 
 def _anthropic_model(name: str) -> AnthropicModel:
     return AnthropicModel(id=name, display_name=name, created_at=_UNKNOWN_TIME)
+
+
+def _embedding_model(model: pb.EmbeddingModel, verdict: Verdict) -> EmbeddingModel:
+    price = model.input_nanos_per_million if model.HasField("input_nanos_per_million") else None
+    return EmbeddingModel(
+        id=model.id,
+        aliases=list(model.aliases),
+        vendor=model.vendor,
+        provider=model.provider or None,
+        allowed=may_use_model(verdict, model.id),
+        dimensions=model.dimensions,
+        least_dimensions=model.least_dimensions,
+        max_input_tokens=model.max_input_tokens,
+        input_per_million=dollars_or_none(price),
+        health=_HEALTH.get(model.health, "not served here"),
+    )
 
 
 def _catalog_model(model: Model, verdict: Verdict) -> CatalogModel:

@@ -74,7 +74,7 @@ def native_question(
         prompt=Prompt(native=NativeBody(api=api, body=body, headers=own_headers)),
         routing=routing,
         fingerprint=fingerprint(verdict.organization_id, api, routing, decoded, apart),
-        cache=govern_cache(cache_directives(headers), verdict, decoded.get("temperature")),
+        cache=govern_cache(cache_directives(headers), verdict, _temperature(api, decoded)),
         stream=decoded.get("stream") is True,
         user_id=user_id,
         tags=tags(headers),
@@ -129,6 +129,11 @@ def limit_time(routing: Routing) -> None:
     call = current_call.get()
     deadline = asyncio.get_running_loop().time() + routing.latency_budget_ms / 1000
     current_call.set(replace(call, deadline=deadline if call.deadline is None else min(call.deadline, deadline)))
+
+
+def _temperature(api: Api.ValueType, decoded: dict[str, Any]) -> float | None:
+    """How far an answer is left to chance; None: the question does not say. A vector never is."""
+    return 0.0 if api == Api.API_OPENAI_EMBEDDINGS else decoded.get("temperature")
 
 
 def _user_in(api: Api.ValueType, decoded: dict[str, Any]) -> Any:

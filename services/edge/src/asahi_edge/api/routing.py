@@ -13,7 +13,7 @@ _MODES = {
     "guided": RoutingMode.ROUTING_MODE_GUIDED,
     "explicit": RoutingMode.ROUTING_MODE_EXPLICIT,
 }
-_AUTOPILOT_MODELS = {"", "asahi", "auto", "asahi/autopilot"}
+AUTOPILOT_MODELS = frozenset({"", "asahi", "auto", "asahi/autopilot"})
 _GUIDED_MODELS = {"asahi/low": "low", "asahi/medium": "medium", "asahi/high": "high", "asahi/max": "max"}
 VIRTUAL_MODELS = ("asahi", *_GUIDED_MODELS)
 """Names that leave the choice to Asahi, as `/v1/models` lists them."""
@@ -56,7 +56,7 @@ def routing_of_model(model: str, header: str | None) -> Routing:
     fields = _fields_of_header(header)
     if model in _GUIDED_MODELS:
         fields.routing_mode, fields.quality_preference = "guided", _GUIDED_MODELS[model]  # type: ignore[assignment]
-    elif model not in _AUTOPILOT_MODELS:
+    elif model not in AUTOPILOT_MODELS:
         fields.routing_mode, fields.model_override = "explicit", model
     return routing_of(fields)
 

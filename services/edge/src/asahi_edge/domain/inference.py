@@ -44,6 +44,8 @@ class InferenceRequest:
     """The caller's name of the document that the question is about; empty: none."""
     tags: Mapping[str, str] = field(default_factory=dict)
     explain: bool = False
+    parts: tuple[bytes, ...] = ()
+    """Fingerprints under which the parts of its answer are kept, in their order; empty: it is kept whole."""
 
     @property
     def organization_id(self) -> str:

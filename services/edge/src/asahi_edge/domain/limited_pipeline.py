@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from asahi.router.v1.router_pb2 import CountTokensResponse
-from asahi.type.v1.chat_pb2 import AnswerDelta
+from asahi.type.v1.chat_pb2 import AnswerDelta, Api
 from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, UpstreamInterrupted
 from asahi_core.prices.book import prompt_tokens
 from asahi_edge.domain.concurrency import Concurrency
+from asahi_edge.domain.embeddings import Embeddings
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 from asahi_edge.domain.limits import Decision, Demand, Limiter, estimated_tokens, limits_of, refusal, settles_nothing
 from asahi_edge.domain.pipeline import Pipeline
@@ -25,8 +26,9 @@ def _tell_nobody(_decision: Decision) -> None:
 class LimitedPipeline:
     """Answers what the organisation's, the key's and the end user's limits admit."""
 
-    def __init__(self, pipeline: Pipeline, limiter: Limiter, concurrency: Concurrency) -> None:
+    def __init__(self, pipeline: Pipeline, embeddings: Embeddings, limiter: Limiter, concurrency: Concurrency) -> None:
         self._pipeline = pipeline
+        self._embeddings = embeddings
         self._limiter = limiter
         self._concurrency = concurrency
 
@@ -42,7 +44,8 @@ class LimitedPipeline:
         with self._concurrency.slot(request.organization_id):
             settle = await self._admit(request, on_decided)
             try:
-                result = await self._pipeline.infer(request, caller)
+                asked = self._embeddings if request.api == Api.API_OPENAI_EMBEDDINGS else self._pipeline
+                result = await asked.infer(request, caller)
             except AsahiError as error:
                 _settle_failure(settle, error)
                 raise

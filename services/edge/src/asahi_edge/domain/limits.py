@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from asahi.auth.v1.auth_pb2 import Verdict
+from asahi.type.v1.chat_pb2 import Api
 from asahi.type.v1.policy_pb2 import RateLimits
 from asahi_core.errors import RateLimitExceeded
 from asahi_edge.domain.inference import InferenceRequest
@@ -116,7 +117,8 @@ def estimated_tokens(request: InferenceRequest) -> int:
         inlined = 0
         if b"base64" in body:
             body, inlined = _INLINED.subn(b'""', body)
-        return len(body) // _BYTES_A_TOKEN + inlined * _TOKENS_OF_A_PART + _output_limit(body)
+        written = 0 if prompt.native.api == Api.API_OPENAI_EMBEDDINGS else _output_limit(body)
+        return len(body) // _BYTES_A_TOKEN + inlined * _TOKENS_OF_A_PART + written
     chat = prompt.chat
     size, others = 0, 0
     for message in chat.messages:

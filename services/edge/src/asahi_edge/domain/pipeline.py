@@ -75,11 +75,21 @@ class Pipeline:
         hit = self._look_near(request)
         if hit is not None:
             return self._answer_from_cache(run, hit)
+        landing, own = await self.land(request, caller)
+        return self._answer(run, landing, own=own)
+
+    async def land(self, request: InferenceRequest, caller: Caller) -> tuple[Landing, bool]:
+        """How a flight with this request aboard ended, and whether this request pays for it.
+
+        Raises:
+            AsahiError: as `infer` does.
+        """
+        deadline = current_call.get().deadline
         for ride in range(_RIDES):
             flight = self._board_flight(request)
             try:
-                landing = await _wait(flight, run.deadline, caller)
-                return self._answer(run, flight, landing)
+                landing = await _wait(flight, deadline, caller)
+                return landing, _pays(request, flight, landing)
             except _LOST:
                 if not _was_others_misfortune(flight, request) or ride + 1 == _RIDES:
                     raise
@@ -109,7 +119,8 @@ class Pipeline:
                     async for piece in pieces:
                         begun = True
                         yield piece
-                yield self._answer(run, flight, flight.end.result())
+                landing = flight.end.result()
+                yield self._answer(run, landing, own=_pays(request, flight, landing))
             except _LOST:
                 if begun or not _was_others_misfortune(flight, request) or ride + 1 == _RIDES:
                     raise
@@ -133,11 +144,11 @@ class Pipeline:
         flight.board(request.request_id)
         return flight
 
-    def _answer(self, run: _Run, flight: Flight, landing: Landing) -> InferenceResult:
-        """What the flight brought, as this request is told it."""
+    def _answer(self, run: _Run, landing: Landing, *, own: bool) -> InferenceResult:
+        """What a flight brought, as this request is told it; `own`: this request pays for it."""
         if landing.hit is not None:
             return self._answer_from_cache(run, landing.hit)
-        if landing.charge is None or flight.opened_by != run.request.request_id:
+        if landing.charge is None or not own:
             return self._answer_from_flight(run, landing)
         latency_ms = self._elapsed_ms(run)
         return InferenceResult(
@@ -202,6 +213,11 @@ async def _wait(flight: Flight, deadline: float | None, caller: Caller) -> Landi
         return flight.end.result()
     finally:
         leaving.cancel()
+
+
+def _pays(request: InferenceRequest, flight: Flight, landing: Landing) -> bool:
+    """Whether the provider's call is this request's to pay."""
+    return landing.charge is not None and flight.opened_by == request.request_id
 
 
 def _was_others_misfortune(flight: Flight, request: InferenceRequest) -> bool:

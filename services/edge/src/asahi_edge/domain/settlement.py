@@ -12,6 +12,7 @@ from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError, InternalError
 from asahi_core.prices import Books
 from asahi_edge.domain.charge import charge_calls
+from asahi_edge.domain.embedding_bodies import batches, split_answer
 from asahi_edge.domain.flight_call import FlightCall
 from asahi_edge.domain.flights import Landing
 from asahi_edge.domain.near_cache import NearCache
@@ -87,20 +88,26 @@ class Settlement:
 
         Returns whether the cache was there for it.
         """
-        request, epoch = call.request, call.flight.epoch
+        request = call.request
         if not request.cache.write or entry.answer.finish_reason not in _CACHEABLE:
             return True
-        if self._near.withdrawn_since(request.organization_id, epoch):
+        if self._near.withdrawn_since(request.organization_id, call.flight.epoch):
             return True
         try:
-            ttl_s = await self._cache.store(
-                request.organization_id, request.fingerprint, entry, request.cache.ttl_s, call.flight_id
-            )
+            if request.parts:
+                for some in batches(list(zip(request.parts, split_answer(entry, request), strict=True))):
+                    await asyncio.gather(*(self._keep(call, fingerprint, part, "") for fingerprint, part in some))
+            else:
+                await self._keep(call, request.fingerprint, entry, call.flight_id)
+                call.stored = True
         except AsahiError:
             return False
-        call.stored = True
-        self._near.keep(request.organization_id, request.fingerprint, entry, ttl_s, epoch)
         return True
+
+    async def _keep(self, call: FlightCall, fingerprint: bytes, entry: CacheEntry, flight_id: str) -> None:
+        request = call.request
+        ttl_s = await self._cache.store(request.organization_id, fingerprint, entry, request.cache.ttl_s, flight_id)
+        self._near.keep(request.organization_id, fingerprint, entry, ttl_s, call.flight.epoch)
 
     async def fail(self, call: FlightCall, error: AsahiError) -> None:
         """Records every provider call of a request that got no answer."""

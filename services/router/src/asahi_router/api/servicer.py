@@ -12,8 +12,8 @@ from asahi.router.v1 import router_pb2_grpc
 from asahi_core.errors import InvalidRequest
 from asahi_router.api.attached import Attachment, Handled
 from asahi_router.domain.completion import Completions
+from asahi_router.domain.completion_ports import Decider
 from asahi_router.domain.counting import TokenCounts
-from asahi_router.domain.decision import Decider
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.outcomes import Outcomes
 

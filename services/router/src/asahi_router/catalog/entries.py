@@ -36,6 +36,18 @@ class ModelEntry(_Entry):
     latency_source: Annotated[str, Field(min_length=1, max_length=500)]
 
 
+class EmbeddingEntry(_Entry):
+    """A model of a catalog file that embeds texts."""
+
+    id: Name
+    vendor: Name
+    aliases: tuple[Name, ...] = ()
+    dimensions: Annotated[int, Field(gt=0, le=100_000)]
+    least_dimensions: Annotated[int, Field(ge=0, le=100_000)] = 0
+    max_input_tokens: Tokens
+    takes_tokens: bool = False
+
+
 class LatencyLimits(_Entry):
     """Most milliseconds to the first token by preference; None: no limit."""
 
@@ -46,7 +58,7 @@ class LatencyLimits(_Entry):
 
 
 class CatalogEntry(_Entry):
-    """A catalog file, but for its models, each of which is checked by itself."""
+    """A catalog file, but for its models of both kinds, each of which is checked by itself."""
 
     baseline_model: Name
     latency_limits_ms: LatencyLimits

@@ -1,5 +1,6 @@
 """Reads the shipped catalog and the operator's own on top of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from asahi.type.v1.routing_pb2 import LatencyPreference
-from asahi_router.catalog.entries import CatalogEntry, LatencyLimits, ModelEntry
+from asahi_router.catalog.entries import CatalogEntry, EmbeddingEntry, LatencyLimits, ModelEntry
 from asahi_router.catalog.marked_yaml import Marked, WrongCatalog, read_yaml
+from asahi_router.domain.embedding import EmbeddingModel
 from asahi_router.domain.kinds import KINDS
 from asahi_router.domain.models import CatalogModel
 
 EntryT = TypeVar("EntryT", bound=BaseModel)
 _SHIPPED = "models.yaml"
+_LISTS = frozenset({"models", "embedding_models"})
 _PREFERENCES = {
     "slow": LatencyPreference.LATENCY_PREFERENCE_SLOW,
     "normal": LatencyPreference.LATENCY_PREFERENCE_NORMAL,
@@ -29,6 +32,8 @@ class CatalogFile:
 
     models: dict[str, CatalogModel]
     """By id, in the order of the ids."""
+    embeddings: dict[str, EmbeddingModel]
+    """Those that embed texts, the same."""
     baseline: str
     latency_limits_ms: dict[LatencyPreference.ValueType, float]
     median_output_tokens: dict[str, int]
@@ -44,11 +49,18 @@ def load_catalog(own: Path | None = None) -> CatalogFile:
     documents = [shipped] if own is None else [shipped, read_file(own)]
     merged = _merge(documents)
     models = {entry.id: _model(entry) for entry in sorted(merged, key=lambda entry: entry.id)}
-    _check_names(models, documents[-1])
+    embeddings = {one.id: _embedding(one) for one in sorted(_embeddings_in(documents), key=lambda one: one.id)}
+    _check_names(models, embeddings, documents[-1])
     general = _general(documents)
     if general.baseline_model not in models:
         raise documents[-1].fault(("baseline_model",), f"there is no model {general.baseline_model!r}")
-    return CatalogFile(models, general.baseline_model, _limits(general.latency_limits_ms), general.median_output_tokens)
+    return CatalogFile(
+        models=models,
+        embeddings=embeddings,
+        baseline=general.baseline_model,
+        latency_limits_ms=_limits(general.latency_limits_ms),
+        median_output_tokens=general.median_output_tokens,
+    )
 
 
 def read_file(path: Path) -> Marked:
@@ -80,46 +92,67 @@ def check(shape: type[EntryT], value: Any, document: Marked, path: tuple[str | i
 
 def _merge(documents: list[Marked]) -> list[ModelEntry]:
     """The models of all documents, later ones replacing fields of earlier ones."""
-    fields: dict[str, dict[str, Any]] = {}
     entries: dict[str, ModelEntry] = {}
+    for entry, document, path in _entries(ModelEntry, "models", documents):
+        entries[entry.id] = entry
+        unknown = entry.quality.keys() - KINDS
+        if unknown:
+            what = f"{min(unknown)!r} is no kind of work; known are {', '.join(sorted(KINDS))}"
+            raise document.fault((*path, "quality", min(unknown)), what)
+    return list(entries.values())
+
+
+def _embeddings_in(documents: list[Marked]) -> list[EmbeddingEntry]:
+    """The same of models that embed texts."""
+    entries: dict[str, EmbeddingEntry] = {}
+    for entry, document, path in _entries(EmbeddingEntry, "embedding_models", documents):
+        entries[entry.id] = entry
+        if entry.least_dimensions > entry.dimensions:
+            raise document.fault((*path, "least_dimensions"), f"is over {entry.dimensions}, the dimensions")
+    return list(entries.values())
+
+
+def _entries(
+    shape: type[EntryT], name: str, documents: list[Marked]
+) -> Iterator[tuple[EntryT, Marked, tuple[str | int, ...]]]:
+    """Every entry of the lists of that name with its place, each over the fields of earlier ones with its id."""
+    fields: dict[str, dict[str, Any]] = {}
     for document in documents:
         named: set[str] = set()
-        for index, raw in enumerate(_models_of(document)):
-            path = ("models", index)
+        for index, raw in enumerate(_list_in(document, name)):
+            path = (name, index)
             if not isinstance(raw, dict) or not isinstance(raw.get("id"), str):
                 raise document.fault(path, "is no model: it needs an 'id'")
             if raw["id"] in named:
                 raise document.fault((*path, "id"), f"{raw['id']!r} is there twice")
             named.add(raw["id"])
             fields[raw["id"]] = fields.get(raw["id"], {}) | raw
-            entry = entries[raw["id"]] = check(ModelEntry, fields[raw["id"]], document, path)
-            unknown = entry.quality.keys() - KINDS
-            if unknown:
-                what = f"{min(unknown)!r} is no kind of work; known are {', '.join(sorted(KINDS))}"
-                raise document.fault((*path, "quality", min(unknown)), what)
-    return list(entries.values())
+            yield check(shape, fields[raw["id"]], document, path), document, path
 
 
-def _models_of(document: Marked) -> list[Any]:
+def _list_in(document: Marked, name: str) -> list[Any]:
     if not isinstance(document.value, dict):
         raise document.fault((), "is no mapping; it holds 'models'")
-    models = document.value.get("models", [])
-    if not isinstance(models, list):
-        raise document.fault(("models",), "is no list")
-    return models
+    found = document.value.get(name, [])
+    if not isinstance(found, list):
+        raise document.fault((name,), "is no list")
+    return found
 
 
 def _general(documents: list[Marked]) -> CatalogEntry:
     fields: dict[str, Any] = {}
     for document in documents:
-        fields |= {name: value for name, value in document.value.items() if name != "models"}
+        fields |= {name: value for name, value in document.value.items() if name not in _LISTS}
         general = check(CatalogEntry, fields, document)
     return general
 
 
-def _check_names(models: dict[str, CatalogModel], document: Marked) -> None:
-    taken = {model: model for model in models}
-    for model in models.values():
+def _check_names(models: dict[str, CatalogModel], embeddings: dict[str, EmbeddingModel], document: Marked) -> None:
+    for both in models.keys() & embeddings.keys():
+        raise document.fault(("embedding_models",), f"{both!r} is a model that answers, too")
+    everything: list[CatalogModel | EmbeddingModel] = [*models.values(), *embeddings.values()]
+    taken = {model.id: model.id for model in everything}
+    for model in everything:
         for alias in model.aliases:
             if taken.setdefault(alias, model.id) != model.id:
                 raise document.fault(("models",), f"{alias!r} names both {taken[alias]} and {model.id}")
@@ -127,6 +160,10 @@ def _check_names(models: dict[str, CatalogModel], document: Marked) -> None:
 
 def _limits(limits: LatencyLimits) -> dict[LatencyPreference.ValueType, float]:
     return {_PREFERENCES[name]: limit for name, limit in limits if limit is not None}
+
+
+def _embedding(entry: EmbeddingEntry) -> EmbeddingModel:
+    return EmbeddingModel(**entry.model_dump())
 
 
 def _model(entry: ModelEntry) -> CatalogModel:

@@ -7,6 +7,7 @@ from pathlib import Path
 from asahi_router.catalog.entries import ProviderEntry
 from asahi_router.catalog.loader import CatalogFile, check, read_file
 from asahi_router.catalog.marked_yaml import Marked, WrongCatalog
+from asahi_router.domain.embedding import LOCAL, EmbeddingModel, ServedEmbedding
 from asahi_router.domain.models import PROTOCOLS, Catalog, CatalogModel, ServedModel
 
 SIMULATOR = "simulator"
@@ -28,7 +29,7 @@ class Endpoint:
     """Its own names by catalog id; None: it serves all models of the vendor that its protocol is named after."""
     default_max_tokens: int = _DEFAULT_MAX_TOKENS
 
-    def name_of(self, model: CatalogModel) -> str | None:
+    def name_of(self, model: CatalogModel | EmbeddingModel) -> str | None:
         """What it calls the model; None: it does not serve it."""
         if self.models is None:
             return model.id if model.vendor == self.protocol else None
@@ -94,14 +95,23 @@ def serve_models(known: CatalogFile, endpoints: list[Endpoint], baseline: str) -
     )
 
 
+def serve_embeddings(known: CatalogFile, endpoints: list[Endpoint], *, local: bool) -> tuple[ServedEmbedding, ...]:
+    """The models that embed texts, each with the first endpoint that serves it; `local`: so does the cache service."""
+    speaking = [endpoint for endpoint in endpoints if endpoint.protocol == "openai"]
+    return tuple(_serve_embedding(model, speaking, local=local) for model in known.embeddings.values())
+
+
 def _check(
     entry: ProviderEntry, index: int, document: Marked, known: CatalogFile, has_key: Callable[[str], bool]
 ) -> None:
     path = ("providers", index)
-    if entry.id == SIMULATOR or entry.id in PROTOCOLS:
+    if entry.id in (SIMULATOR, LOCAL) or entry.id in PROTOCOLS:
         raise document.fault((*path, "id"), f"{entry.id!r} is taken; choose another")
     for model in entry.names:
-        if model not in known.models:
+        if model in known.embeddings:
+            if entry.protocol != "openai":
+                raise document.fault((*path, "models", model), "embeds texts, which only protocol openai can ask for")
+        elif model not in known.models:
             what = f"the catalog has no model {model!r}; describe it in ASAHI_CATALOG_FILE"
             raise document.fault((*path, "models", model), what)
     if entry.api_key_env is not None and not has_key(entry.api_key_env):
@@ -115,3 +125,13 @@ def _serve(model: CatalogModel, endpoints: list[Endpoint]) -> ServedModel:
             bound = endpoint.default_max_tokens if endpoint.protocol == "anthropic" else None
             return ServedModel(model, endpoint.provider, name, endpoint.protocol, bound)
     return ServedModel(model)
+
+
+def _serve_embedding(model: EmbeddingModel, endpoints: list[Endpoint], *, local: bool) -> ServedEmbedding:
+    if model.vendor == LOCAL:
+        return ServedEmbedding(model, LOCAL, model.id) if local else ServedEmbedding(model)
+    for endpoint in endpoints:
+        name = endpoint.name_of(model)
+        if name is not None:
+            return ServedEmbedding(model, endpoint.provider, name)
+    return ServedEmbedding(model)

@@ -10,7 +10,9 @@ from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, Api, ChatAnswer, NativeB
 from asahi_core.clock import Clock, SystemClock
 from asahi_core.errors import InvalidRequest, UnsupportedByModel
 from asahi_router.domain.counting import TokenCount
+from asahi_router.domain.embedding import EMBEDDINGS, read_embedding_question
 from asahi_router.domain.provider import FailureKind, ProviderCall, ProviderFailure, Received
+from asahi_router.providers import embeddings
 from asahi_router.providers.anthropic.dialect import Anthropic
 from asahi_router.providers.config import ProviderConfig, ProviderProtocol
 from asahi_router.providers.dialect import (
@@ -71,6 +73,9 @@ class HttpProvider:
         key = (call.request_id, call.attempt)
         progress = self._under_way[key] = Progress(self._clock)
         try:
+            if call.prompt.native.api == EMBEDDINGS:
+                yield await self._embeddings(call, progress)
+                return
             asked = self._asked(call)
             question = self._question(call, asked)
             headers = self._headers(call, asked)
@@ -97,6 +102,18 @@ class HttpProvider:
             yield self._answer(call, asked, reader.body(), progress)
         finally:
             del self._under_way[key]
+
+    async def _embeddings(self, call: ProviderCall, progress: Progress) -> Answer:
+        """The vectors of all inputs; only servers of OpenAI's protocol are asked."""
+        count = len(read_embedding_question(call.prompt.native.body).input)
+        question = embeddings.adapt(call.prompt.native.body, call.provider_model)
+        body = await self._transport.post(question, self._headers(call, None), progress, embeddings.PATH)
+        try:
+            vectors, tokens = embeddings.read_answer(body, count)
+        except (ValueError, msgspec.DecodeError) as error:
+            words = str(error) if type(error) is ValueError else "its answer is not what its protocol says"
+            raise progress.failure(FailureKind.FAILED, words) from error
+        return embeddings.answer(call, self._config.id, vectors, tokens)
 
     async def count_tokens(self, call: ProviderCall) -> TokenCount | None:
         """The provider's own count of a question in its protocol; None: it does not count beforehand."""

@@ -871,21 +871,27 @@ class ListModelsResponse(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     BASELINE_MODEL_FIELD_NUMBER: _builtins.int
+    EMBEDDING_MODELS_FIELD_NUMBER: _builtins.int
     baseline_model: _builtins.str
     """Catalog id of the operator's baseline model."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
         """The models, by id."""
 
+    @_builtins.property
+    def embedding_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmbeddingModel]:
+        """The models that embed texts, by id. They answer questions of `API_OPENAI_EMBEDDINGS` and no others."""
+
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___Model] | None = ...,
         baseline_model: _builtins.str = ...,
+        embedding_models: _abc.Iterable[Global___EmbeddingModel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_model", b"baseline_model", "models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_model", b"baseline_model", "embedding_models", b"embedding_models", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1005,6 +1011,64 @@ class Model(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__output_nanos_per_million) -> _WhichOneofReturnType__output_nanos_per_million | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class EmbeddingModel(_message.Message):
+    """A model of the catalog that embeds texts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    VENDOR_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    LEAST_DIMENSIONS_FIELD_NUMBER: _builtins.int
+    MAX_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_NANOS_PER_MILLION_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Catalog id."""
+    provider: _builtins.str
+    """Id of the provider that serves it here; empty: no configured provider does."""
+    vendor: _builtins.str
+    """Who made it."""
+    dimensions: _builtins.int
+    """Numbers of a vector."""
+    least_dimensions: _builtins.int
+    """Fewest numbers that a vector may be asked to have; 0: always `dimensions`."""
+    max_input_tokens: _builtins.int
+    """Most tokens of a text."""
+    input_nanos_per_million: _builtins.int
+    """Price of a million tokens in nano-dollars; absent: no known price."""
+    health: Global___ModelHealth.ValueType
+    """Whether the provider is being called, or left alone after failures."""
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names that callers may use."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        vendor: _builtins.str = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        dimensions: _builtins.int = ...,
+        least_dimensions: _builtins.int = ...,
+        max_input_tokens: _builtins.int = ...,
+        input_nanos_per_million: _builtins.int | None = ...,
+        health: Global___ModelHealth.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_nanos_per_million", b"_input_nanos_per_million", "input_nanos_per_million", b"input_nanos_per_million"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_nanos_per_million", b"_input_nanos_per_million", "aliases", b"aliases", "dimensions", b"dimensions", "health", b"health", "id", b"id", "input_nanos_per_million", b"input_nanos_per_million", "least_dimensions", b"least_dimensions", "max_input_tokens", b"max_input_tokens", "provider", b"provider", "vendor", b"vendor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__input_nanos_per_million: _TypeAlias = _typing.Literal["input_nanos_per_million"]  # noqa: Y015
+    _WhichOneofArgType__input_nanos_per_million: _TypeAlias = _typing.Literal["_input_nanos_per_million", b"_input_nanos_per_million"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input_nanos_per_million) -> _WhichOneofReturnType__input_nanos_per_million | None: ...
+
+Global___EmbeddingModel: _TypeAlias = EmbeddingModel  # noqa: Y015
 
 @_typing.final
 class RecordOutcomeRequest(_message.Message):

@@ -102,6 +102,8 @@ class _ApiEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Api.ValueType], _
     """`asahi.inference.v1.InferenceService/Chat`."""
     API_OPENAI_RESPONSES: _Api.ValueType  # 5
     """OpenAI's `POST /v1/responses`."""
+    API_OPENAI_EMBEDDINGS: _Api.ValueType  # 6
+    """OpenAI's `POST /v1/embeddings`."""
 
 class Api(_Api, metaclass=_ApiEnumTypeWrapper):
     """A provider protocol, or Asahi's own."""
@@ -118,6 +120,8 @@ API_CHAT: Api.ValueType  # 4
 """`asahi.inference.v1.InferenceService/Chat`."""
 API_OPENAI_RESPONSES: Api.ValueType  # 5
 """OpenAI's `POST /v1/responses`."""
+API_OPENAI_EMBEDDINGS: Api.ValueType  # 6
+"""OpenAI's `POST /v1/embeddings`."""
 Global___Api: _TypeAlias = Api  # noqa: Y015
 
 class _FinishReason:

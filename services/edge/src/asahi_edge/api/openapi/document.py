@@ -12,6 +12,7 @@ from asahi_edge.api.openapi.structs import struct_schemas
 from asahi_edge.api.schemas import (
     analytics,
     anthropic,
+    embeddings,
     errors,
     figures,
     health,
@@ -49,6 +50,7 @@ _STRUCTS = (
     inference.FeedbackBody,
     openai.ChatBody,
     responses.ResponsesBody,
+    embeddings.EmbeddingsBody,
     anthropic.MessagesBody,
     anthropic.CountTokensBody,
     anthropic.CountTokensAnswer,

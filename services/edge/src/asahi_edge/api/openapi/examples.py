@@ -4,6 +4,7 @@ from typing import Any
 
 from asahi_edge.api.openapi.analytics_examples import ANALYTICS_EXAMPLES
 from asahi_edge.api.openapi.anthropic_examples import ANTHROPIC_EXAMPLES
+from asahi_edge.api.openapi.embeddings import EMBEDDING_MODEL, EMBEDDINGS_EXAMPLES
 from asahi_edge.api.openapi.governance_examples import GOVERNANCE_EXAMPLES
 from asahi_edge.api.openapi.reconciliation_examples import RECONCILIATION_EXAMPLES
 from asahi_edge.api.openapi.responses_examples import RESPONSES_EXAMPLES
@@ -220,13 +221,20 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         }
     },
     **RESPONSES_EXAMPLES,
+    **EMBEDDINGS_EXAMPLES,
     "FeedbackBody": {
         "a thumb": {"request_id": _REQUEST, "rating": "up"},
         "a score": {"request_id": _REQUEST, "score": 0.8, "comment": "Right, but long."},
         "a wrong cached answer": {"request_id": _REQUEST, "correct_cache_hit": False},
     },
     "FeedbackAnswer": {"kept": {"request_id": _REQUEST, "recorded": True}},
-    "Catalog": {"one model": {"data": [_MODEL], "baseline_model": "gpt-6.1-sol"}},
+    "Catalog": {
+        "one model of each kind": {
+            "data": [_MODEL],
+            "embedding_models": [EMBEDDING_MODEL],
+            "baseline_model": "gpt-6.1-sol",
+        }
+    },
     "OpenAIModel": {"a model": _OPENAI_MODEL},
     "OpenAIModelList": {"one model": {"object": "list", "data": [_OPENAI_MODEL]}},
     "AnthropicModel": {"a model": _ANTHROPIC_MODEL},

@@ -16,12 +16,14 @@ from asahi_edge.api.openapi.components import (
     referring_media,
     struct_media,
 )
+from asahi_edge.api.openapi.embeddings import EMBEDDINGS
 from asahi_edge.api.openapi.errors import error_name
 from asahi_edge.api.openapi.examples import EXAMPLES
 from asahi_edge.api.openapi.openai import CHAT_ANSWER
 from asahi_edge.api.openapi.responses import RESPONSE
 from asahi_edge.api.openapi.streams import CHAT_EVENTS, INFER_EVENTS, MESSAGE_EVENTS, RESPONSE_EVENTS
 from asahi_edge.api.schemas.anthropic import CountTokensAnswer, CountTokensBody, MessagesBody
+from asahi_edge.api.schemas.embeddings import EmbeddingsBody
 from asahi_edge.api.schemas.figures import UsageRowView
 from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
@@ -161,6 +163,11 @@ def documented_responses() -> dict[str, Any]:
     """Arguments of the route decorator of `/v1/responses`, whose bodies are OpenAI's."""
     content = referring_media(RESPONSE, "ResponseAnswer") | RESPONSE_EVENTS
     return _documented_openai("Create a response", ResponsesBody, content)
+
+
+def documented_embeddings() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/embeddings`, whose bodies are OpenAI's."""
+    return _documented_openai("Embed texts", EmbeddingsBody, referring_media(EMBEDDINGS, "EmbeddingsAnswer"))
 
 
 def _documented_openai(summary: str, body: type, content: dict[str, Any]) -> dict[str, Any]:

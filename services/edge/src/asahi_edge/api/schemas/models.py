@@ -53,10 +53,29 @@ class CatalogModel(Struct, kw_only=True):
     ]
 
 
+class EmbeddingModel(Struct, kw_only=True):
+    """A model of the catalog that embeds texts."""
+
+    id: Annotated[str, described("What callers send as `model` to `/v1/embeddings`.")]
+    aliases: Annotated[list[str], described("Other names that are understood.")]
+    vendor: Annotated[str, described("Who made it; `local`: it runs here.")]
+    provider: Annotated[str | None, described("Who serves it here; null: nobody, no key is set.")]
+    allowed: Annotated[bool, described("Whether this key may use it.")]
+    dimensions: Annotated[Count, described("Numbers of a vector.")]
+    least_dimensions: Annotated[Count, described("Fewest that `dimensions` may ask for; 0: it makes no shorter ones.")]
+    max_input_tokens: Annotated[Count, described("Tokens of one input, at most.")]
+    input_per_million: Annotated[Dollars | None, described("Dollars a million tokens; null: no known price.")]
+    health: Annotated[
+        str,
+        one_of("As of the other models.", "available", "unavailable", "not served here"),
+    ]
+
+
 class Catalog(Struct, kw_only=True):
     """The models that Asahi knows."""
 
-    data: Annotated[list[CatalogModel], described("The models.")]
+    data: Annotated[list[CatalogModel], described("The models that answer.")]
+    embedding_models: Annotated[list[EmbeddingModel], described("The models that embed texts.")]
     baseline_model: Annotated[str, described("What savings are measured against unless a policy says otherwise.")]
 
 

@@ -1,0 +1,34 @@
+"""Answers of `/v1/embeddings` in OpenAI's form, with `asahi` added."""
+
+import struct
+from base64 import b64decode
+
+import msgspec
+
+from asahi_edge.api.answers import asahi_object
+from asahi_edge.api.json import encode
+from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+
+_top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Datum(msgspec.Struct):
+    object: str
+    index: int
+    embedding: str | list[float]
+
+
+_data = msgspec.json.Decoder(list[_Datum])
+
+
+def embeddings_answer(request: InferenceRequest, result: InferenceResult, *, as_numbers: bool) -> bytes:
+    """The vectors, in base64 or as lists of numbers."""
+    body = _top_level.decode(result.answer.native.body)
+    if as_numbers:
+        data = _data.decode(body["data"])
+        for datum in data:
+            packed = b64decode(str(datum.embedding))
+            datum.embedding = list(struct.unpack(f"<{len(packed) // 4}f", packed))
+        body["data"] = msgspec.Raw(encode(data))
+    body["asahi"] = msgspec.Raw(encode(asahi_object(request, result)))
+    return msgspec.json.encode(body)
