@@ -18,15 +18,17 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.ledger_steps     20 000 random steps over ledger and holds
 # tests.revocation       how soon every edge refuses a key that was revoked, under load
 # tests.once             requests with an Idempotency-Key, repeated while services are killed
+# tests.faults           everything broken at random under mixed traffic, three books compared (`make faults` runs more)
+# tests.canaries         secrets and prompts searched for wherever a run leaves something
 # tests.leaving          what clients who leave are billed, against the provider's count
 # tests.integrations     the examples of docs/integrations, with every client at its pinned version
 # tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.leaving tests.once tests.budgets tests.integrations tests.schemathesis_run
+RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.leaving tests.once tests.budgets tests.integrations tests.schemathesis_run
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos prices lock integrations bench verify charts manifests images k8s-check clean
+.PHONY: help setup run test check format protos prices lock integrations bench faults verify charts manifests images k8s-check clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +71,9 @@ integrations: $(READY) ## Lock and try the clients of docs/integrations (ARGS=--
 
 bench: $(READY) ## Measure speed and print the figures
 	$(BIN)/python -m bench
+
+faults: $(READY) ## Break everything at random, 200 seeds (ARGS=--help says how)
+	$(BIN)/python -m tests.faults --seeds 1-200 $(ARGS)
 
 verify: $(READY) ## Run the long rigs, one after the other
 	@set -e; for rig in $(RIGS); do echo "verify: $$rig"; $(BIN)/python -m $$rig; done

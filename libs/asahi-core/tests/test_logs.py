@@ -1,5 +1,6 @@
 """Logs: one line an event, with the request's id, and never a secret."""
 
+import errno
 import io
 import json
 import logging
@@ -117,3 +118,21 @@ def test_values_without_a_json_form_are_written_as_text() -> None:
     log.log.info("odd", value=object, error=ValueError("x"))
     (event,) = log.events
     assert event["error"] == "x"
+
+
+class _FullDisk(io.StringIO):
+    full = True
+
+    def flush(self) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_lost_alone_and_later_ones_are_written() -> None:
+    disk = _FullDisk()
+    log = configure_logs("edge", "info", "json", disk)
+    log.error("spool_write_failed")
+    logging.getLogger("grpc").error("it failed")
+    disk.full = False
+    log.info("serving")
+    assert '"event":"serving"' in disk.getvalue()

@@ -1,10 +1,12 @@
 """Flights that another edge leads, and flights that others follow."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
+from asahi.type.v1.chat_pb2 import Api
 from asahi_core.errors import (
     AsahiError,
     Cancelled,
@@ -81,6 +83,20 @@ async def test_a_foreign_flight_that_is_lost_is_flown_anew_for_those_who_were_se
     assert streamed.result is not None
     assert text_of(streamed.result.answer) == "42"
     assert len(rig.router.calls) == 1
+
+
+async def test_who_has_only_headers_to_send_when_a_flight_is_lost_is_flown_anew_too() -> None:
+    async with flying() as rig:
+        foreign = rig.cache.fly_elsewhere("f-1")
+        chat = replace(asked("r-1", stream=True), api=Api.API_OPENAI_CHAT_COMPLETIONS)
+        listener = rig.listen(chat)
+        foreign.open()
+        await until(lambda: len(listener.pieces) == 1)
+        foreign.fail(GONE)
+        (await rig.call()).answer("42")
+        await soon(listener.task)
+    assert listener.result is not None
+    assert text_of(listener.result.answer) == "42"
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: error.code)

@@ -1,7 +1,7 @@
 """Structured logs on stdout that never carry secrets or prompts.
 
 Events are names with fields, never sentences with values glued in. Prompts and answers are never passed to a logger;
-secrets that slip into a field are blanked here.
+secrets that slip into a field are blanked here. A line that cannot be written is lost, and nothing else with it.
 """
 
 import logging
@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import msgspec
 import structlog
+from prometheus_client import Counter
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from asahi_core.context import current_call
@@ -18,6 +19,7 @@ from asahi_core.context import current_call
 _SECRET_FIELD = re.compile(r"(api_?key|authorization|secret|password|token)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"ask_[0-9A-Za-z]{8}_[0-9A-Za-z]{8,}|sk-[0-9A-Za-z_-]{8,}|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
 _BLANK = "[redacted]"
+_LOST = Counter("asahi_log_lines_lost", "Lines of the log that could not be written, on a full disk for instance.")
 
 
 def configure_logs(service: str, level: str, log_format: str, stream: TextIO = sys.stdout) -> FilteringBoundLogger:
@@ -33,7 +35,7 @@ def configure_logs(service: str, level: str, log_format: str, stream: TextIO = s
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: _Lines(stream),
         cache_logger_on_first_use=True,
     )
     logger: FilteringBoundLogger = structlog.get_logger(service=service)
@@ -41,6 +43,23 @@ def configure_logs(service: str, level: str, log_format: str, stream: TextIO = s
     least = logging.DEBUG if level == "debug" else max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()])
     logging.basicConfig(handlers=[_StandardLogs(logger)], level=least, force=True)
     return logger
+
+
+class _Lines:
+    """Writes lines. Who logs is never told that the log could not be written: whatever was under way goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Writes one line at once."""
+        try:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except OSError:
+            _LOST.inc()
+
+    log = debug = info = warning = error = critical = exception = msg
 
 
 class _StandardLogs(logging.Handler):

@@ -103,6 +103,8 @@ class Provider:
             reasoning_tokens=sum(answer.reasoning_tokens for answer in answers),
         )
         call.bill_prompt(usage)
+        if answers and answers[0].ending == "stop" and rule.mode != "endless":
+            call.text_sha256 = hashlib.sha256(answers[0].text.encode()).hexdigest()
         reply_id = call.provider_request_id.removeprefix("req_")
         return Reply(reply_id, int(self.clock.now().timestamp()), request, answers, _reported(usage, rule))
 

@@ -28,6 +28,7 @@ class Call(msgspec.Struct, kw_only=True):
     `reported` is the usage that the caller was told at the end, if any; `status` is 0 as long as nothing was sent.
     `started_at` is in seconds since 1970; `key` names the caller's key without telling it.
     `outcome`: `cut` was closed by the simulator, `client_left` by the caller before the last token.
+    `text_sha256` is of the whole text that was written, however much of it was sent; empty: it had no natural end.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Call(msgspec.Struct, kw_only=True):
     cache_write_1h_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    text_sha256: str = ""
     reported: Usage | None = None
 
     def bill_prompt(self, usage: Usage) -> None:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from asahi.cache.v1.cache_pb2 import CacheHit
-from asahi.type.v1.chat_pb2 import AnswerDelta
+from asahi.type.v1.chat_pb2 import AnswerDelta, Api
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
 from asahi_core.errors import BudgetReserved, Cancelled, DeadlineExceeded, InsufficientQuota, UpstreamInterrupted
@@ -28,6 +28,8 @@ from asahi_edge.domain.usage import UsageDelivery
 
 _LOST = (Cancelled, DeadlineExceeded, UpstreamInterrupted, InsufficientQuota, BudgetReserved)
 """How a flight ends that took others' request with it: they may have more time, or other budgets."""
+_OPENING_IS_SENT = (Api.API_INFER, Api.API_CHAT)
+"""Whose callers are sent an opening at once; it goes into the headers of others, which wait for the first piece."""
 _RIDES = 3
 """Flights that a request may lose to others' misfortune before its caller hears of it."""
 
@@ -117,7 +119,7 @@ class Pipeline:
             try:
                 async with aclosing(flight.follow(run.deadline)) as pieces:
                     async for piece in pieces:
-                        begun = True
+                        begun = begun or not piece.HasField("opening") or request.api in _OPENING_IS_SENT
                         yield piece
                 landing = flight.end.result()
                 yield self._answer(run, landing, own=_pays(request, flight, landing))
