@@ -20,14 +20,14 @@ STATES = {"revoked": "401", "expired": "401", "suspended": "403"}
 """What a key without effect is answered with, on every path that needs one."""
 Whose = Literal["own", "foreign", "unknown"]
 WHOSE: tuple[Whose, ...] = ("own", "foreign", "unknown")
-OPENS, NOT_SERVED = "yes", "501"
+OPENS = "yes"
 _OPENED_BY = {
     "infer": {"infer", "admin", "all"},
     "analytics": {"analytics", "admin", "all"},
     "admin": {"admin", "all", OPERATOR},
     OPERATOR: {OPERATOR},
 }
-_THINGS = ("api_key_id", "invite_id")
+_THINGS = ("api_key_id", "invite_id", "response_id")
 _MARKED = re.compile(r"(?<=<!-- generated: access -->\n).*?(?=\n<!-- end of access -->)", re.DOTALL)
 
 
@@ -40,7 +40,7 @@ class Place:
 
     @property
     def is_organization(self) -> bool:
-        """Whether it names an organisation; otherwise a key, an invite or a request."""
+        """Whether it names an organisation; otherwise a key, an invite, a response or a request."""
         return self.name in {"organization_id", "org_id"}
 
 
@@ -68,7 +68,7 @@ class Row:
             return "401" if caller == OPERATOR else "403"
         if whose != "own" and place is not None and self._is_refused(caller, whose, place):
             return "403" if place.is_organization else "404"
-        return OPENS if self.operation.served else NOT_SERVED
+        return OPENS
 
     def cell(self, caller: str) -> str:
         """The table's cell: own, and foreign and unknown where they differ."""
@@ -77,9 +77,7 @@ class Row:
         return told[0] if len(set(told)) == 1 else " / ".join(told)
 
     def _is_refused(self, caller: str, whose: Whose, place: Place) -> bool:
-        """Whether naming what is not the caller's is. The operator acts for all who are there; prices come later."""
-        if not self.operation.served:
-            return caller != OPERATOR and place.is_organization
+        """Whether naming what is not the caller's is. The operator acts for all who are there."""
         return whose == "unknown" or caller != OPERATOR or not place.is_organization
 
 
@@ -98,7 +96,7 @@ def _places(operation: Operation, document: dict[str, Any]) -> Iterator[Place]:
     if "organization_id" in body.get("properties", {}):
         yield Place("body", "organization_id")
     for name in _THINGS:
-        if f"{{{name}}}" in operation.path and operation.served:
+        if f"{{{name}}}" in operation.path:
             yield Place("path", name)
     if "request_id" in body.get("required", ()):
         yield Place("body", "request_id")

@@ -45,11 +45,6 @@ class Operation:
     """Whether keys do not open it, but the operator's secret."""
 
     @property
-    def served(self) -> bool:
-        """Whether this version does it; otherwise it answers 501."""
-        return any(status.startswith("2") for status in self.statuses)
-
-    @property
     def scope(self) -> str:
         """The scope of the keys that open it; `none`: it needs no key; `operator`: the operator's secret opens it."""
         if self.path == "/signup" or self.path.startswith("/health"):
@@ -89,12 +84,10 @@ def operations(document: dict[str, Any]) -> list[Operation]:
 def tables(document: dict[str, Any]) -> dict[str, str]:
     """The generated parts of the page by name."""
     found = operations(document)
-    served = [one for one in found if one.served]
     return {
-        "paths": _path_tables(served),
-        "query": _query_table(served),
-        "later": _table(("path", "scope", "will"), ((_name(o), o.scope, _later(o)) for o in found if not o.served)),
-        "bodies": _body_tables(document["components"]["schemas"], served),
+        "paths": _path_tables(found),
+        "query": _query_table(found),
+        "bodies": _body_tables(document["components"]["schemas"], found),
         "errors": _error_table(),
     }
 
@@ -244,10 +237,6 @@ def _names_in(schema: Any) -> Iterator[str]:
 
 def _name(operation: Operation) -> str:
     return f"`{operation.method} {operation.path}`"
-
-
-def _later(operation: Operation) -> str:
-    return operation.summary.removesuffix(" (not served yet)")
 
 
 def _first_line(text: str) -> str:

@@ -1,10 +1,11 @@
 """OpenAI's SDK at `/v1/responses`, answered by providers of both protocols: plain, streamed, cached, parsed."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from openai import BadRequestError, InternalServerError
+from openai import BadRequestError, NotFoundError
 from openai.types.responses import Response
 from pydantic import BaseModel
 
@@ -171,8 +172,59 @@ def test_what_cannot_be_carried_is_refused_by_its_name(
     assert (refused.value.code, refused.value.param) == ("unsupported_by_model", param)
 
 
-@pytest.mark.parametrize(("name", "value"), [("store", True), ("previous_response_id", "resp_1")])
-def test_who_counts_on_kept_responses_is_told_that_there_are_none(name: str, value: Any, asahi: Place) -> None:
-    with asahi.openai() as sdk, pytest.raises(InternalServerError) as refused:
-        sdk.responses.create(**{"model": MODELS[0], "input": "Hello", name: value})
-    assert (refused.value.status_code, refused.value.code, refused.value.param) == (501, "not_implemented", name)
+def _ids(items: Iterable[Any]) -> list[str]:
+    return [item.id for item in items]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_conversation_goes_on_from_what_is_kept_with_whatever_model(model: str, asahi: Place) -> None:
+    other = next(one for one in MODELS if one != model)
+    with asahi.openai() as sdk:
+        first = sdk.responses.create(model=model, input="Use forecast and journey.", tools=_TOOLS)
+        calls = [item for item in first.output if item.type == "function_call"]
+        results: list[Any] = [{"type": "function_call_output", "call_id": c.call_id, "output": "Sunny."} for c in calls]
+        assert calls
+        second = sdk.responses.create(model=other, input=results, previous_response_id=first.id, tools=_TOOLS)
+        with sdk.responses.stream(model=model, input="Thanks.", previous_response_id=second.id) as stream:
+            third = stream.until_done().get_final_response()
+        whole: list[Any] = [{"role": "user", "content": "Use forecast and journey."}, *first.output, *results]
+        same = sdk.responses.with_raw_response.create(model=other, input=whole, tools=_TOOLS)
+        kept = sdk.responses.retrieve(third.id)
+        items = list(sdk.responses.input_items.list(third.id, limit=2, order="asc"))
+        newest = list(sdk.responses.input_items.list(third.id))
+    assert second.output_text
+    assert second.usage is not None
+    assert second.usage.input_tokens == _usage(same.parse()).input_tokens
+    assert (kept.id, kept.output_text, kept.usage) == (third.id, third.output_text, third.usage)
+    assert kept.previous_response_id == second.id
+    assert _ids(items) == _ids(reversed(newest))
+    said = [item.id for item in (*first.output, *second.output)]
+    assert [name for name in _ids(items) if name in said] == said
+    assert len(items) == 2 + len(results) + len(said)
+
+
+def _usage(response: Response) -> Any:
+    assert response.usage is not None
+    return response.usage
+
+
+def test_a_kept_response_is_streamed_again_and_dropped(asahi: Place) -> None:
+    async def read() -> None:
+        async with asahi.async_openai() as sdk:
+            told = await sdk.responses.create(model=MODELS[0], input="What is kept?")
+            events = [event async for event in await sdk.responses.retrieve(told.id, stream=True)]
+            assert events[-1].type == "response.completed"
+            assert events[-1].response.to_dict() == told.to_dict()
+            await sdk.responses.delete(told.id)
+            for act in (sdk.responses.retrieve, sdk.responses.delete, sdk.responses.input_items.list):
+                with pytest.raises(NotFoundError):
+                    await act(told.id)
+            with pytest.raises(NotFoundError) as lost:
+                await sdk.responses.create(model=MODELS[0], input="And then?", previous_response_id=told.id)
+            assert lost.value.param == "previous_response_id"
+            unkept = await sdk.responses.create(model=MODELS[0], input="What is not kept?", store=False)
+            assert unkept.to_dict()["store"] is False
+            with pytest.raises(NotFoundError):
+                await sdk.responses.retrieve(unkept.id)
+
+    asyncio.run(read())

@@ -1,7 +1,7 @@
 """Every path × every scope × {own, foreign, unknown, revoked, expired, suspended}, generated from the document."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ GOVERNANCE = [
 ]
 _GUARD_S = 30.0
 _MANY = {"ASAHI_SIGNUPS_PER_MINUTE": "100000", "ASAHI_UNKNOWN_KEYS_PER_MINUTE": "100000"}
-_OTHER_PARAMETERS = {"model": "gpt-6-luna", "response_id": "resp_unknown", "user_id": "ada"}
+_OTHER_PARAMETERS = {"model": "gpt-6-luna", "user_id": "ada"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,18 @@ class World:
             {"name": scope, "scopes": [scope], "organization_id": organization, **fields},
         )
 
-    def owned_by(self, organization: str) -> dict[str, str]:
+    def response(self, organization: str) -> str:
+        """A new one that is kept."""
+        bearer = _bearer(self.key(organization, "infer")["api_key"])
+        answer = self.client.post("/v1/responses", headers=bearer, json={"input": "What is kept?"})
+        made: str = answer.json()["id"]
+        return made
+
+    def owned_by(self, organization: str, places: Sequence[Place]) -> dict[str, str]:
         """Ids of what an organisation has, made anew; invites are the operator's."""
+        kept = any(place.name == "response_id" for place in places)
         return {
+            "response_id": self.response(organization) if kept else "",
             "org_id": organization,
             "organization_id": organization,
             "api_key_id": self.key(organization, "infer")["id"],
@@ -83,6 +92,7 @@ UNKNOWN = {
     "api_key_id": "key_00000000",
     "invite_id": "invite_000000000000",
     "request_id": "01a20da6-0000-7000-8000-000000000000",
+    "response_id": "resp_00000000",
 }
 
 
@@ -106,7 +116,7 @@ def world(installed: Installation) -> Iterator[World]:
         made.keys["revoked"] = {scope: key["api_key"] for scope, key in revoked.items()}
         made.keys["suspended"] = {scope: made.key(closed, scope)["api_key"] for scope in SCOPES}
         made.operate("POST", f"organizations/{closed}/suspend")
-        made.foreign.update(_foreign_request(made))
+        made.foreign.update(_foreign_request(made) | {"response_id": made.response(made.organization())})
         _wait_until_refused(made, made.keys["expired"]["all"])
         yield made
 
@@ -167,9 +177,9 @@ def _hold(  # noqa: PLR0917 - one cell of the matrix
     place: Place | None,
 ) -> str | None:
     """Asks one cell; the words of the refusal, if it is one."""
-    ids = world.owned_by(own)
+    ids = world.owned_by(own, row.places)
     if whose == "foreign" and place is not None:
-        ids[place.name] = ({**world.owned_by(foreign), **world.foreign})[place.name]
+        ids[place.name] = ({**world.owned_by(foreign, ()), **world.foreign})[place.name]
     if whose == "unknown" and place is not None:
         ids[place.name] = UNKNOWN[place.name]
     if place is not None and place.name == "invite_id" and whose == "foreign":
@@ -181,7 +191,7 @@ def _hold(  # noqa: PLR0917 - one cell of the matrix
     if expected != OPENS:
         assert answer.status_code == int(expected), cell
         message: str = answer.json()["error"]["message"]
-        return message
+        return message.replace(ids[place.name], "…") if place is not None else message
     assert answer.status_code not in {401, 403, 429}, cell
     assert answer.status_code < 500, cell
     return None

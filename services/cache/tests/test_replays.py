@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from asahi_cache.domain.replays import KEPT_S, MAX_ANSWER_BYTES, Replays, ReplayState, replay_id
-from asahi_cache.stores.opening import open_replays
+from asahi_cache.stores.opening import open_database
+from asahi_cache.stores.replays import SqlReplayStore
 from asahi_core.clock import ManualClock
 from asahi_core.errors import IdempotencyConflict, IdempotencyReplayUnavailable, InvalidRequest
 from tests.postgresql import PostgreSQL, postgresql
@@ -34,9 +35,9 @@ async def replays(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualC
     if request.param == "postgresql":
         server: PostgreSQL = request.getfixturevalue("server")
         url = server.create_database(f"cache_{abs(hash(tmp_path))}")
-    store = open_replays(tmp_path, url)
-    yield Replays(store, clock)
-    store.close()
+    database = open_database(tmp_path, url)
+    yield Replays(SqlReplayStore(database), clock)
+    database.close()
 
 
 async def begin(replays: Replays, request_id: str, body: bytes = BODY, *, user_id: str = "") -> ReplayState | str:
@@ -135,11 +136,11 @@ async def test_what_cannot_be_understood_is_named(replays: Replays) -> None:
 
 
 async def test_what_was_begun_survives_the_process(tmp_path: Path, clock: ManualClock) -> None:
-    store = open_replays(tmp_path)
-    await begin(Replays(store, clock), "request-1")
-    await Replays(store, clock).answer(ONCE, "request-1", b"42")
-    store.close()
+    database = open_database(tmp_path)
+    await begin(Replays(SqlReplayStore(database), clock), "request-1")
+    await Replays(SqlReplayStore(database), clock).answer(ONCE, "request-1", b"42")
+    database.close()
     clock.advance(timedelta(hours=1).total_seconds())
-    store = open_replays(tmp_path)
-    assert await begin(Replays(store, clock), "request-2") == ReplayState.ANSWERED
-    store.close()
+    database = open_database(tmp_path)
+    assert await begin(Replays(SqlReplayStore(database), clock), "request-2") == ReplayState.ANSWERED
+    database.close()

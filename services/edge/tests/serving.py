@@ -42,6 +42,7 @@ from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.stores.limits_memory import MemoryLimits
 from services.edge.tests.flying import GUARD_S, Rig, flying, until, verdict
 from services.edge.tests.replay_keeper import MemoryReplays
+from services.edge.tests.response_keeper import MemoryResponses
 
 MAX_BODY_BYTES = 1024 * 1024
 SIGNUPS, UNKNOWN_KEYS = 3, 3
@@ -104,6 +105,7 @@ class Served:
     governance: _Governance
     client: httpx2.AsyncClient
     """Sends a key with every request."""
+    kept: MemoryResponses
     logged: list[Any]
     """What the access log says."""
 
@@ -125,7 +127,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
     """The edge while the block runs; its limits are counted in memory unless a limiter is given."""
     async with flying() as rig:
         auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
-        governance, replays = _Governance(), MemoryReplays()
+        governance, replays, kept = _Governance(), MemoryReplays(), MemoryResponses()
         services = EdgeServices(
             pipeline=LimitedPipeline(rig.pipeline, rig.embeddings, limiter or MemoryLimits(clock), Concurrency(1000)),
             verdicts=Verdicts(
@@ -146,6 +148,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             counter=rig.router,
             outcomes=cast(Outcomes, nobody),
             replays=Replays(replays, structlog.get_logger()),
+            responses=kept,
             quotes=Quotes(rig.cache, rig.near, rig.router),
             usage=rig.usage,
             health=HealthCheck(others, others, rig.usage),
@@ -176,7 +179,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             headers = {"authorization": f"Bearer {mint_key(SystemIds())}"}
             try:
                 async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=GUARD_S) as client:
-                    yield Served(rig, url, auth, others, governance, client, logged)
+                    yield Served(rig, url, auth, others, governance, client, kept, logged)
             finally:
                 server.should_exit = True
                 await asyncio.wait_for(running, GUARD_S)

@@ -10,6 +10,7 @@ from asahi_core.clock import SystemClock
 from asahi_core.errors import AsahiError, ServiceUnavailable
 from asahi_edge.domain.erasure import Eraser
 from asahi_edge.domain.ports import EVERYTHING, AnswerCache, Authenticator, Governance, Ledger, Matching
+from asahi_edge.domain.stored_responses import ResponseStore
 from asahi_edge.domain.verdicts import Verdicts
 
 _OPERATOR = pb.Actor(operator=pb.Operator())
@@ -57,18 +58,37 @@ class _Books:
         self._note(f"erase names {user_id}".strip())
         return 7, 1
 
+    async def erase_responses(self, organization_id: str, user_id: str = "") -> int:
+        self._note(f"erase responses {user_id}".strip())
+        return 4
+
 
 def _eraser(books: _Books) -> Eraser:
     verdicts = Verdicts(cast(Authenticator, books), SystemClock(), fresh_s=5.0, grace_s=60.0)
-    return Eraser(cast(Governance, books), cast(AnswerCache, books), cast(Ledger, books), verdicts)
+    return Eraser(
+        cast(Governance, books),
+        cast(AnswerCache, books),
+        cast(ResponseStore, books),
+        cast(Ledger, books),
+        verdicts,
+    )
 
 
 async def test_an_organizations_keys_end_before_its_answers_are_dropped() -> None:
     books = _Books()
     erasure = await _eraser(books).erase_organization(_OPERATOR, "org-1")
-    assert books.calls == ["begin organization.erase", "delete", "invalidate", "erase replays", "erase names", "end"]
+    assert books.calls == [
+        "begin organization.erase",
+        "delete",
+        "invalidate",
+        "erase replays",
+        "erase responses",
+        "erase names",
+        "end",
+    ]
     names = {"billing.names": 7, "billing.alerts": 1}
-    assert erasure.erased == {"auth.keys": 2, "cache.answers": 5, "cache.replays": 3, **names}
+    kept = {"cache.answers": 5, "cache.replays": 3, "cache.responses": 4}
+    assert erasure.erased == {"auth.keys": 2, **kept, **names}
     assert books.ended == [("done", erasure.erased)]
     assert "billing.usage" in erasure.kept
 
@@ -80,12 +100,19 @@ async def test_an_end_user_is_erased_from_the_cache_and_from_auth() -> None:
         "begin user.erase ada",
         "invalidate ada",
         "erase replays ada",
+        "erase responses ada",
         "erase names ada",
         "erase ada",
         "end",
     ]
     names = {"billing.names": 7, "billing.alerts": 1}
-    assert erasure.erased == {"auth.pseudonyms": 1, "cache.answers": 5, "cache.replays": 3, **names}
+    assert erasure.erased == {
+        "auth.pseudonyms": 1,
+        "cache.answers": 5,
+        "cache.replays": 3,
+        "cache.responses": 4,
+        **names,
+    }
 
 
 async def test_an_act_that_fails_ends_with_the_code_of_its_error() -> None:

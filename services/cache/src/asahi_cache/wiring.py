@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from structlog.typing import FilteringBoundLogger
 
 from asahi.cache.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
+from asahi.cache.v1.responses_pb2_grpc import add_StoredResponseServiceServicer_to_server
 from asahi_cache.api.servicer import CacheServicer
+from asahi_cache.api.stored_response_servicer import StoredResponseServicer
 from asahi_cache.domain.attachments import Attachments
 from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.embedding import ModelMissing
@@ -16,14 +18,17 @@ from asahi_cache.domain.flights import FlightLimits, Flights
 from asahi_cache.domain.replays import Replays
 from asahi_cache.domain.shared import SharedTier, Withdrawal
 from asahi_cache.domain.shared_flights import SharedFlights
+from asahi_cache.domain.stored_responses import StoredResponses
 from asahi_cache.metrics import CacheCollector
 from asahi_cache.settings import CacheSettings
+from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.embedder import LocalEmbedder
 from asahi_cache.stores.leases import LEASE_S
 from asahi_cache.stores.memory import MemoryTier
-from asahi_cache.stores.opening import open_replays
+from asahi_cache.stores.opening import open_database
 from asahi_cache.stores.replays import SqlReplayStore
 from asahi_cache.stores.shared_redis import CALL_S, SharedRedis, open_redis
+from asahi_cache.stores.stored_responses import SqlStoredResponses
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError
 from asahi_core.ids import Ids
@@ -45,13 +50,15 @@ class CacheService:
     """The service's objects, put together."""
 
     servicer: CacheServicer
+    response_servicer: StoredResponseServicer
     collector: CacheCollector
     memory: MemoryTier
     flights: Flights
     replays: Replays
     embedder: LocalEmbedder
-    store: SqlReplayStore
-    """Of the replays; whoever ran the service closes it."""
+    responses: StoredResponses
+    database: CacheDatabase
+    """Whoever ran the service closes it."""
     redis: SharedRedis | None
     """None: no other replica shares anything with this one."""
     shared: SharedTier | None
@@ -74,8 +81,9 @@ def build(
     Raises:
         OSError: the database cannot be used.
     """
-    store = open_replays(settings.data_dir, settings.database_url.get_secret_value())
-    replays = Replays(store, clock)
+    database = open_database(settings.data_dir, settings.database_url.get_secret_value())
+    replays = Replays(SqlReplayStore(database), clock)
+    responses = StoredResponses(SqlStoredResponses(database), clock)
     memory = MemoryTier(clock, max_bytes=settings.cache_max_bytes, organization_share=settings.cache_organization_share)
     process_id = ids.token(12)
     url = settings.redis_url.get_secret_value()
@@ -101,8 +109,20 @@ def build(
     figures = None if redis is None or shared is None else _Figures(shared, redis)
     collector = CacheCollector(cache, memory, flights, attachments, embedder, shared=figures)
     shared_flights = None if redis is None else SharedFlights(flights, redis.leases, settings.advertised_address)
-    servicer = CacheServicer(cache, flights, replays, embedder, shared_flights=shared_flights)
-    return CacheService(servicer, collector, memory, flights, replays, embedder, store, redis, shared, shared_flights)
+    return CacheService(
+        CacheServicer(cache, flights, replays, embedder, shared_flights=shared_flights),
+        StoredResponseServicer(responses),
+        collector,
+        memory,
+        flights,
+        replays,
+        embedder,
+        responses,
+        database,
+        redis,
+        shared,
+        shared_flights,
+    )
 
 
 class _Figures:
@@ -178,7 +198,10 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
     try:
         await serve(
             settings.grpc_address,
-            [lambda server: add_CacheServiceServicer_to_server(service.servicer, server)],
+            [
+                lambda server: add_CacheServiceServicer_to_server(service.servicer, server),
+                lambda server: add_StoredResponseServiceServicer_to_server(service.response_servicer, server),
+            ],
             stop=stop,
             grace_s=settings.shutdown_grace_seconds,
             tracing=tracing,
@@ -195,7 +218,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
         if sharing is not None and service.redis is not None:
             sharing.cancel()
             await service.redis.close()
-        await asyncio.to_thread(service.store.close)
+        await asyncio.to_thread(service.database.close)
         tracing.close()
 
 
@@ -225,8 +248,9 @@ async def _sweep(service: CacheService, log: FilteringBoundLogger) -> None:
         await service.memory.sweep()
         try:
             await service.replays.expire()
+            await service.responses.expire()
         except AsahiError as error:
-            log.warning("replays_not_swept", error=error.message)
+            log.warning("database_not_swept", error=error.message)
 
 
 async def _drain(flights: Flights, stop: asyncio.Event) -> None:

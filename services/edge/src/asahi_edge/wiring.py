@@ -30,7 +30,7 @@ from asahi_edge.api.direct_routes import directly
 from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
-from asahi_edge.clients import alerts, analytics, auth, billing, cache, reconciliation, router
+from asahi_edge.clients import alerts, analytics, auth, billing, cache, reconciliation, responses, router
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
 from asahi_edge.clients.prices import PricesClient
@@ -172,6 +172,7 @@ async def edge(
             outcomes=router_client,
             quotes=Quotes(cache_client, near, router_client),
             replays=replays,
+            responses=responses.ResponsesClient(channels.responses),
             usage=usage,
             health=HealthCheck(
                 probe,
@@ -223,6 +224,7 @@ class _Channels:
     auth: ServiceChannel
     cache: ServiceChannel
     open_cache_replica: Callable[[str], ServiceChannel]
+    responses: ServiceChannel
     router: ServiceChannel
     billing: ServiceChannel
     analytics: ServiceChannel
@@ -244,6 +246,7 @@ async def _open_channels(settings: EdgeSettings, stack: AsyncExitStack) -> _Chan
         open_cache_replica=lambda address: ServiceChannel(
             "cache", address, cache.SERVICE, timeout_s=settings.request_timeout_seconds, identity=identity
         ),
+        responses=await channel("cache", settings.cache_target, responses.SERVICE, _GOVERNANCE_TIMEOUT_S),
         router=await channel("router", settings.router_target, router.SERVICE, settings.request_timeout_seconds),
         billing=await channel("billing", settings.billing_target, billing.SERVICE, _GOVERNANCE_TIMEOUT_S),
         analytics=await channel("billing", settings.billing_target, analytics.SERVICE, _ANALYTICS_TIMEOUT_S),

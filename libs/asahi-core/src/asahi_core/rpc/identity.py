@@ -21,7 +21,7 @@ _HEALTH = "/grpc.health.v1.Health/"
 MAY_CALL: Mapping[str, tuple[str, ...]] = {
     "edge": (
         "/asahi.auth.v1.AuthService/",
-        "/asahi.cache.v1.CacheService/",
+        "/asahi.cache.v1.",
         "/asahi.router.v1.RouterService/",
         "/asahi.billing.v1.",
         _HEALTH,

@@ -38,6 +38,7 @@ _LONGEST_URL = 2000
 _PATTERN = re.compile(r"(?:[^\s\[\]]|\[!?[^\s\[\]]+\])+")
 _PROVIDER = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 _MOST_A_MINUTE = 1_000_000_000_000
+_MOST_DAYS = 36_500
 
 DEFAULTS: Settings = {
     "default_max_output_tokens": 4096,
@@ -293,7 +294,12 @@ _FIELDS: Mapping[str, _Check] = {
         dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd", "cascade"), _later),
     ),
     "retention": partial(
-        _check_object, {"prompts_days": _later, "usage_days": partial(_check_whole, 7, 3660), "responses_days": _later}
+        _check_object,
+        {
+            "prompts_days": _later,
+            "usage_days": partial(_check_whole, 7, 3660),
+            "responses_days": partial(_check_whole, 0, _MOST_DAYS),
+        },
     ),
     "fail_open_without_billing": _check_switch,
     "strict_revocation": _check_switch,

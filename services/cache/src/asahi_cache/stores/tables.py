@@ -1,4 +1,4 @@
-"""The cache service's table."""
+"""The cache service's tables."""
 
 from sqlalchemy import BigInteger, Index, MetaData, Table, Text
 from sqlmodel import Field, SQLModel
@@ -27,4 +27,28 @@ class ReplayRow(CacheTable, table=True):
     answer: bytes
 
 
+class StoredResponseRow(CacheTable, table=True):
+    """A response that is kept; columns are the fields of `domain.stored_responses.StoredResponse`."""
+
+    __tablename__ = "stored_responses"
+    __table_args__ = (
+        Index("stored_responses_by_conversation", "organization_id", "conversation_id", "expires_at_ns"),
+        Index("stored_responses_by_expiry", "expires_at_ns"),
+        Index("stored_responses_by_user", "organization_id", "user_id"),
+    )
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    response_id: str = Field(primary_key=True, sa_type=Text)
+    conversation_id: str = Field(sa_type=Text)
+    """Id of the first response of its conversation."""
+    previous_response_id: str = Field(sa_type=Text)
+    user_id: str = Field(sa_type=Text)
+    created_at_ns: int = Field(sa_type=BigInteger)
+    expires_at_ns: int = Field(sa_type=BigInteger)
+    input: bytes
+    output: bytes
+    response: bytes
+
+
 REPLAYS: Table = ReplayRow.metadata.tables["replays"]
+STORED_RESPONSES: Table = StoredResponseRow.metadata.tables["stored_responses"]

@@ -1,6 +1,6 @@
 """What every inference path does with a question once it has read it: answer it, plain or streamed, or once."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,8 @@ class Told:
     """What the answer carries besides."""
     naming: Callable[[], AbstractContextManager[None]] = nullcontext
     """Makes errors name fields as the path does."""
+    settle: Callable[[InferenceResult], Awaitable[InferenceResult]] | None = None
+    """What the path does with a plain answer before it is told; None: nothing."""
 
 
 async def answer(request: Request, inference: InferenceRequest, body: bytes, told: Told) -> Response:
@@ -69,4 +71,6 @@ async def _whole(
     with told.naming():
         result = await services_of(request).pipeline.infer(inference, caller, told_in_headers(request))
     note_in_log(request, result)
+    if told.settle is not None:
+        result = await told.settle(result)
     return told.whole(result), {**told.headers, **inference_headers(result)}

@@ -18,7 +18,6 @@ from asahi_edge.api import (
     feedback,
     health,
     infer,
-    later,
     messages,
     metrics,
     models,
@@ -26,6 +25,7 @@ from asahi_edge.api import (
     quote,
     reconciliation,
     responses,
+    stored_responses,
 )
 from asahi_edge.api.errors import answer_asahi_error, answer_http_exception, answer_unknown_error
 from asahi_edge.api.governance import routes as governance
@@ -49,9 +49,9 @@ paths of Anthropic's API answer in theirs. What failed is never stored.
 **Every answer** has the headers `x-request-id` (yours, if you sent one) and `x-asahi-request-id` (ours)."""
 
 
-_INFERENCE = (infer, quote, feedback, chat_completions, responses, messages, embeddings, models)
+_INFERENCE = (infer, quote, feedback, chat_completions, responses, stored_responses, messages, embeddings, models)
 _FIGURES = (metrics, analytics, breakdowns, outlook, export, reconciliation)
-ROUTERS = tuple(module.router for module in (governance, *_INFERENCE, *_FIGURES, health, later))
+ROUTERS = tuple(module.router for module in (governance, *_INFERENCE, *_FIGURES, health))
 
 
 def build_app(services: EdgeServices, stop: asyncio.Event) -> FastAPI:

@@ -1,9 +1,13 @@
-"""Answers in the form of OpenAI's responses: what was asked is repeated in each, and `asahi` added to the last word."""
+"""Answers in the form of OpenAI's responses: kept unless the caller says otherwise, `asahi` added to the last word.
+
+A provider's own response stays as it is but for what is Asahi's to say: whether it is kept, what it goes on with, whose
+labels it has. One that was translated repeats what was asked.
+"""
 
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,9 +22,12 @@ from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.response_replay import replayed
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+from asahi_edge.domain.stored_responses import KeptResponse, input_items
 
-_whole = msgspec.json.Decoder()
-_REPEATED: Mapping[str, Any] = {
+Raw = msgspec.Raw
+_Response = dict[str, Raw]
+_top_level = msgspec.json.Decoder(_Response)
+_DEFAULTS: Mapping[str, Any] = {
     "background": False,
     "instructions": None,
     "max_output_tokens": None,
@@ -32,7 +39,6 @@ _REPEATED: Mapping[str, Any] = {
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
     "service_tier": "default",
-    "store": False,
     "temperature": 1.0,
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
@@ -42,105 +48,158 @@ _REPEATED: Mapping[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
-"""What a response says of its question, and what it says where the question did not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, and its body as it was written."""
-
-    inference: InferenceRequest
-    body: Mapping[str, Any]
-
-    def repeated(self) -> dict[str, Any]:
-        """What the answer repeats of it."""
-        given = {name: value for name in _REPEATED if (value := self.body.get(name)) is not None}
-        if given.get("service_tier") == "auto":
-            given["service_tier"] = "default"
-        return {**_REPEATED, **given}
+"""What a response says of its question where neither the question nor the provider did."""
+_CALLERS_OWN = ("metadata", "previous_response_id", "user")
+"""What may differ between questions that one answer serves."""
+_MISSING = "stored_responses"
+_NO_OUTPUT = Raw(b"[]")
 
 
 class _Event(msgspec.Struct):
     type: str = ""
     sequence_number: int = 0
-    response: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    response: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _typed = msgspec.json.Decoder(_Event)
+_LAST = frozenset({"response.completed", "response.incomplete"})
 
 
-def response(asked: Asked, result: InferenceResult) -> bytes:
-    """A plain answer; one that stood for a call has an id and a time of its own, as a new answer has."""
-    return encode(_with_asahi(_own(asked, result), asked, result))
+class ResponseTeller:
+    """Tells the answer to one question."""
 
+    def __init__(self, request: Request, inference: InferenceRequest, asked: Mapping[str, Any], keep_s: float) -> None:
+        """`asked`: the body as its caller wrote it; `keep_s`: seconds that the answer is kept, 0: not at all."""
+        self._request = request
+        self._inference = inference
+        self._asked = asked
+        self._keep_s = keep_s
+        self._repeated = self._repeat()
+        self._kept = keep_s > 0
+        self._said: _Response = {}
 
-async def response_events(request: Request, asked: Asked, headers: dict[str, str]) -> AsyncGenerator[bytes, None]:
-    """A streamed answer. `asahi` comes with the last event's response; an error ends it without one.
+    async def settle(self, result: InferenceResult) -> InferenceResult:
+        """Keeps a plain answer, or says that it is not kept."""
+        self._said = self._own(result)
+        return await self._settle(result)
 
-    Fills `headers` before the first event.
-    """
-    inference = asked.inference
-    begun = False
-    last: _Event | None = None
-    number = 0
-    try:
-        async with aclosing(services_of(request).pipeline.stream(inference, told_in_headers(request))) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, InferenceResult):
-                    note_in_log(request, piece)
-                    if not begun:
-                        headers |= inference_headers(piece)
-                        for told in replayed(_own(asked, piece)):
-                            yield _event(told)
-                            number = told["sequence_number"]
-                    said = _own(asked, piece) if last is None else _whole.decode(_bytes(last)) | asked.repeated()
-                    kind = f"response.{said['status']}"
-                    order = number + 1 if last is None else last.sequence_number
-                    said = _with_asahi(said, asked, piece)
-                    yield _event({"type": kind, "response": said, "sequence_number": order})
-                elif piece.HasField("opening"):
-                    headers |= opening_headers(piece.opening, bypass=not inference.cache.read)
-                    continue  # the first event says it
-                else:
-                    read = _typed.decode(piece.event_json)
-                    number = read.sequence_number
-                    if read.response is msgspec.UNSET:
-                        yield event(piece.event_json, read.type)
-                    elif read.type in {"response.completed", "response.incomplete"}:
-                        last = read
+    def whole(self, result: InferenceResult) -> bytes:
+        """A plain answer that is settled."""
+        return encode(self._said)
+
+    async def events(self, headers: dict[str, str]) -> AsyncGenerator[bytes, None]:
+        """A streamed answer, kept before its last event is told. An error ends it without one.
+
+        Fills `headers` before the first event.
+        """
+        inference, begun = self._inference, False
+        last = _Event(sequence_number=-1)
+        pipeline = services_of(self._request).pipeline
+        try:
+            async with aclosing(pipeline.stream(inference, told_in_headers(self._request))) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, InferenceResult):
+                        note_in_log(self._request, piece)
+                        result = await self._settle(self._ended(piece, last))
+                        if not begun:
+                            headers |= inference_headers(result)
+                            for told in replayed(self._told_before()):
+                                yield _event(told)
+                                last = _Event(sequence_number=told["sequence_number"] + 1)
+                        yield self._end(last.sequence_number)
+                    elif piece.HasField("opening"):
+                        headers |= opening_headers(piece.opening, bypass=not inference.cache.read)
+                        continue  # the first event says it
                     else:
-                        said = _whole.decode(_bytes(read)) | asked.repeated()
-                        yield _event({"type": read.type, "response": said, "sequence_number": number})
-                begun = True
-    except AsahiError as error:
-        if not begun:
-            raise
-        yield _error(request, error, number + 1)
+                        last = _typed.decode(piece.event_json)
+                        if last.type not in _LAST:
+                            yield self._passed_on(piece.event_json, last)
+                    begun = True
+        except AsahiError as error:
+            if not begun:
+                raise
+            yield self._error(error, last.sequence_number + 1)
 
+    def _ended(self, result: InferenceResult, last: _Event) -> InferenceResult:
+        """Takes in what the stream said at its end, or the whole answer where nothing was streamed."""
+        if isinstance(last.response, msgspec.UnsetType) or last.type not in _LAST:
+            self._said = self._own(result)
+        else:
+            self._said = self._with_own(_top_level.decode(last.response))
+        return result
 
-def _bytes(read: _Event) -> bytes:
-    return b"{}" if isinstance(read.response, msgspec.UnsetType) else bytes(read.response)
+    def _told_before(self) -> dict[str, Any]:
+        """The answer as far as it is told before its last event."""
+        said: dict[str, Any] = msgspec.json.decode(
+            encode({name: raw for name, raw in self._said.items() if name != "asahi"})
+        )
+        return said
+
+    def _end(self, number: int) -> bytes:
+        kind = f"response.{msgspec.json.decode(self._said['status'], type=str)}"
+        return _event({"type": kind, "response": self._said, "sequence_number": number})
+
+    def _passed_on(self, told: bytes, read: _Event) -> bytes:
+        """A provider's event as it came, but for what is Asahi's to say of the response."""
+        if isinstance(read.response, msgspec.UnsetType):
+            return event(told, read.type)
+        fields = _top_level.decode(told)
+        fields["response"] = Raw(encode(self._with_own(_top_level.decode(read.response))))
+        return event(encode(fields), read.type)
+
+    def _own(self, result: InferenceResult) -> _Response:
+        """The answer as this caller's; one that stood for a call has an id and a time of its own, as a new one has."""
+        body = _top_level.decode(result.answer.native.body)
+        if result.reused:
+            now = Raw(encode(int(time.time())))
+            body |= {"id": Raw(encode(f"resp_{self._inference.request_id}")), "created_at": now}
+            if "completed_at" in body:
+                body["completed_at"] = now
+        return self._with_own(body)
+
+    def _with_own(self, body: _Response) -> _Response:
+        own = {name: self._repeated[name] for name in _CALLERS_OWN}
+        return {**self._repeated, **body, **own, "store": Raw(encode(self._kept))}
+
+    def _repeat(self) -> _Response:
+        given = {name: value for name in _DEFAULTS if (value := self._asked.get(name)) is not None}
+        if given.get("service_tier") == "auto":
+            given["service_tier"] = "default"
+        return {name: Raw(encode(value)) for name, value in {**_DEFAULTS, **given}.items()}
+
+    async def _settle(self, result: InferenceResult) -> InferenceResult:
+        """Keeps what is said; where that fails, the answer says that it is not kept."""
+        self._said["asahi"] = Raw(encode(asahi_object(self._inference, result)))
+        if not self._keep_s:
+            return result
+        try:
+            await services_of(self._request).responses.keep_response(self._to_keep())
+        except AsahiError:
+            self._kept = False
+            self._said["store"] = Raw(b"false")
+            return replace(result, degraded=(*result.degraded, _MISSING))
+        return result
+
+    def _to_keep(self) -> KeptResponse:
+        inference = self._inference
+        return KeptResponse(
+            organization_id=inference.organization_id,
+            response_id=msgspec.json.decode(self._said["id"], type=str),
+            previous_id=self._asked.get("previous_response_id") or "",
+            user_id=inference.user_id,
+            input_json=encode(input_items(self._asked["input"])),
+            output_json=bytes(self._said.get("output", _NO_OUTPUT)),
+            response_json=encode({name: raw for name, raw in self._said.items() if name != "output"}),
+            keep_s=self._keep_s,
+        )
+
+    def _error(self, error: AsahiError, number: int) -> bytes:
+        """The last event of an answer that had begun: the contract's error, and what this protocol's event has."""
+        self._request.scope["asahi"]["error"] = error.code
+        flat = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
+        contract: dict[str, Any] = msgspec.json.decode(encode(error_body(error)))
+        return _event({**contract, **flat, "sequence_number": number})
 
 
 def _event(told: Mapping[str, Any]) -> bytes:
     return event(encode(told), told["type"])
-
-
-def _error(request: Request, error: AsahiError, number: int) -> bytes:
-    """The last event of an answer that had begun: the contract's error, and what this protocol's event has."""
-    request.scope["asahi"]["error"] = error.code
-    flat = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
-    contract: dict[str, Any] = _whole.decode(encode(error_body(error)))
-    return _event({**contract, **flat, "sequence_number": number})
-
-
-def _own(asked: Asked, result: InferenceResult) -> dict[str, Any]:
-    body: dict[str, Any] = _whole.decode(result.answer.native.body)
-    if result.reused:
-        body["id"] = f"resp_{asked.inference.request_id}"
-        body["created_at"] = body["completed_at"] = int(time.time())
-    return body | asked.repeated()
-
-
-def _with_asahi(body: dict[str, Any], asked: Asked, result: InferenceResult) -> dict[str, Any]:
-    return {**body, "asahi": asahi_object(asked.inference, result)}

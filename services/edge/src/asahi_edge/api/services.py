@@ -23,6 +23,7 @@ from asahi_edge.domain.ports import (
 )
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.replays import Replays
+from asahi_edge.domain.stored_responses import ResponseStore
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 
@@ -45,6 +46,7 @@ class EdgeServices:
     outcomes: Outcomes
     quotes: Quotes
     replays: Replays
+    responses: ResponseStore
     usage: UsageDelivery
     health: HealthCheck
     clock: Clock

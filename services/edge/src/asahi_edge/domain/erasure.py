@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from asahi.auth.v1.auth_pb2 import Actor, DeleteOrganizationRequest, EraseUserRequest
 from asahi_edge.domain.acts import audited
 from asahi_edge.domain.ports import AnswerCache, Governance, Ledger, Matching
+from asahi_edge.domain.stored_responses import ResponseStore
 from asahi_edge.domain.verdicts import Verdicts
 
 _AUDIT = "The audit chain is append-only: it keeps who did what when, end users under pseudonyms."
@@ -41,9 +42,17 @@ class Erasure:
 class Eraser:
     """Erases from every store that can; each erasure is an act in the audit chain and can be repeated."""
 
-    def __init__(self, governance: Governance, cache: AnswerCache, ledger: Ledger, verdicts: Verdicts) -> None:
+    def __init__(
+        self,
+        governance: Governance,
+        cache: AnswerCache,
+        responses: ResponseStore,
+        ledger: Ledger,
+        verdicts: Verdicts,
+    ) -> None:
         self._governance = governance
         self._cache = cache
+        self._responses = responses
         self._ledger = ledger
         self._verdicts = verdicts
 
@@ -59,9 +68,10 @@ class Eraser:
             self._verdicts.forget_organization(organization_id)
             answers = await self._cache.invalidate(organization_id)
             replays = await self._cache.erase_replays(organization_id)
+            responses = await self._responses.erase_responses(organization_id)
             records, alerts = await self._ledger.erase_identities(organization_id)
             erased = {f"auth.{store}": count for store, count in deleted.erased.items()}
-            erased |= {"cache.answers": answers, "cache.replays": replays}
+            erased |= {"cache.answers": answers, "cache.replays": replays, "cache.responses": responses}
             erased |= {"billing.names": records, "billing.alerts": alerts}
             act.results.update(erased)
         return Erasure(act.id, organization_id, "", erased, dict(KEPT_OF_ORGANIZATION))
@@ -75,12 +85,13 @@ class Eraser:
         async with audited(self._governance, actor, organization_id, "user.erase", user_id=user_id) as act:
             answers = await self._cache.invalidate(organization_id, Matching(user_id=user_id))
             replays = await self._cache.erase_replays(organization_id, user_id)
+            responses = await self._responses.erase_responses(organization_id, user_id)
             records, alerts = await self._ledger.erase_identities(organization_id, user_id)
             request = EraseUserRequest(actor=actor, organization_id=organization_id, user_id=user_id)
             done = await self._governance.erase_user(request)
             self._verdicts.forget_organization(organization_id)
             erased = {f"auth.{store}": count for store, count in done.erased.items()}
-            erased |= {"cache.answers": answers, "cache.replays": replays}
+            erased |= {"cache.answers": answers, "cache.replays": replays, "cache.responses": responses}
             erased |= {"billing.names": records, "billing.alerts": alerts}
             act.results.update(erased)
         return Erasure(act.id, organization_id, user_id, erased, dict(KEPT_OF_USER))

@@ -50,6 +50,8 @@ _STRUCTS = (
     inference.FeedbackBody,
     openai.ChatBody,
     responses.ResponsesBody,
+    responses.InputItemList,
+    responses.DeletedResponse,
     embeddings.EmbeddingsBody,
     anthropic.MessagesBody,
     anthropic.CountTokensBody,

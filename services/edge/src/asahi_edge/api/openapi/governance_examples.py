@@ -97,6 +97,7 @@ _RECEIPT: dict[str, Any] = {
         {"store": "auth.policies", "erased": 3},
         {"store": "cache.answers", "erased": 118},
         {"store": "cache.replays", "erased": 4},
+        {"store": "cache.responses", "erased": 31},
     ],
     "kept": [_KEPT_AUDIT, _KEPT_USAGE],
 }

@@ -1,7 +1,6 @@
 """What a route says about itself to the OpenAPI document: arguments of its decorator."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -29,13 +28,6 @@ from asahi_edge.api.schemas.inference import InferAnswer, InferBody, QuoteAnswer
 from asahi_edge.api.schemas.openai import ChatBody
 from asahi_edge.api.schemas.responses import ResponsesBody
 
-_THINGS = {
-    "api_key_id": "key",
-    "invite_id": "invite",
-    "org_id": "organization",
-    "response_id": "response",
-    "user_id": "end user",
-}
 Shape = Literal["openai", "anthropic", "either"]
 _INFERENCE_ERRORS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 501, 502, 503, 504)
 PLAIN_TEXT = {
@@ -112,22 +104,6 @@ def documented_models(*, summary: str, openai: type, anthropic: type, errors: Se
     }
 
 
-def documented_later(path: str, summary: str) -> dict[str, Any]:
-    """Arguments of the route decorator of a path that this version does not serve."""
-    extra = {"parameters": [_id_in_path(name) for name in re.findall(r"{(\w+)}", path)]}
-    return {
-        "summary": f"{summary} (not served yet)",
-        "status_code": 501,
-        "responses": _errors((401, 403, 501, 503)),
-        "openapi_extra": extra if extra["parameters"] else {},
-    }
-
-
-def _id_in_path(name: str) -> dict[str, Any]:
-    words = f"The id of the {_THINGS[name]}."
-    return {"name": name, "in": "path", "required": True, "description": words, "schema": {"type": "string"}}
-
-
 def documented_infer() -> dict[str, Any]:
     """Arguments of the route decorator of `/infer`."""
     arguments = documented(
@@ -168,6 +144,13 @@ def documented_responses() -> dict[str, Any]:
 def documented_embeddings() -> dict[str, Any]:
     """Arguments of the route decorator of `/v1/embeddings`, whose bodies are OpenAI's."""
     return _documented_openai("Embed texts", EmbeddingsBody, referring_media(EMBEDDINGS, "EmbeddingsAnswer"))
+
+
+def documented_stored_response() -> dict[str, Any]:
+    """Arguments of the route decorator of `/v1/responses/{response_id}`, which answers what was answered before."""
+    content = referring_media(RESPONSE, "ResponseAnswer") | RESPONSE_EVENTS
+    answer = _answered("The response as it was answered.", content)
+    return {"summary": "A stored response", "responses": {200: answer} | _errors((400, 401, 403, 404, 503))}
 
 
 def _documented_openai(summary: str, body: type, content: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ RESPONSE: dict[str, Any] = {
         "object": _field("Always `response`.", "string"),
         "created_at": _field("When it was given, in seconds since 1970.", "integer"),
         "status": _field("`completed` or `incomplete`.", "string"),
+        "store": _field("Whether it is kept.", "boolean"),
+        "previous_response_id": _field("The response that it goes on with.", ["string", "null"]),
         "incomplete_details": _field("Why it is incomplete.", ["object", "null"]),
         "model": _field("The model that answered.", "string"),
         "output": {

@@ -5,6 +5,11 @@ from typing import Any
 RESPONSES_EXAMPLES: dict[str, dict[str, Any]] = {
     "ResponsesBody": {
         "Asahi chooses the model": {"model": "asahi", "input": "Explain async/await in Python."},
+        "going on": {
+            "model": "asahi",
+            "previous_response_id": "resp_01a20da624fe71c8952442a763a374d5",
+            "input": "And in one sentence?",
+        },
         "with a tool": {
             "model": "gpt-6-luna",
             "instructions": "Answer in one sentence.",
@@ -17,6 +22,26 @@ RESPONSES_EXAMPLES: dict[str, dict[str, Any]] = {
                 }
             ],
         },
+    },
+    "InputItemList": {
+        "one question": {
+            "object": "list",
+            "data": [
+                {
+                    "id": "msg_01a20da624fe71c8952442a763a374d5_in0",
+                    "type": "message",
+                    "role": "user",
+                    "status": "completed",
+                    "content": [{"type": "input_text", "text": "Explain async/await in Python."}],
+                }
+            ],
+            "first_id": "msg_01a20da624fe71c8952442a763a374d5_in0",
+            "last_id": "msg_01a20da624fe71c8952442a763a374d5_in0",
+            "has_more": False,
+        }
+    },
+    "DeletedResponse": {
+        "dropped": {"id": "resp_01a20da624fe71c8952442a763a374d5", "object": "response", "deleted": True}
     },
     "ResponseAnswer": {
         "an answer": {

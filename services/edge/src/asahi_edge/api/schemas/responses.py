@@ -39,7 +39,35 @@ class ResponsesBody(Struct, kw_only=True):
     reasoning: Annotated[dict[str, Any] | None, described("`effort`: how long the model thinks.")] = None
     include: Annotated[list[str] | None, described("Only `reasoning.encrypted_content`, which is always there.")] = None
     metadata: Annotated[dict[str, Any] | None, described("Labels, which the answer repeats.")] = None
-    store: Annotated[bool | None, described("`false`: this version keeps no responses, and refuses `true`.")] = None
-    previous_response_id: Annotated[str | None, described("Refused: this version keeps no responses.")] = None
+    store: Annotated[
+        bool | None,
+        described("Whether the response is kept, for the policy's `retention.responses_days`. Absent: it is."),
+    ] = None
+    previous_response_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=255)] | None,
+        described("A kept response that this question goes on with, whichever provider answered it."),
+    ] = None
+    background: Annotated[bool | None, described("`true` is refused: such an answer's cost is never known.")] = None
+    conversation: Annotated[str | dict[str, Any] | None, described("Refused: go on with `previous_response_id`.")] = (
+        None
+    )
     user: Annotated[str | None, described("The end user, for usage and limits.")] = None
     organization_id: Annotated[str | None, described("Must be the key's organization.")] = None
+
+
+class InputItemList(Struct, kw_only=True):
+    """What a kept response was asked, with all that was said before it."""
+
+    object: Annotated[str, described("Always `list`.")] = "list"
+    data: Annotated[list[dict[str, Any]], described("Items as OpenAI has them, each with an id.")]
+    first_id: Annotated[str | None, described("Id of the first item here.")]
+    last_id: Annotated[str | None, described("Id of the last item here; `after` of the next page.")]
+    has_more: Annotated[bool, described("Whether there are more.")]
+
+
+class DeletedResponse(Struct, kw_only=True):
+    """A response that is kept no longer."""
+
+    id: Annotated[str, described("Its id.")]
+    object: Annotated[str, described("Always `response`.")] = "response"
+    deleted: Annotated[bool, described("Always true.")] = True
