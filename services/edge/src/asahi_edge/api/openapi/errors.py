@@ -21,7 +21,7 @@ MEANINGS = {
     422: "No allowed model meets the constraints; the message says which one binds, and by how much.",
     429: "Too many requests, or a budget is in the way; try again after `retry-after`, if it is there.",
     431: "The headers are over the configured limit.",
-    501: "A documented path, field or header that this version does not serve yet.",
+    501: "A documented field or header that this version does not serve yet.",
     502: "The provider refused, for a reason that is not load.",
     503: "A needed service or provider does not answer, or is saturated; try again after `retry-after`.",
     504: "The latency budget or the server's limit ran out.",
