@@ -6,6 +6,7 @@ PACKAGES  := $(MANIFESTS:/pyproject.toml=)
 PROTOS     = $(sort $(shell find protos/asahi -name '*.proto'))
 KUBE      := .venv/k8s
 TOOLS     := $(KUBE)/.ready
+RELEASED  := protos/released.binpb.gz
 GENERATED := libs/asahi-protos/src/asahi
 
 # The long rigs of `make verify`, each a module:
@@ -28,10 +29,10 @@ RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kill
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos prices lock integrations bench faults verify charts manifests images k8s-check clean
+.PHONY: help setup run test check format protos release-protos prices lock integrations bench faults verify charts manifests images k8s-check clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Prepare .venv (the other targets do it when needed)
 
@@ -48,6 +49,7 @@ check: $(READY) ## Check format, lint, types, import contracts, tests of errors 
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tests.error_coverage
 	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against $(RELEASED)
 	@$(generate); diff -r -x __pycache__ "$$fresh/asahi" $(GENERATED) || \
 		{ echo "Generated code is out of date: run 'make protos'." >&2; exit 1; }
 
@@ -58,6 +60,10 @@ format: $(READY) ## Format the code and apply safe fixes
 
 protos: $(READY) ## Generate libs/asahi-protos from protos/
 	@$(generate); rm -rf $(GENERATED); mv "$$fresh/asahi" $(GENERATED)
+
+release-protos: $(READY) ## Note the protos as released: from then on they change only by addition
+	$(BIN)/buf breaking protos --against $(RELEASED)
+	$(BIN)/buf build protos --exclude-source-info --output $(RELEASED)
 
 prices: $(READY) ## Take the price snapshot from the pinned genai-prices
 	$(BIN)/python -m asahi_core.prices.snapshot
