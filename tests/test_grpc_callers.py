@@ -40,6 +40,37 @@ async def test_grpc_and_http_share_answers_and_cache_plain_and_streamed(organiza
     assert streamed[-1].done.cache_tier == 1
 
 
+async def test_a_workflow_over_grpc_shares_its_steps_with_http(organization: Organization) -> None:
+    steps = [
+        pb.WorkflowStep(id="s1", prompt="Summarise {{document}}", type="summarize"),
+        pb.WorkflowStep(id="s2", prompt="{{s1}}: {{prompt}}", depends_on=["s1"], quality_threshold=3.5),
+    ]
+    request = pb.InferRequest(prompt="Who?", document="A text.", document_id="contract", steps=steps)
+    body = {
+        "prompt": "Who?",
+        "document": "A text.",
+        "document_id": "contract",
+        "steps": [
+            {"id": "s1", "prompt": "Summarise {{document}}", "type": "summarize"},
+            {"id": "s2", "prompt": "{{s1}}: {{prompt}}", "depends_on": ["s1"], "quality_threshold": 3.5},
+        ],
+    }
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        stub = InferenceServiceStub(channel)
+        miss = await stub.Infer(request, metadata=metadata(organization))
+        streamed = [
+            event
+            async for event in stub.StreamInfer(pb.StreamInferRequest(request=request), metadata=metadata(organization))
+        ]
+    async with organization.async_client() as client:
+        over_http = (await client.post("/infer", json=body)).json()
+    assert [(step.id, step.cache_tier) for step in miss.outcome.steps] == [("s1", 0), ("s2", 0)]
+    assert sum(step.cost_nanos for step in miss.outcome.steps) == miss.outcome.cost_nanos > 0
+    assert over_http["response"] == miss.response == "".join(event.delta for event in streamed)
+    assert [step.cache_tier for step in streamed[-1].done.steps] == [3, 3]
+    assert (over_http["cache_tier"], streamed[-1].done.cache_tier) == (3, 3)
+
+
 async def test_a_streamed_miss_over_grpc_comes_piece_by_piece(organization: Organization) -> None:
     async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
         stub = InferenceServiceStub(channel)

@@ -1,5 +1,6 @@
-"""Tier 3, first form: documents are answered and told apart, workflows are checked before anything is spent on them."""
+"""Tier 3: workflows are checked before anything is spent on them, answered, kept and told; documents are told apart."""
 
+import json
 from typing import Any
 
 import pytest
@@ -59,12 +60,110 @@ def test_a_circle_is_named_in_the_order_in_which_its_steps_wait(caller: Organiza
     assert any(f"{circle} is a circle" in message for circle in ("a → b → c → a", "b → c → a → b", "c → a → b → c"))
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_workflow_that_could_run_is_not_run_yet_and_costs_nothing(caller: Organization, stream: bool) -> None:
-    steps = [step("s1", "Summarise {{document}}", type="summarize"), step("s2", "{{s1}}: {{prompt}}", "s1")]
-    question = {"prompt": "Who?", "document": "A text.", "steps": steps, "stream": stream}
+_STEPS = [step("s1", "Summarise {{document}}", type="summarize"), step("s2", "{{s1}}: {{prompt}}", "s1")]
+_QUESTION = {"prompt": "Who?", "document": "A text.", "document_id": "contract", "steps": _STEPS}
+
+
+def test_a_workflow_is_answered_with_what_each_step_cost(caller: Organization) -> None:
+    control = SimulatorControl(caller.installation.url_of("simulator"))
     with caller.client() as client:
-        answer = client.post("/infer", json=question)
+        first, again = (client.post("/infer", json=_QUESTION) for _ in range(2))
+        assert first.status_code == 200, first.text
+        body = first.json()
+        calls = control.calls(body["request_id"])
+        listed = client.get("/analytics/recent-inferences").json()["data"]
+    steps = body["steps"]
+    assert [(one["id"], one["tier"]) for one in steps] == [("s1", 0), ("s2", 0)]
+    assert round(sum(one["cost"] for one in steps) * 1e9) == round(body["cost"] * 1e9) > 0
+    assert body["tokens_output"] == sum(call["completion_tokens"] for call in calls)
+    assert len(calls) == 2
+    assert "2 steps" in body["routing_reason"]
+    assert again.headers["x-asahi-cache"] == "hit; tier=3"
+    assert again.json()["response"] == body["response"]
+    assert (again.json()["cost"], again.json()["optimization_techniques"]) == (0, ["cache_tier_3"])
+    assert [one["tier"] for one in again.json()["steps"]] == [3, 3]
+    assert {one["request_id"] for one in listed} >= {body["request_id"]}
+
+
+def test_the_answering_step_is_streamed(caller: Organization) -> None:
+    with caller.client() as client:
+        answer = client.post("/infer", json={**_QUESTION, "stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [line.partition(": ")[2] for line in answer.text.splitlines() if line.startswith("event: ")]
+    assert (events[0], events[-1]) == ("decision", "done")
+    assert events.count("delta") > 1
+    data = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert "".join(one["text"] for one in data[1:-1]) == data[-1]["response"]
+    assert [one["id"] for one in data[-1]["steps"]] == ["s1", "s2"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_step_that_fails_is_named(caller: Organization, stream: bool) -> None:
+    steps = [step("s1", "Summarise {{document}}"), step("s2", "{{s1}}", "s1", quality_threshold=5)]
+    with caller.client() as client:
+        answer = client.post("/infer", json={**_QUESTION, "steps": steps, "stream": stream})
+        again = client.post("/infer", json={**_QUESTION, "steps": steps[:1]}).json()
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (422, "no_model_satisfies", "steps[1]")
+    assert error["message"].startswith("Step 's2': ")
+    assert again["steps"][0]["tier"] == 3, "what had been answered is kept"
+
+
+def test_a_steps_own_quality_needs_autopilot(caller: Organization) -> None:
+    body = {**_QUESTION, "steps": [step("s1", quality_threshold=3)], "routing_mode": "guided"}
+    with caller.client() as client:
+        answer = client.post("/infer", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "steps[0].quality_threshold")
+
+
+def test_a_workflow_within_a_budget_that_is_too_small_is_refused_at_the_step(caller: Organization) -> None:
+    with caller.client() as client:
+        answer = client.post("/infer", json={**_QUESTION, "cost_budget": 1e-9})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "steps[0]")
+
+
+@pytest.mark.parametrize(
+    ("headers", "policy"),
+    [({"x-asahi-cache": "off"}, {}), ({"x-asahi-cache": "exact"}, {}), ({}, {"cache": {"tiers": [1]}})],
+    ids=["off", "exact", "policy"],
+)
+def test_tier_3_can_be_left_aside(caller: Organization, headers: dict[str, str], policy: dict[str, Any]) -> None:
+    with caller.client() as client:
+        if policy:
+            client.post(f"/governance/policies/{caller.id}", json=policy).raise_for_status()
+        answers = [client.post("/infer", json=_QUESTION, headers=headers) for _ in range(2)]
+    assert [answer.headers["x-asahi-cache"] for answer in answers] == ["bypass", "bypass"]
+
+
+def test_results_of_steps_go_with_their_document_and_with_their_user(caller: Organization) -> None:
+    def tiers(client: Any) -> list[int]:
+        return [one["tier"] for one in client.post("/infer", json={**_QUESTION, "user_id": "ada"}).json()["steps"]]
+
+    with caller.client() as client:
+        tiers(client)
+        assert tiers(client) == [3, 3]
+        dropped = client.request("DELETE", "/governance/cache", json={"document_id": "contract"}).json()["dropped"]
+        assert dropped == 2
+        assert tiers(client) == [0, 0]
+        receipt = client.delete("/governance/users/ada/data").json()
+        assert {one["store"]: one["erased"] for one in receipt["erased"]}["cache.answers"] == 2
+        assert tiers(client) == [0, 0]
+
+
+def test_a_workflow_is_made_once_for_its_key(caller: Organization) -> None:
+    control = SimulatorControl(caller.installation.url_of("simulator"))
+    headers = {"idempotency-key": "once", "x-asahi-cache": "off"}
+    with caller.client() as client:
+        first, again = (client.post("/infer", json=_QUESTION, headers=headers) for _ in range(2))
+    assert again.content == first.content
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(control.calls(first.json()["request_id"])) == 2
+    assert len(call_records(caller.installation.data, caller.id)) <= 2
+
+
+def test_a_workflow_is_not_quoted(caller: Organization) -> None:
+    with caller.client() as client:
+        answer = client.post("/quote", json=_QUESTION)
     assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_implemented")
     assert answer.headers["x-should-retry"] == "false"
     assert call_records(caller.installation.data, caller.id) == []

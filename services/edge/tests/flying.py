@@ -29,6 +29,7 @@ from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.usage import UsageDelivery
+from asahi_edge.domain.workflows import Workflows
 from asahi_edge.stores.spool_memory import MemorySpool
 from services.edge.tests.budget_keeper import BudgetKeeper
 from services.edge.tests.neighbours import BASELINE, MemoryCache, ScriptedCompletion, ScriptedRouter, answer, reported
@@ -111,7 +112,7 @@ class Rig:
     board: FlightBoard
     leads: Leads
     pilot: Pilot
-    pipeline: Pipeline
+    pipeline: Workflows
     embeddings: Embeddings
     clock: ManualClock
     keeper: BudgetKeeper
@@ -172,7 +173,7 @@ class Listener:
     def text(self) -> str:
         return "".join(piece.text for piece in self.pieces)
 
-    async def listen(self, pipeline: Pipeline, request: InferenceRequest) -> None:
+    async def listen(self, pipeline: Workflows, request: InferenceRequest) -> None:
         async with aclosing(pipeline.stream(request)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, InferenceResult):
@@ -210,8 +211,9 @@ async def flying(
         clock=clock,
         log=structlog.get_logger(),
     )
-    pipeline = Pipeline(cache=cache, near=near, board=board, pilot=pilot, usage=usage, prices=PRICES, clock=clock)
-    embeddings = Embeddings(pipeline=pipeline, cache=cache, near=near, usage=usage, prices=PRICES, clock=clock)
+    flown = Pipeline(cache=cache, near=near, board=board, pilot=pilot, usage=usage, prices=PRICES, clock=clock)
+    pipeline = Workflows(flown, usage, clock)
+    embeddings = Embeddings(pipeline=flown, cache=cache, near=near, usage=usage, prices=PRICES, clock=clock)
     rig = Rig(
         cache, router, counting, spool, usage, near, board, leads, pilot, pipeline, embeddings, clock, keeper, holds
     )

@@ -283,6 +283,8 @@ class MemoryCache:
         max_age_s: float | None,
         flight_key: bytes,
         lost_flight_id: str = "",
+        *,
+        step: bool = False,
     ) -> LookupResponse:
         self.lookups += 1
         self.lost.append(lost_flight_id)
@@ -291,7 +293,7 @@ class MemoryCache:
             raise self.failure
         entry = self.entries.get((organization_id, fingerprint))
         if entry is not None and not self._is_too_old(entry, max_age_s):
-            hit = CacheHit(tier=self.tier, entry=entry)
+            hit = CacheHit(tier=3 if step else self.tier, entry=entry)
             hit.ttl.FromNanoseconds(int(self.ttl_s * 1e9))
             return LookupResponse(hit=hit)
         if not flight_key:

@@ -206,3 +206,13 @@ async def test_no_further_call_is_made_that_the_caller_s_money_may_not_cover() -
     rig = Rig(provider, models=MODELS[:2], retries=ONCE, max_cost_nanos=1_000_000)
     assert (await rig.run(start(cost_budget_nanos=1_000_000))).completed is None
     assert (await rig.run(start(cost_budget_nanos=100_000_000))).completed is not None
+
+
+async def test_attempts_are_numbered_from_where_the_caller_says() -> None:
+    asked = start(stream=False)
+    asked.task.first_attempt = 3001
+    rig = Rig(_chain(FailureKind.UNAUTHORIZED, 1))
+    told = await rig.run(asked)
+    assert [attempt.attempt for attempt in told.attempts] == [3001, 3002]
+    assert told.completed is not None
+    assert told.completed.outcome.attempt == 3002

@@ -20,7 +20,7 @@ from asahi.type.v1.chat_pb2 import (
 )
 from asahi_core.errors import InvalidRequest
 from asahi_router.domain.features import FORCED_TOOL_CHOICE, Features, read_features
-from asahi_router.domain.kinds import KINDS, kind_of, script_of
+from asahi_router.domain.kinds import KINDS, kind_of, named_kind, script_of
 from services.router.tests.decision_rig import ANTHROPIC, OPENAI, chat, native
 
 
@@ -173,3 +173,26 @@ def test_a_prompt_without_messages_is_refused() -> None:
 def _of(api: Api.ValueType, messages: list[dict[str, Any]], **fields: Any) -> Features:
     body = json.dumps({"messages": messages, **fields}).encode()
     return read_features(Prompt(native=NativeBody(api=api, body=body)))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("summarize", "summarization"),
+        ("Summary", "summarization"),
+        ("extract", "extraction"),
+        ("classification", "extraction"),
+        ("translate", "translation"),
+        ("coding", "code"),
+        ("compare", "knowledge"),
+        ("brew", ""),
+        ("", ""),
+    ],
+)
+def test_a_kind_that_the_caller_names_goes_before_what_the_text_looks_like(name: str, kind: str) -> None:
+    assert named_kind(name) == kind
+    assert read_features(chat("What is 12 squared?"), name).kind == (kind or "math")
+
+
+def test_every_kind_can_be_named() -> None:
+    assert {named_kind(kind) for kind in KINDS} == KINDS

@@ -51,6 +51,7 @@ from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
+from asahi_edge.domain.workflows import Workflows
 from asahi_edge.settings import EdgeSettings, networks_in
 from asahi_edge.stores.limits_memory import MemoryLimits
 from asahi_edge.stores.limits_shared import SharedLimits, shared_limits
@@ -140,7 +141,7 @@ async def edge(
             cache=cache_client, near=near, board=board, pilot=pilot, usage=usage, prices=prices, clock=clock
         )
         pipeline = LimitedPipeline(
-            flown,
+            Workflows(flown, usage, clock),
             Embeddings(pipeline=flown, cache=cache_client, near=near, usage=usage, prices=prices, clock=clock),
             shared or MemoryLimits(clock),
             Concurrency(settings.max_concurrent),

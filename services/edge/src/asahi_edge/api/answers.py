@@ -7,7 +7,7 @@ from fastapi import Request
 from msgspec import UNSET
 
 from asahi.router.v1.router_pb2 import Candidate
-from asahi.type.v1.chat_pb2 import AnswerOpening, ChatAnswer, FinishReason
+from asahi.type.v1.chat_pb2 import AnswerOpening, FinishReason
 from asahi_core.money import dollars
 from asahi_edge.api.json import Dollars
 from asahi_edge.api.routing import mode_name
@@ -20,11 +20,6 @@ def finish_reason_name(reason: FinishReason.ValueType) -> str | None:
     if reason == FinishReason.FINISH_REASON_UNSPECIFIED:
         return None
     return FinishReason.Name(reason).removeprefix("FINISH_REASON_").lower()
-
-
-def answer_text(answer: ChatAnswer) -> str:
-    """What the model said in text; a refusal is text too."""
-    return "".join(part.text or part.refusal for part in answer.parts)
 
 
 def opening_headers(opening: AnswerOpening, *, bypass: bool) -> dict[str, str]:

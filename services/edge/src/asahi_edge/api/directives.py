@@ -17,12 +17,12 @@ def refuse_idempotency_key(headers: Mapping[str, str]) -> None:
         raise NotImplementedYet("Idempotency-Key is served over HTTP only; leave it out.")
 
 
-def cache_directives(headers: Mapping[str, str]) -> CacheDirectives:
-    """What `Cache-Control` and `x-asahi-cache` allow."""
+def cache_directives(headers: Mapping[str, str], *, exact_tier: int = 1) -> CacheDirectives:
+    """What `Cache-Control` and `x-asahi-cache` allow to a request whose exact repeats are of this tier."""
     switch = headers.get("x-asahi-cache", "on").lower()
     if switch not in _SWITCHES:
         raise InvalidRequest(f"Header x-asahi-cache: {switch[:40]!r} is none of on, off, exact.", param="x-asahi-cache")
-    if switch == "off":
+    if switch == "off" or (switch == "exact" and exact_tier != 1):
         return CacheDirectives(read=False, write=False)
     read, write, max_age_s = True, True, None
     for directive in headers.get("cache-control", "").lower().split(","):

@@ -14,7 +14,6 @@ from asahi_core.prices.book import prompt_tokens
 from asahi_edge.api.answering import Told, answer
 from asahi_edge.api.answers import (
     alternatives,
-    answer_text,
     cache_explanation,
     dollars_or_none,
     finish_reason_name,
@@ -30,9 +29,9 @@ from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.openapi.operations import documented_infer
 from asahi_edge.api.questions import infer_question, limit_time
 from asahi_edge.api.routing import mode_name
-from asahi_edge.api.schemas.inference import AttemptView, InferAnswer, InferBody, StreamDecision, StreamDelta
+from asahi_edge.api.schemas.inference import AttemptView, InferAnswer, InferBody, StepView, StreamDecision, StreamDelta
 from asahi_edge.api.services import services_of
-from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+from asahi_edge.domain.inference import InferenceRequest, InferenceResult, answer_text
 
 router = APIRouter(tags=["Inference"])
 _FIELDS = frozenset(field_names(InferBody))
@@ -155,4 +154,16 @@ def _answer(request: InferenceRequest, result: InferenceResult) -> InferAnswer:
         ],
         alternatives=alternatives(request, result.alternatives),
         cache_explanation=cache_explanation(result) if request.explain else UNSET,
+        steps=[_step(name, step) for name, step in result.steps] if request.workflow is not None else UNSET,
+    )
+
+
+def _step(name: str, result: InferenceResult) -> StepView:
+    return StepView(
+        id=name,
+        tier=result.cache_tier,
+        coalesced=result.coalesced,
+        cost=Dollars(result.charge.cost_nanos),
+        model=result.answer.model,
+        finish_reason=finish_reason_name(result.answer.finish_reason),
     )

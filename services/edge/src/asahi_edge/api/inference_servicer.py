@@ -15,7 +15,6 @@ from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, Rout
 from asahi_core.context import CallContext, current_call
 from asahi_core.ids import Ids
 from asahi_core.money import dollars
-from asahi_edge.api.answers import answer_text
 from asahi_edge.api.authentication import key_in
 from asahi_edge.api.directives import refuse_idempotency_key
 from asahi_edge.api.json import convert, decode_object
@@ -24,12 +23,12 @@ from asahi_edge.api.routing import mode_name, routing_of
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.address_limits import peer_address
-from asahi_edge.domain.inference import InferenceRequest, InferenceResult
+from asahi_edge.domain.inference import InferenceRequest, InferenceResult, answer_text
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.verdicts import Verdicts
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_INFER_FIELDS = ("prompt", "system", "task_id", "user_id", "organization_id")
+_INFER_FIELDS = ("prompt", "system", "task_id", "user_id", "organization_id", "document_id", "document")
 _INFER_NUMBERS = ("max_tokens", "temperature", "top_p", "seed")
 
 
@@ -106,6 +105,8 @@ class InferenceServicer(InferenceServiceServicer):
             fields["stop"] = list(request.stop)
         if request.response_format_json:
             fields["response_format"] = decode_object(request.response_format_json)
+        if request.steps:
+            fields["steps"] = [_step_fields(step) for step in request.steps]
         question = infer_question(verdict, convert(fields, InferBody), headers)
         limit_time(question.routing)
         return question
@@ -156,6 +157,16 @@ def _routing_fields(routing: Routing) -> dict[str, Any]:
         fields["cost_budget"] = float(dollars(routing.cost_budget_nanos))
     if routing.model:
         fields["model_override"] = routing.model
+    return fields
+
+
+def _step_fields(step: pb.WorkflowStep) -> dict[str, Any]:
+    """The step as callers over HTTP write it."""
+    fields: dict[str, Any] = {"id": step.id, "prompt": step.prompt, "depends_on": list(step.depends_on)}
+    if step.type:
+        fields["type"] = step.type
+    if step.HasField("quality_threshold"):
+        fields["quality_threshold"] = step.quality_threshold
     return fields
 
 
@@ -210,5 +221,16 @@ def _outcome(question: InferenceRequest, result: InferenceResult) -> pb.Outcome:
                 excluded_by=c.excluded_by,
             )
             for c in (result.alternatives if question.explain else ())
+        ],
+        steps=[
+            pb.StepOutcome(
+                id=name,
+                cache_tier=step.cache_tier,
+                coalesced=step.coalesced,
+                cost_nanos=step.charge.cost_nanos,
+                model=step.answer.model,
+                finish_reason=step.answer.finish_reason,
+            )
+            for name, step in result.steps
         ],
     )

@@ -9,7 +9,7 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Message, NativeBody, Prompt, Role
 from asahi.type.v1.routing_pb2 import Routing
 from asahi_core.context import current_call
-from asahi_core.errors import InvalidRequest, NotImplementedYet
+from asahi_core.errors import InvalidRequest
 from asahi_edge.api.directives import cache_directives, tags
 from asahi_edge.api.json import encode
 from asahi_edge.api.protocol_headers import headers_apart, protocol_headers
@@ -17,9 +17,9 @@ from asahi_edge.api.routing import routing_of, routing_of_model
 from asahi_edge.api.schemas.inference import InferBody
 from asahi_edge.domain.access import require_organization
 from asahi_edge.domain.fingerprint import fingerprint
-from asahi_edge.domain.inference import InferenceRequest
+from asahi_edge.domain.inference import STEP_TIER, InferenceRequest
 from asahi_edge.domain.policies import govern_cache, govern_routing, users_apart
-from asahi_edge.domain.workflow import Step, require_whole
+from asahi_edge.domain.workflow import DOCUMENT, PROMPT, Step, Workflow, require_whole
 
 _HASHED = (
     *("prompt", "system", "document", "document_id"),
@@ -31,12 +31,13 @@ _MAX_USER = 200
 def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]) -> InferenceRequest:
     """A question to `/infer`, or to the gRPC method of that name: the two share their fingerprints."""
     require_organization(verdict, body.organization_id)
-    _check_workflow(body)
+    workflow = _workflow(body)
     routing = routing_of(body)
     govern_routing(routing, verdict)
     user_id = body.user_id or verdict.user_id
     if isinstance(body.stop, str):
         body.stop = [body.stop]
+    exact_tier = 1 if workflow is None else STEP_TIER
     asked = {name: value for name in _HASHED if (value := getattr(body, name)) is not None}
     return InferenceRequest(
         request_id=current_call.get().request_id,
@@ -47,13 +48,16 @@ def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]
         fingerprint=fingerprint(
             verdict.organization_id, Api.API_INFER, routing, asked, users_apart(verdict, user_id, {})
         ),
-        cache=govern_cache(cache_directives(headers), verdict, body.temperature),
+        cache=govern_cache(
+            cache_directives(headers, exact_tier=exact_tier), verdict, body.temperature, exact_tier=exact_tier
+        ),
         stream=body.stream,
         user_id=user_id,
         task_id=body.task_id or "",
         document_id=body.document_id or "",
         tags=tags(headers),
         explain=body.explain,
+        workflow=workflow,
     )
 
 
@@ -144,15 +148,23 @@ def _user_in(api: Api.ValueType, decoded: dict[str, Any]) -> Any:
     return metadata.get("user_id") if isinstance(metadata, dict) else None
 
 
-def _check_workflow(body: InferBody) -> None:
-    """Refuses a workflow that could never run, and, for now, one that could."""
+def _workflow(body: InferBody) -> Workflow | None:
+    """The workflow that is asked for, if one is; raises InvalidRequest for one that could never run."""
     if body.document_id is not None and body.document is None:
         raise InvalidRequest("'document_id' names 'document', which is missing.", param="document")
     if body.steps is None:
-        return
-    steps = [Step(step.id, step.prompt, tuple(step.depends_on)) for step in body.steps]
+        return None
+    steps = tuple(
+        Step(step.id, step.prompt, tuple(step.depends_on), step.type or "", step.quality_threshold)
+        for step in body.steps
+    )
     require_whole(steps, has_document=body.document is not None)
-    raise NotImplementedYet("'steps' is a workflow that could run, but this version runs none.", param="steps")
+    for index, step in enumerate(steps):
+        if step.quality_threshold is not None and body.routing_mode != "autopilot":
+            name = f"steps[{index}].quality_threshold"
+            raise InvalidRequest(f"'{name}' goes with routing_mode 'autopilot'.", param=name)
+    given = {PROMPT: body.prompt} | ({} if body.document is None else {DOCUMENT: body.document})
+    return Workflow(steps, given)
 
 
 def _chat(body: InferBody) -> ChatRequest:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from asahi.auth.v1.auth_pb2 import Scope
+from asahi_core.errors import NotImplementedYet
 from asahi_edge.api.answers import alternatives, dollars_or_none
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.infer import ignored_fields_header, named_as_asked
@@ -25,6 +26,11 @@ async def quote(request: Request) -> Response:
     verdict = await authorize(request, Scope.SCOPE_INFER)
     decoded = decode_object(await read_body(request, services.max_body_bytes))
     inference = infer_question(verdict, convert(decoded, InferBody), request.headers)
+    if inference.workflow is not None:
+        message = (
+            "A workflow is not quoted: what later steps cost depends on what earlier ones answer. Leave 'steps' out."
+        )
+        raise NotImplementedYet(message, param="steps")
     with named_as_asked():
         quoted = await services.quotes.quote(inference)
     return json_response(_answer(inference, quoted), headers=ignored_fields_header(decoded))

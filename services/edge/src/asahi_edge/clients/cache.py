@@ -56,9 +56,14 @@ class CacheClient:
         max_age_s: float | None,
         flight_key: bytes,
         lost_flight_id: str = "",
+        *,
+        step: bool = False,
     ) -> pb.LookupResponse:
-        """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed."""
-        request = pb.LookupRequest(organization_id=organization_id, fingerprint=fingerprint)
+        """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed.
+
+        `step`: it is asked for a step of a workflow.
+        """
+        request = pb.LookupRequest(organization_id=organization_id, fingerprint=fingerprint, step=step)
         if flight_key:
             request.flight_key = flight_key
             request.edge_id = self._attachment.edge_id

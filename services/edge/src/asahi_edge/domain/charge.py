@@ -67,6 +67,23 @@ def charge_calls(
     )
 
 
+def add_up(charges: Sequence[Charge]) -> Charge:
+    """What the parts of a request cost together; at least one. Original and savings are unknown if one's are."""
+    originals = [charge.original_nanos for charge in charges]
+    original = None if None in originals else sum(nanos for nanos in originals if nanos is not None)
+    savings: dict[str, int] = {}
+    for technique, nanos in (saving for charge in charges for saving in charge.savings):
+        savings[technique] = savings.get(technique, 0) + nanos
+    return Charge(
+        cost_nanos=sum(charge.cost_nanos for charge in charges),
+        original_nanos=original,
+        savings=() if original is None else tuple(savings.items()),
+        price_version=charges[-1].price_version,
+        price_unknown=any(charge.price_unknown for charge in charges),
+        overhead_nanos=sum(charge.overhead_nanos for charge in charges),
+    )
+
+
 def charge_reused(prices: PriceBook, answer: Answer, reference_model: str, technique: str, at: datetime) -> Charge:
     """The charge of an answer that stood for a call: nothing, against its tokens at `reference_model` today."""
     original = prices.cost_nanos(reference_model, answer.usage, at)

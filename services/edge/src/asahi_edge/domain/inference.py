@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.router.v1.router_pb2 import AttemptOutcome, Candidate
-from asahi.type.v1.chat_pb2 import Answer, Api, Prompt
+from asahi.type.v1.chat_pb2 import Answer, Api, ChatAnswer, Prompt
 from asahi.type.v1.routing_pb2 import Routing
 from asahi_edge.domain.budgets import is_blocked_by_budget
 from asahi_edge.domain.charge import Charge
+from asahi_edge.domain.workflow import Workflow
+
+STEP_TIER = 3
+ATTEMPTS_OF_A_STEP = 1000
+"""More than the router makes for one completion."""
+
+
+def answer_text(answer: ChatAnswer) -> str:
+    """What the model said in text; a refusal is text too."""
+    return "".join(part.text or part.refusal for part in answer.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,16 @@ class CacheDirectives:
     """Oldest answer accepted; None: any that has not expired."""
     ttl_s: float | None = None
     """How long the answer may be kept; None: as the cache service does."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlace:
+    """Which step of the caller's request, whose id it bears, a request is."""
+
+    number: int
+    """From 1; unique within the caller's request."""
+    answers: bool
+    """Whether its answer is the answer to the caller's request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,32 @@ class InferenceRequest:
     explain: bool = False
     parts: tuple[bytes, ...] = ()
     """Fingerprints under which the parts of its answer are kept, in their order; empty: it is kept whole."""
+    workflow: Workflow | None = None
+    """The steps in which it is to be answered; None: by itself."""
+    step: StepPlace | None = None
+    """None: it is what the caller asked."""
+    kind: str = ""
+    """The kind of work as the caller calls it; empty: it is recognised."""
+
+    @property
+    def passenger_id(self) -> str:
+        """Who waits for a flight: unique among all steps of all requests."""
+        return f"{self.request_id}/{self.step.number}" if self.step is not None else self.request_id
+
+    @property
+    def first_attempt(self) -> int:
+        """Number of its first provider call: no two steps of a request use the same numbers."""
+        return (self.step.number - 1) * ATTEMPTS_OF_A_STEP + 1 if self.step is not None else 1
+
+    @property
+    def answers_caller(self) -> bool:
+        """Whether the caller gets its answer."""
+        return self.step is None or self.step.answers
+
+    @property
+    def exact_tier(self) -> int:
+        """The cache tier by which a hit on it is told."""
+        return STEP_TIER if self.step is not None else 1
 
     @property
     def organization_id(self) -> str:
@@ -96,6 +142,8 @@ class InferenceResult:
     alternatives: tuple[Candidate, ...] = ()
     degraded: tuple[str, ...] = ()
     """Names of the services that were left aside because they did not answer."""
+    steps: "tuple[tuple[str, InferenceResult], ...]" = ()
+    """Of a workflow, by the steps' ids in their order."""
     added_max_output_tokens: int = 0
     """Most tokens of the answer, where the question set no limit and the policy did; 0: nothing was added."""
 

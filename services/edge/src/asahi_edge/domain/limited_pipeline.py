@@ -11,9 +11,9 @@ from asahi_edge.domain.concurrency import Concurrency
 from asahi_edge.domain.embeddings import Embeddings
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 from asahi_edge.domain.limits import Decision, Demand, Limiter, estimated_tokens, limits_of, refusal, settles_nothing
-from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.ports import Caller, TokenCounter
 from asahi_edge.domain.task import task_of
+from asahi_edge.domain.workflows import Workflows
 
 _MAY_HAVE_USED = (Cancelled, DeadlineExceeded, UpstreamInterrupted)
 """Ends after which a provider may have counted tokens that nobody told: the estimate stays."""
@@ -26,7 +26,7 @@ def _tell_nobody(_decision: Decision) -> None:
 class LimitedPipeline:
     """Answers what the organisation's, the key's and the end user's limits admit."""
 
-    def __init__(self, pipeline: Pipeline, embeddings: Embeddings, limiter: Limiter, concurrency: Concurrency) -> None:
+    def __init__(self, pipeline: Workflows, embeddings: Embeddings, limiter: Limiter, concurrency: Concurrency) -> None:
         self._pipeline = pipeline
         self._embeddings = embeddings
         self._limiter = limiter

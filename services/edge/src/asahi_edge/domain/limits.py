@@ -112,6 +112,9 @@ def limits_of(verdict: Verdict, user_id: str) -> tuple[Limit, ...]:
 def estimated_tokens(request: InferenceRequest) -> int:
     """About what a provider would count: a token for four bytes of the prompt, and the longest answer allowed."""
     prompt = request.prompt
+    if request.workflow is not None:
+        steps = len(request.workflow.steps)
+        return request.workflow.known_characters // _BYTES_A_TOKEN + steps * _USUAL_OUTPUT_TOKENS
     if prompt.HasField("native"):
         body = prompt.native.body
         inlined = 0

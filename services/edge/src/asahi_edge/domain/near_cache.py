@@ -50,15 +50,17 @@ class NearCache:
         self._entries.move_to_end((organization_id, fingerprint))
         return near.hit
 
-    def keep(self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float, epoch: int) -> None:
-        """Keeps an exact entry for `ttl_s`, if nothing of the organisation was withdrawn since `epoch` was read."""
+    def keep(
+        self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float, epoch: int, *, tier: int = 1
+    ) -> None:
+        """Keeps an entry of an exact tier for `ttl_s`, if nothing of its organisation was withdrawn since `epoch`."""
         size = entry.ByteSize() + _OVERHEAD_BYTES
         if self.withdrawn_since(organization_id, epoch) or ttl_s <= 0 or size > self._max_bytes // 8:
             return
         key = (organization_id, fingerprint)
         self._drop(key)
         created_at_s = entry.created_at.ToNanoseconds() / 1e9
-        hit = CacheHit(tier=1, entry=entry)
+        hit = CacheHit(tier=tier, entry=entry)
         self._entries[key] = _Near(hit, created_at_s, self._clock.monotonic() + ttl_s, size)
         self._bytes += size
         while self._bytes > self._max_bytes:

@@ -94,7 +94,7 @@ class Pilot:
     def start(self, request: InferenceRequest) -> Flight:
         """A new flight, opened by `request`, that identical ones may board. Somebody must board it at once."""
         self._plans.note(request.verdict)
-        flight = Flight(key=request.flight_key, opened_by=request.request_id, epoch=self._near.epoch)
+        flight = Flight(key=request.flight_key, opened_by=request.passenger_id, epoch=self._near.epoch)
         self._board.list(flight)
         task = asyncio.create_task(self._fly(flight, request))
         self._flying.add(task)
@@ -130,16 +130,23 @@ class Pilot:
                 epoch = self._near.epoch
                 try:
                     found = await self._cache.lookup(
-                        request.organization_id, request.fingerprint, request.cache.max_age_s, flight.key, lost_id
+                        request.organization_id,
+                        request.fingerprint,
+                        request.cache.max_age_s,
+                        flight.key,
+                        lost_id,
+                        step=request.step is not None,
                     )
                 except AsahiError:
                     degraded = ("cache",)
                     break
                 if found.HasField("hit") and may_use_answer(request.verdict, found.hit.entry.answer):
                     hit = found.hit
-                    if hit.tier == 1:
+                    if hit.tier == request.exact_tier:
                         ttl_s = hit.ttl.ToNanoseconds() / 1e9
-                        self._near.keep(request.organization_id, request.fingerprint, hit.entry, ttl_s, epoch)
+                        self._near.keep(
+                            request.organization_id, request.fingerprint, hit.entry, ttl_s, epoch, tier=hit.tier
+                        )
                     flight.land(Landing(entry=hit.entry, hit=hit))
                     return
                 flight_id = found.lead_flight_id

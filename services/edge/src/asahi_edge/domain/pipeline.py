@@ -96,7 +96,7 @@ class Pipeline:
                 if not _was_others_misfortune(flight, request) or ride + 1 == _RIDES:
                     raise
             finally:
-                flight.leave(request.request_id)
+                flight.leave(request.passenger_id)
         raise AssertionError("the last ride returns or raises")
 
     async def stream(self, request: InferenceRequest) -> AsyncGenerator[AnswerDelta | InferenceResult, None]:
@@ -129,7 +129,7 @@ class Pipeline:
             else:
                 return
             finally:
-                flight.leave(request.request_id)
+                flight.leave(request.passenger_id)
 
     def _look_near(self, request: InferenceRequest) -> CacheHit | None:
         """The answer, if a copy is here that may be trusted, and the key may see the model that wrote it."""
@@ -143,7 +143,7 @@ class Pipeline:
         flight = self._board.find(request.flight_key) if request.flight_key else None
         if flight is None or flight.ended or self._near.withdrawn_since(request.organization_id, flight.epoch):
             flight = self._pilot.start(request)
-        flight.board(request.request_id)
+        flight.board(request.passenger_id)
         return flight
 
     def _answer(self, run: _Run, landing: Landing, *, own: bool) -> InferenceResult:
@@ -198,7 +198,8 @@ class Pipeline:
             overhead_ms=latency_ms if tier else 0.0,
             degraded=landing.degraded,
         )
-        self._usage.deliver_later(reuse_record(run.request, result, now))
+        if run.request.step is None:
+            self._usage.deliver_later(reuse_record(run.request, result, now))
         return result
 
     def _elapsed_ms(self, run: _Run) -> float:
@@ -219,9 +220,9 @@ async def _wait(flight: Flight, deadline: float | None, caller: Caller) -> Landi
 
 def _pays(request: InferenceRequest, flight: Flight, landing: Landing) -> bool:
     """Whether the provider's call is this request's to pay."""
-    return landing.charge is not None and flight.opened_by == request.request_id
+    return landing.charge is not None and flight.opened_by == request.passenger_id
 
 
 def _was_others_misfortune(flight: Flight, request: InferenceRequest) -> bool:
     """Whether the flight died with the edge or the request that led it, so that another may do better."""
-    return flight.ended and (flight.foreign or flight.opened_by != request.request_id)
+    return flight.ended and (flight.foreign or flight.opened_by != request.passenger_id)

@@ -9,8 +9,6 @@ from asahi.type.v1.policy_pb2 import CachePolicy, CacheSharing, SampledAnswers
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode, RoutingPolicy
 from asahi_edge.domain.inference import CacheDirectives, InferenceRequest
 
-_EXACT_TIER = 1
-
 
 def govern_routing(routing: Routing, verdict: Verdict) -> None:
     """Asks for the policy's quality where the caller leaves the choice to Asahi and asks for none."""
@@ -23,8 +21,10 @@ def govern_routing(routing: Routing, verdict: Verdict) -> None:
         routing.quality_threshold = quality.default_threshold
 
 
-def govern_cache(asked: CacheDirectives, verdict: Verdict, temperature: float | None) -> CacheDirectives:
-    """What both the caller and the policy allow the cache to do.
+def govern_cache(
+    asked: CacheDirectives, verdict: Verdict, temperature: float | None, *, exact_tier: int = 1
+) -> CacheDirectives:
+    """What both the caller and the policy allow the cache to do; `exact_tier`: 1, of workflows 3.
 
     Where sampled answers may not be used again, a request without a temperature counts as sampled: providers' default
     is above 0.
@@ -34,7 +34,7 @@ def govern_cache(asked: CacheDirectives, verdict: Verdict, temperature: float | 
     policy = verdict.policy.cache
     sampled = temperature is None or temperature > 0
     never = policy.sampled_answers == SampledAnswers.SAMPLED_ANSWERS_NEVER and sampled
-    if never or _EXACT_TIER not in policy.tiers:
+    if never or exact_tier not in policy.tiers:
         return CacheDirectives(read=False, write=False)
     ttl_s = float(policy.ttl_seconds)
     return replace(asked, ttl_s=ttl_s, max_age_s=ttl_s if asked.max_age_s is None else min(asked.max_age_s, ttl_s))

@@ -166,10 +166,12 @@ class AnswerCache(Protocol):
         max_age_s: float | None,
         flight_key: bytes,
         lost_flight_id: str = "",
+        *,
+        step: bool = False,
     ) -> LookupResponse:
         """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed.
 
-        `lost_flight_id`: a flight that was to be followed and could not be.
+        `lost_flight_id`: one that was to be followed and could not be. `step`: it is asked for a step of a workflow.
         """
         ...
 

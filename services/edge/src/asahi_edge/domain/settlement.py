@@ -61,7 +61,7 @@ class Settlement:
             tags=[f"{name}={value}" for name, value in call.request.tags.items()],
         )
         entry.created_at.FromDatetime(now)
-        aboard = call.request.request_id in call.flight.passengers
+        aboard = call.request.answers_caller and call.request.passenger_id in call.flight.passengers
         records = [
             call_record(call.request, one, charge.calls[one.attempt], reached_caller=aboard and one is outcome, at=now)
             for one in calls
@@ -107,7 +107,7 @@ class Settlement:
     async def _keep(self, call: FlightCall, fingerprint: bytes, entry: CacheEntry, flight_id: str) -> None:
         request = call.request
         ttl_s = await self._cache.store(request.organization_id, fingerprint, entry, request.cache.ttl_s, flight_id)
-        self._near.keep(request.organization_id, fingerprint, entry, ttl_s, call.flight.epoch)
+        self._near.keep(request.organization_id, fingerprint, entry, ttl_s, call.flight.epoch, tier=request.exact_tier)
 
     async def fail(self, call: FlightCall, error: AsahiError) -> None:
         """Records every provider call of a request that got no answer."""

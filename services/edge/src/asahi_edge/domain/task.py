@@ -14,6 +14,8 @@ def task_of(request: InferenceRequest) -> Task:
         prompt=request.prompt,
         routing=request.routing,
         policy=routing_policy(request),
+        first_attempt=request.first_attempt,
+        kind=request.kind,
         payer=Payer(
             api_key_id=verdict.api_key_id,
             user_id=request.user_id,

@@ -1,4 +1,7 @@
-"""Workflows: steps that read each other's answers. What makes one whole, told before anything is spent on it."""
+"""Workflows: steps that read each other's answers. What makes one whole, told before anything is spent on it.
+
+How one is run is `domain.workflows`.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from asahi_core.errors import InvalidRequest
 
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z0-9_-]+)\s*\}\}")
-_DOCUMENT, _PROMPT = "document", "prompt"
+DOCUMENT, PROMPT = "document", "prompt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,54 @@ class Step:
 
     id: str
     prompt: str
-    depends_on: tuple[str, ...]
+    depends_on: tuple[str, ...] = ()
+    kind: str = ""
+    """The kind of work as the caller names it; empty: it is recognised."""
+    quality_threshold: float | None = None
+    """Least expected quality, 0 to 5; None: the request's."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names that its template refers to, each once."""
+        return tuple(dict.fromkeys(_REFERENCE.findall(self.prompt)))
+
+    def filled(self, contents: Mapping[str, str]) -> str:
+        """The template with each reference replaced by its content, in which nothing is replaced again."""
+        return _REFERENCE.sub(lambda reference: contents[reference[1]], self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A whole workflow, and the texts that its steps may read beside each other's answers."""
+
+    steps: tuple[Step, ...]
+    given: Mapping[str, str]
+    """By `prompt` and `document`."""
+
+    @property
+    def answering(self) -> Step:
+        """The last step that no other depends on: its answer is the request's."""
+        needed = {name for step in self.steps for name in step.depends_on}
+        return [step for step in self.steps if step.id not in needed][-1]
+
+    @property
+    def made_from_document(self) -> frozenset[str]:
+        """The steps that read the document, or the answer of one that does."""
+        made: set[str] = set()
+        for step in _ordered(self.steps):
+            if any(name == DOCUMENT or name in made for name in step.inputs):
+                made.add(step.id)
+        return frozenset(made)
+
+    def place(self, step: Step) -> int:
+        """Its index among the steps."""
+        return self.steps.index(step)
+
+    @property
+    def known_characters(self) -> int:
+        """Characters of all prompts, without the answers of other steps."""
+        given = {name: len(text) for name, text in self.given.items()}
+        return sum(len(step.prompt) + sum(given.get(name, 0) for name in step.inputs) for step in self.steps)
 
 
 def require_whole(steps: Sequence[Step], *, has_document: bool) -> None:
@@ -29,7 +79,7 @@ def require_whole(steps: Sequence[Step], *, has_document: bool) -> None:
     """
     places: dict[str, int] = {}
     for index, step in enumerate(steps):
-        if step.id in (_DOCUMENT, _PROMPT):
+        if step.id in (DOCUMENT, PROMPT):
             message = f"steps[{index}].id: {step.id!r} names what every step may read; call the step something else."
             raise InvalidRequest(message, param=f"steps[{index}].id")
         if step.id in places:
@@ -51,16 +101,22 @@ def _require_known(step: Step, places: Mapping[str, int], *, has_document: bool)
                 param=f"{place}.depends_on",
             )
     for name in _REFERENCE.findall(step.prompt):
-        if name == _PROMPT or name in step.depends_on or (name == _DOCUMENT and has_document):
+        if name == PROMPT or name in step.depends_on or (name == DOCUMENT and has_document):
             continue
         shown = f"{{{{{name[:64]}}}}}"
-        if name == _DOCUMENT:
+        if name == DOCUMENT:
             fault = f"{shown} is read, but the request has no 'document'"
         elif name in places:
             fault = f"{shown} is read, but {name!r} is not in 'depends_on'; add it there"
         else:
             fault = f"{shown} is no step, nor {{{{document}}}} or {{{{prompt}}}}"
         raise InvalidRequest(f"{place}.prompt: {fault}.", param=f"{place}.prompt")
+
+
+def _ordered(steps: Sequence[Step]) -> list[Step]:
+    """Each step after those that it depends on."""
+    by_id = {step.id: step for step in steps}
+    return [by_id[name] for name in TopologicalSorter({step.id: step.depends_on for step in steps}).static_order()]
 
 
 def _require_acyclic(steps: Sequence[Step]) -> None:

@@ -80,7 +80,7 @@ class Attempts:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._mailbox = Mailbox(limits.pieces)
-        self._number = 0
+        self._number = max(start.task.first_attempt, 1) - 1
         self._call: CallUnderWay | None = None
         self._provider = ""
         self._begun = False

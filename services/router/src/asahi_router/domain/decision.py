@@ -55,7 +55,7 @@ class Decider:
         _check(task)
         self._scale.tariffs.turn_to(self._clock.now())
         limits = replace(limits_of(task.routing, task.policy, self._scale.catalog, NO_GOAL), by_name=True)
-        return the_named(task.routing.model, read_features(task.prompt), limits, self._scale, answers=False)
+        return the_named(task.routing.model, read_features(task.prompt, task.kind), limits, self._scale, answers=False)
 
 
 def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) -> Ranking:
@@ -68,7 +68,7 @@ def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) 
         ModelNotFound, ModelNotAllowed, UnsupportedByModel, PriceUnknown: about the model that the caller named.
     """
     _check(task)
-    features = read_features(task.prompt)
+    features = read_features(task.prompt, task.kind)
     if task.routing.mode == RoutingMode.ROUTING_MODE_EXPLICIT:
         return _by_name(task, features, scale, explain=explain)
     reference = scale.catalog.find(task.policy.baseline_model) or scale.catalog.baseline_model

@@ -1,14 +1,14 @@
 """What is known of a question before anybody answers it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Prompt, Role, ToolChoiceMode
 from asahi_core.errors import InvalidRequest
 from asahi_router.domain.estimate import prompt_bytes
-from asahi_router.domain.kinds import kind_of, script_of
+from asahi_router.domain.kinds import kind_of, named_kind, script_of
 from asahi_router.domain.native_bodies import Part, Turn, asks_for_something, read_body, value, whole_number
 from asahi_router.domain.translation.fates import carried_names
 from asahi_router.domain.translation.from_anthropic import FROM_ANTHROPIC
@@ -94,8 +94,8 @@ class Features:
         )
 
 
-def read_features(prompt: Prompt) -> Features:
-    """What `prompt` is.
+def read_features(prompt: Prompt, kind: str = "") -> Features:
+    """What `prompt` is; `kind`: the kind of work as its caller calls it, if they do.
 
     Raises:
         InvalidRequest: it cannot be understood.
@@ -104,7 +104,9 @@ def read_features(prompt: Prompt) -> Features:
         return _native(prompt)
     if not prompt.chat.messages:
         raise InvalidRequest("The prompt has no message.", param="prompt.chat.messages")
-    return _chat(prompt)
+    features = _chat(prompt)
+    named = named_kind(kind)
+    return replace(features, kind=named) if named else features
 
 
 def _chat(prompt: Prompt) -> Features:

@@ -45,6 +45,23 @@ _ASK = _cue(
 )
 _CUES = ((_TRANSLATE, TRANSLATION), (_SUMMARIZE, SUMMARIZATION), (_PROGRAM, CODE), (_MATH, MATH))
 """What decides by itself, the surest first."""
+_NAMES = {
+    CHAT: ("chat", "convers"),
+    KNOWLEDGE: ("knowledge", "answer", "question", "explain", "compar"),
+    CODE: ("cod", "program"),
+    MATH: ("math", "calculat"),
+    EXTRACTION: ("extract", "classif", "categor", "label"),
+    SUMMARIZATION: ("summar", "digest"),
+    TRANSLATION: ("translat",),
+    TOOL_USE: ("tool",),
+}
+"""How names of kinds begin that callers use."""
+
+
+def named_kind(name: str) -> str:
+    """The kind that a caller calls so, one of `KINDS`; empty: none is."""
+    name = name.strip().lower()
+    return next((kind for kind, beginnings in _NAMES.items() if name.startswith(beginnings)), "")
 
 
 def kind_of(text: str, *, has_tools: bool, has_schema: bool) -> str:

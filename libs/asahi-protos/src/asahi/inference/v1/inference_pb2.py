@@ -27,7 +27,7 @@ from asahi.type.v1 import routing_pb2 as asahi_dot_type_dot_v1_dot_routing__pb2
 from asahi.type.v1 import usage_pb2 as asahi_dot_type_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"asahi/inference/v1/inference.proto\x12\x12\x61sahi.inference.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1b\x61sahi/type/v1/routing.proto\x1a\x19\x61sahi/type/v1/usage.proto\"\xdb\x02\n\x0cInferRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\'\n\x07routing\x18\x03 \x01(\x0b\x32\x16.asahi.type.v1.Routing\x12\x17\n\nmax_tokens\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x1c\n\x14response_format_json\x18\t \x01(\x0c\x12\x0f\n\x07task_id\x18\n \x01(\t\x12\x0f\n\x07user_id\x18\x0b \x01(\t\x12\x17\n\x0forganization_id\x18\x0c \x01(\t\x12\x0f\n\x07\x65xplain\x18\r \x01(\x08\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed\"O\n\rInferResponse\x12\x10\n\x08response\x18\x01 \x01(\t\x12,\n\x07outcome\x18\x02 \x01(\x0b\x32\x1b.asahi.inference.v1.Outcome\"G\n\x12StreamInferRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .asahi.inference.v1.InferRequest\"\x94\x01\n\x13StreamInferResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".asahi.inference.v1.StreamDecisionH\x00\x12\x0f\n\x05\x64\x65lta\x18\x02 \x01(\tH\x00\x12+\n\x04\x64one\x18\x03 \x01(\x0b\x32\x1b.asahi.inference.v1.OutcomeH\x00\x42\x07\n\x05\x65vent\"\x93\x01\n\x0b\x43hatRequest\x12(\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x1a.asahi.type.v1.ChatRequest\x12\'\n\x07routing\x18\x02 \x01(\x0b\x32\x16.asahi.type.v1.Routing\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\"g\n\x0c\x43hatResponse\x12)\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x19.asahi.type.v1.ChatAnswer\x12,\n\x07outcome\x18\x02 \x01(\x0b\x32\x1b.asahi.inference.v1.Outcome\"E\n\x11StreamChatRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.asahi.inference.v1.ChatRequest\"\x98\x01\n\x12StreamChatResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".asahi.inference.v1.StreamDecisionH\x00\x12\x0f\n\x05\x64\x65lta\x18\x02 \x01(\tH\x00\x12\x30\n\x04\x64one\x18\x03 \x01(\x0b\x32 .asahi.inference.v1.ChatResponseH\x00\x42\x07\n\x05\x65vent\"q\n\x0eStreamDecision\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x16\n\x0erouting_reason\x18\x04 \x01(\t\x12\x12\n\ncache_tier\x18\x05 \x01(\x05\"\xcf\x04\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x32\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1b.asahi.type.v1.FinishReason\x12#\n\x05usage\x18\x05 \x01(\x0b\x32\x14.asahi.type.v1.Usage\x12\x12\n\ncost_nanos\x18\x06 \x01(\x03\x12\x1b\n\x13\x63ost_overhead_nanos\x18\x07 \x01(\x03\x12 \n\x13\x63ost_original_nanos\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x44\n\rsavings_nanos\x18\t \x03(\x0b\x32-.asahi.inference.v1.Outcome.SavingsNanosEntry\x12\x12\n\ncache_tier\x18\n \x01(\x05\x12\x11\n\tcoalesced\x18\x0b \x01(\x08\x12\x16\n\x0erouting_reason\x18\x0c \x01(\t\x12\x12\n\nlatency_ms\x18\r \x01(\x01\x12\x13\n\x0boverhead_ms\x18\x0e \x01(\x01\x12\x31\n\x08\x61ttempts\x18\x0f \x03(\x0b\x32\x1f.asahi.inference.v1.CallOutcome\x12\x35\n\x0c\x61lternatives\x18\x10 \x03(\x0b\x32\x1f.asahi.inference.v1.Alternative\x1a\x33\n\x11SavingsNanosEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x16\n\x14_cost_original_nanos\"T\n\x0b\x43\x61llOutcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\x01\"\xb8\x01\n\x0b\x41lternative\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12 \n\x13\x65xpected_cost_nanos\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x03\x12\x10\n\x08total_ms\x18\x06 \x01(\x03\x12\x13\n\x0b\x65xcluded_by\x18\x07 \x01(\tB\x16\n\x14_expected_cost_nanos2\xec\x02\n\x10InferenceService\x12L\n\x05Infer\x12 .asahi.inference.v1.InferRequest\x1a!.asahi.inference.v1.InferResponse\x12`\n\x0bStreamInfer\x12&.asahi.inference.v1.StreamInferRequest\x1a\'.asahi.inference.v1.StreamInferResponse0\x01\x12I\n\x04\x43hat\x12\x1f.asahi.inference.v1.ChatRequest\x1a .asahi.inference.v1.ChatResponse\x12]\n\nStreamChat\x12%.asahi.inference.v1.StreamChatRequest\x1a&.asahi.inference.v1.StreamChatResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"asahi/inference/v1/inference.proto\x12\x12\x61sahi.inference.v1\x1a\x18\x61sahi/type/v1/chat.proto\x1a\x1b\x61sahi/type/v1/routing.proto\x1a\x19\x61sahi/type/v1/usage.proto\"\xb3\x03\n\x0cInferRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\'\n\x07routing\x18\x03 \x01(\x0b\x32\x16.asahi.type.v1.Routing\x12\x17\n\nmax_tokens\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x1c\n\x14response_format_json\x18\t \x01(\x0c\x12\x0f\n\x07task_id\x18\n \x01(\t\x12\x0f\n\x07user_id\x18\x0b \x01(\t\x12\x17\n\x0forganization_id\x18\x0c \x01(\t\x12\x0f\n\x07\x65xplain\x18\r \x01(\x08\x12\x13\n\x0b\x64ocument_id\x18\x0e \x01(\t\x12\x10\n\x08\x64ocument\x18\x0f \x01(\t\x12/\n\x05steps\x18\x10 \x03(\x0b\x32 .asahi.inference.v1.WorkflowStepB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed\"\x82\x01\n\x0cWorkflowStep\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x12\n\ndepends_on\x18\x04 \x03(\t\x12\x1e\n\x11quality_threshold\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x14\n\x12_quality_threshold\"O\n\rInferResponse\x12\x10\n\x08response\x18\x01 \x01(\t\x12,\n\x07outcome\x18\x02 \x01(\x0b\x32\x1b.asahi.inference.v1.Outcome\"G\n\x12StreamInferRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .asahi.inference.v1.InferRequest\"\x94\x01\n\x13StreamInferResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".asahi.inference.v1.StreamDecisionH\x00\x12\x0f\n\x05\x64\x65lta\x18\x02 \x01(\tH\x00\x12+\n\x04\x64one\x18\x03 \x01(\x0b\x32\x1b.asahi.inference.v1.OutcomeH\x00\x42\x07\n\x05\x65vent\"\x93\x01\n\x0b\x43hatRequest\x12(\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x1a.asahi.type.v1.ChatRequest\x12\'\n\x07routing\x18\x02 \x01(\x0b\x32\x16.asahi.type.v1.Routing\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\"g\n\x0c\x43hatResponse\x12)\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x19.asahi.type.v1.ChatAnswer\x12,\n\x07outcome\x18\x02 \x01(\x0b\x32\x1b.asahi.inference.v1.Outcome\"E\n\x11StreamChatRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.asahi.inference.v1.ChatRequest\"\x98\x01\n\x12StreamChatResponse\x12\x36\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\".asahi.inference.v1.StreamDecisionH\x00\x12\x0f\n\x05\x64\x65lta\x18\x02 \x01(\tH\x00\x12\x30\n\x04\x64one\x18\x03 \x01(\x0b\x32 .asahi.inference.v1.ChatResponseH\x00\x42\x07\n\x05\x65vent\"q\n\x0eStreamDecision\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x16\n\x0erouting_reason\x18\x04 \x01(\t\x12\x12\n\ncache_tier\x18\x05 \x01(\x05\"\xff\x04\n\x07Outcome\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x32\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1b.asahi.type.v1.FinishReason\x12#\n\x05usage\x18\x05 \x01(\x0b\x32\x14.asahi.type.v1.Usage\x12\x12\n\ncost_nanos\x18\x06 \x01(\x03\x12\x1b\n\x13\x63ost_overhead_nanos\x18\x07 \x01(\x03\x12 \n\x13\x63ost_original_nanos\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x44\n\rsavings_nanos\x18\t \x03(\x0b\x32-.asahi.inference.v1.Outcome.SavingsNanosEntry\x12\x12\n\ncache_tier\x18\n \x01(\x05\x12\x11\n\tcoalesced\x18\x0b \x01(\x08\x12\x16\n\x0erouting_reason\x18\x0c \x01(\t\x12\x12\n\nlatency_ms\x18\r \x01(\x01\x12\x13\n\x0boverhead_ms\x18\x0e \x01(\x01\x12\x31\n\x08\x61ttempts\x18\x0f \x03(\x0b\x32\x1f.asahi.inference.v1.CallOutcome\x12\x35\n\x0c\x61lternatives\x18\x10 \x03(\x0b\x32\x1f.asahi.inference.v1.Alternative\x12.\n\x05steps\x18\x11 \x03(\x0b\x32\x1f.asahi.inference.v1.StepOutcome\x1a\x33\n\x11SavingsNanosEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x16\n\x14_cost_original_nanos\"\x97\x01\n\x0bStepOutcome\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ncache_tier\x18\x02 \x01(\x05\x12\x11\n\tcoalesced\x18\x03 \x01(\x08\x12\x12\n\ncost_nanos\x18\x04 \x01(\x03\x12\r\n\x05model\x18\x05 \x01(\t\x12\x32\n\rfinish_reason\x18\x06 \x01(\x0e\x32\x1b.asahi.type.v1.FinishReason\"T\n\x0b\x43\x61llOutcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\x01\"\xb8\x01\n\x0b\x41lternative\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12 \n\x13\x65xpected_cost_nanos\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x03\x12\x10\n\x08total_ms\x18\x06 \x01(\x03\x12\x13\n\x0b\x65xcluded_by\x18\x07 \x01(\tB\x16\n\x14_expected_cost_nanos2\xec\x02\n\x10InferenceService\x12L\n\x05Infer\x12 .asahi.inference.v1.InferRequest\x1a!.asahi.inference.v1.InferResponse\x12`\n\x0bStreamInfer\x12&.asahi.inference.v1.StreamInferRequest\x1a\'.asahi.inference.v1.StreamInferResponse0\x01\x12I\n\x04\x43hat\x12\x1f.asahi.inference.v1.ChatRequest\x1a .asahi.inference.v1.ChatResponse\x12]\n\nStreamChat\x12%.asahi.inference.v1.StreamChatRequest\x1a&.asahi.inference.v1.StreamChatResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,31 +37,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTCOME_SAVINGSNANOSENTRY']._loaded_options = None
   _globals['_OUTCOME_SAVINGSNANOSENTRY']._serialized_options = b'8\001'
   _globals['_INFERREQUEST']._serialized_start=141
-  _globals['_INFERREQUEST']._serialized_end=488
-  _globals['_INFERRESPONSE']._serialized_start=490
-  _globals['_INFERRESPONSE']._serialized_end=569
-  _globals['_STREAMINFERREQUEST']._serialized_start=571
-  _globals['_STREAMINFERREQUEST']._serialized_end=642
-  _globals['_STREAMINFERRESPONSE']._serialized_start=645
-  _globals['_STREAMINFERRESPONSE']._serialized_end=793
-  _globals['_CHATREQUEST']._serialized_start=796
-  _globals['_CHATREQUEST']._serialized_end=943
-  _globals['_CHATRESPONSE']._serialized_start=945
-  _globals['_CHATRESPONSE']._serialized_end=1048
-  _globals['_STREAMCHATREQUEST']._serialized_start=1050
-  _globals['_STREAMCHATREQUEST']._serialized_end=1119
-  _globals['_STREAMCHATRESPONSE']._serialized_start=1122
-  _globals['_STREAMCHATRESPONSE']._serialized_end=1274
-  _globals['_STREAMDECISION']._serialized_start=1276
-  _globals['_STREAMDECISION']._serialized_end=1389
-  _globals['_OUTCOME']._serialized_start=1392
-  _globals['_OUTCOME']._serialized_end=1983
-  _globals['_OUTCOME_SAVINGSNANOSENTRY']._serialized_start=1908
-  _globals['_OUTCOME_SAVINGSNANOSENTRY']._serialized_end=1959
-  _globals['_CALLOUTCOME']._serialized_start=1985
-  _globals['_CALLOUTCOME']._serialized_end=2069
-  _globals['_ALTERNATIVE']._serialized_start=2072
-  _globals['_ALTERNATIVE']._serialized_end=2256
-  _globals['_INFERENCESERVICE']._serialized_start=2259
-  _globals['_INFERENCESERVICE']._serialized_end=2623
+  _globals['_INFERREQUEST']._serialized_end=576
+  _globals['_WORKFLOWSTEP']._serialized_start=579
+  _globals['_WORKFLOWSTEP']._serialized_end=709
+  _globals['_INFERRESPONSE']._serialized_start=711
+  _globals['_INFERRESPONSE']._serialized_end=790
+  _globals['_STREAMINFERREQUEST']._serialized_start=792
+  _globals['_STREAMINFERREQUEST']._serialized_end=863
+  _globals['_STREAMINFERRESPONSE']._serialized_start=866
+  _globals['_STREAMINFERRESPONSE']._serialized_end=1014
+  _globals['_CHATREQUEST']._serialized_start=1017
+  _globals['_CHATREQUEST']._serialized_end=1164
+  _globals['_CHATRESPONSE']._serialized_start=1166
+  _globals['_CHATRESPONSE']._serialized_end=1269
+  _globals['_STREAMCHATREQUEST']._serialized_start=1271
+  _globals['_STREAMCHATREQUEST']._serialized_end=1340
+  _globals['_STREAMCHATRESPONSE']._serialized_start=1343
+  _globals['_STREAMCHATRESPONSE']._serialized_end=1495
+  _globals['_STREAMDECISION']._serialized_start=1497
+  _globals['_STREAMDECISION']._serialized_end=1610
+  _globals['_OUTCOME']._serialized_start=1613
+  _globals['_OUTCOME']._serialized_end=2252
+  _globals['_OUTCOME_SAVINGSNANOSENTRY']._serialized_start=2177
+  _globals['_OUTCOME_SAVINGSNANOSENTRY']._serialized_end=2228
+  _globals['_STEPOUTCOME']._serialized_start=2255
+  _globals['_STEPOUTCOME']._serialized_end=2406
+  _globals['_CALLOUTCOME']._serialized_start=2408
+  _globals['_CALLOUTCOME']._serialized_end=2492
+  _globals['_ALTERNATIVE']._serialized_start=2495
+  _globals['_ALTERNATIVE']._serialized_end=2679
+  _globals['_INFERENCESERVICE']._serialized_start=2682
+  _globals['_INFERENCESERVICE']._serialized_end=3046
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,9 @@ class InferRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The user's question, 1 to 100 000 characters."""
     system: _builtins.str
@@ -62,6 +65,10 @@ class InferRequest(_message.Message):
     """Must be the key's organisation; empty: it is."""
     explain: _builtins.bool
     """Whether `Outcome.alternatives` is wanted."""
+    document_id: _builtins.str
+    """The caller's name of `document`; empty: it has none."""
+    document: _builtins.str
+    """A text that the prompt is about, at most 10 000 000 characters; empty: none."""
     @_builtins.property
     def routing(self) -> _routing_pb2.Routing:
         """How the model is chosen; absent: autopilot. `routing.latency_budget_ms` is also the deadline of the call."""
@@ -69,6 +76,10 @@ class InferRequest(_message.Message):
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Up to four texts that end the answer."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowStep]:
+        """A workflow that the question is answered in, at most 64 steps; empty: it is answered by itself."""
 
     def __init__(
         self,
@@ -86,10 +97,13 @@ class InferRequest(_message.Message):
         user_id: _builtins.str = ...,
         organization_id: _builtins.str = ...,
         explain: _builtins.bool = ...,
+        document_id: _builtins.str = ...,
+        document: _builtins.str = ...,
+        steps: _abc.Iterable[Global___WorkflowStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_tokens", b"max_tokens", "routing", b"routing", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "explain", b"explain", "max_tokens", b"max_tokens", "organization_id", b"organization_id", "prompt", b"prompt", "response_format_json", b"response_format_json", "routing", b"routing", "seed", b"seed", "stop", b"stop", "system", b"system", "task_id", b"task_id", "temperature", b"temperature", "top_p", b"top_p", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "document", b"document", "document_id", b"document_id", "explain", b"explain", "max_tokens", b"max_tokens", "organization_id", b"organization_id", "prompt", b"prompt", "response_format_json", b"response_format_json", "routing", b"routing", "seed", b"seed", "steps", b"steps", "stop", b"stop", "system", b"system", "task_id", b"task_id", "temperature", b"temperature", "top_p", b"top_p", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
@@ -109,6 +123,48 @@ class InferRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
 Global___InferRequest: _TypeAlias = InferRequest  # noqa: Y015
+
+@_typing.final
+class WorkflowStep(_message.Message):
+    """A step of a workflow. Its result is kept by what it was made from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    QUALITY_THRESHOLD_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Names the step to others, 1 to 64 letters, digits, `_` and `-`; not `document` or `prompt`."""
+    prompt: _builtins.str
+    """What is asked; may use `{{document}}`, `{{prompt}}`, and `{{id}}` of the steps that it depends on."""
+    type: _builtins.str
+    """The kind of work, for example `summarize`; empty: it is recognised."""
+    quality_threshold: _builtins.float
+    """Least expected quality of this step, 0 to 5; absent: the request's."""
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the steps that must have answered before."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        type: _builtins.str = ...,
+        depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        quality_threshold: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_threshold", b"_quality_threshold", "quality_threshold", b"quality_threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_threshold", b"_quality_threshold", "depends_on", b"depends_on", "id", b"id", "prompt", b"prompt", "quality_threshold", b"quality_threshold", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__quality_threshold: _TypeAlias = _typing.Literal["quality_threshold"]  # noqa: Y015
+    _WhichOneofArgType__quality_threshold: _TypeAlias = _typing.Literal["_quality_threshold", b"_quality_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_threshold) -> _WhichOneofReturnType__quality_threshold | None: ...
+
+Global___WorkflowStep: _TypeAlias = WorkflowStep  # noqa: Y015
 
 @_typing.final
 class InferResponse(_message.Message):
@@ -410,6 +466,7 @@ class Outcome(_message.Message):
     OVERHEAD_MS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Id of the request (UUIDv7), minted by the edge."""
     model: _builtins.str
@@ -448,7 +505,11 @@ class Outcome(_message.Message):
 
     @_builtins.property
     def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]:
-        """Models that were considered, where `explain` asked for them."""
+        """Models that were considered, where `explain` asked for them; of a workflow those of its answering step."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepOutcome]:
+        """The steps of a workflow, in the order of the request; their costs add up to `cost_nanos`."""
 
     def __init__(
         self,
@@ -469,16 +530,59 @@ class Outcome(_message.Message):
         overhead_ms: _builtins.float = ...,
         attempts: _abc.Iterable[Global___CallOutcome] | None = ...,
         alternatives: _abc.Iterable[Global___Alternative] | None = ...,
+        steps: _abc.Iterable[Global___StepOutcome] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "cost_original_nanos", b"cost_original_nanos", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "alternatives", b"alternatives", "attempts", b"attempts", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "finish_reason", b"finish_reason", "latency_ms", b"latency_ms", "model", b"model", "overhead_ms", b"overhead_ms", "provider", b"provider", "request_id", b"request_id", "routing_reason", b"routing_reason", "savings_nanos", b"savings_nanos", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "alternatives", b"alternatives", "attempts", b"attempts", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "finish_reason", b"finish_reason", "latency_ms", b"latency_ms", "model", b"model", "overhead_ms", b"overhead_ms", "provider", b"provider", "request_id", b"request_id", "routing_reason", b"routing_reason", "savings_nanos", b"savings_nanos", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_original_nanos: _TypeAlias = _typing.Literal["cost_original_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_original_nanos: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_original_nanos) -> _WhichOneofReturnType__cost_original_nanos | None: ...
 
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
+class StepOutcome(_message.Message):
+    """What became of a step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CACHE_TIER_FIELD_NUMBER: _builtins.int
+    COALESCED_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    cache_tier: _builtins.int
+    """The tier that had its result: 3; 0: a provider answered."""
+    coalesced: _builtins.bool
+    """Whether its result came from a call that another step or request had under way."""
+    cost_nanos: _builtins.int
+    """What was paid for it."""
+    model: _builtins.str
+    """Catalog id of the model that answered; on a hit, that wrote the stored result."""
+    finish_reason: _chat_pb2.FinishReason.ValueType
+    """Why its answer ended."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        cache_tier: _builtins.int = ...,
+        coalesced: _builtins.bool = ...,
+        cost_nanos: _builtins.int = ...,
+        model: _builtins.str = ...,
+        finish_reason: _chat_pb2.FinishReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "finish_reason", b"finish_reason", "id", b"id", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepOutcome: _TypeAlias = StepOutcome  # noqa: Y015
 
 @_typing.final
 class CallOutcome(_message.Message):

@@ -58,10 +58,16 @@ class Task(_message.Message):
     ROUTING_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     PAYER_FIELD_NUMBER: _builtins.int
+    FIRST_ATTEMPT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that asks."""
     request_id: _builtins.str
     """The request's id (UUIDv7), minted by the edge."""
+    first_attempt: _builtins.int
+    """Number of the first provider call made for it; 0: 1. Steps of a workflow have the numbers of one request among them."""
+    kind: _builtins.str
+    """The kind of work as the caller calls it, for example `summarize`; empty, or not understood: it is recognised."""
     @_builtins.property
     def prompt(self) -> _chat_pb2.Prompt:
         """What is asked."""
@@ -87,10 +93,12 @@ class Task(_message.Message):
         routing: _routing_pb2.Routing | None = ...,
         policy: _routing_pb2.RoutingPolicy | None = ...,
         payer: Global___Payer | None = ...,
+        first_attempt: _builtins.int = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer", "policy", b"policy", "prompt", b"prompt", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "payer", b"payer", "policy", b"policy", "prompt", b"prompt", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_attempt", b"first_attempt", "kind", b"kind", "organization_id", b"organization_id", "payer", b"payer", "policy", b"policy", "prompt", b"prompt", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

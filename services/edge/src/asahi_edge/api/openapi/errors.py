@@ -114,7 +114,7 @@ EXAMPLES = (
     ),
     ErrorExample(
         errors.NotImplementedYet,
-        "'steps' is a workflow that could run, but this version runs none.",
+        "A workflow is not quoted: what later steps cost depends on what earlier ones answer. Leave 'steps' out.",
         "steps",
     ),
     ErrorExample(errors.ProviderError, "gpt-6-luna at openai does not accept the operator's key."),

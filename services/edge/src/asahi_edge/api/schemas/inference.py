@@ -93,7 +93,9 @@ class InferBody(RoutingFields, kw_only=True):
     ] = None
     steps: Annotated[
         Annotated[list[StepBody], Meta(min_length=1, max_length=64)] | None,
-        described("A workflow. It is checked; this version does not run it (501)."),
+        described(
+            "A workflow: steps that read the document and each other. The last that no other needs is the answer."
+        ),
     ] = None
     max_tokens: Annotated[
         Annotated[int, Meta(gt=0, le=10_000_000)] | None, described("Tokens that the answer may have at most.")
@@ -164,6 +166,23 @@ class QuoteAnswer(Struct, kw_only=True):
     )
 
 
+class StepView(Struct, kw_only=True):
+    """What became of a step of a workflow."""
+
+    id: Annotated[str, described("The step.")]
+    tier: Annotated[int, one_of("3: its result was kept from an earlier run; 0: it was not.", 0, 3)]
+    coalesced: Annotated[bool, described("Whether it shared a call that another step or request had under way.")]
+    cost: Annotated[Dollars, described("Dollars spent on it; the costs of all steps add up to `cost`.")]
+    model: Annotated[str, described("The model that answered it, now or then.")]
+    finish_reason: Annotated[
+        str | None,
+        one_of(
+            "Why the model stopped; `length`: later steps have read what was cut off.",
+            *("stop", "length", "tool_calls", "content_filter", None),
+        ),
+    ]
+
+
 class InferAnswer(Struct, kw_only=True):
     """An answer with what it cost, what it would have cost, and why this model."""
 
@@ -213,6 +232,9 @@ class InferAnswer(Struct, kw_only=True):
     cache_explanation: Annotated[str | UnsetType, described("With `explain`: why the cache answered, or why not.")] = (
         UNSET
     )
+    steps: Annotated[
+        list[StepView] | UnsetType, described("Of a workflow: its steps, in the order of the request.")
+    ] = UNSET
 
 
 class StreamDecision(Struct, kw_only=True):
