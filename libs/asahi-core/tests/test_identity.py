@@ -26,10 +26,19 @@ from structlog.typing import FilteringBoundLogger
 from asahi.billing.v1 import billing_pb2 as pb
 from asahi.billing.v1.billing_pb2_grpc import BillingServiceStub
 from asahi_core.errors import InternalError, ServiceUnavailable
+from asahi_core.rpc import certificates
 from asahi_core.rpc.certificates import CertificateFiles, name_in_certificates
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.expiry import CERTIFICATE_EXPIRY, expiry_of
-from asahi_core.rpc.identity import ANONYMOUS, TOKEN_METADATA, ServiceIdentity, identity_of, is_loopback, may_call
+from asahi_core.rpc.identity import (
+    ANONYMOUS,
+    TOKEN_METADATA,
+    ServiceIdentity,
+    identity_of,
+    is_loopback,
+    may_call,
+    open_channel,
+)
 from asahi_core.rpc.server import serve
 from asahi_core.settings import ServiceSettings
 from asahi_core.telemetry import Tracing
@@ -344,6 +353,23 @@ async def test_half_replaced_certificates_change_nothing(tmp_path: Path) -> None
         billing.certificates.certificate.write_bytes((tmp_path / "edge" / "tls.crt").read_bytes())
         assert (await running.outcomes(edge))["record"] == "ok"
         assert any(event["event"] == "certificates_not_read" for event in running.logged)
+
+
+async def test_a_channel_that_has_found_nobody_for_a_while_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "_LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(certificates, "_OPEN_ANEW_S", 0.0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    never = [(f"grpc.{which}_reconnect_backoff_ms", 600_000) for which in ("initial", "min", "max")]
+    channel = open_channel("billing", f"dns:///{address}", never, ANONYMOUS)
+    check = channel.unary_unary(_CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
+    with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
+        await check(HealthCheckRequest(), timeout=_GUARD_S)
+    async with _running(ANONYMOUS, address):
+        answer = await check(HealthCheckRequest(), timeout=_GUARD_S)
+        assert answer.status == HealthCheckResponse.SERVING
+        await channel.close()
 
 
 async def test_a_server_that_others_can_reach_does_not_start_without_identity() -> None:

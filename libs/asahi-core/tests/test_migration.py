@@ -1,7 +1,10 @@
 """Bringing a database up apart from the services that use it: once, waited for, and told plainly when it fails."""
 
 import asyncio
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +120,15 @@ def test_options_wait_for_five_minutes_unless_told_otherwise() -> None:
     assert (migration_options("auth", []).wait, migration_options("auth", []).seconds) == (False, 300)
     told = migration_options("auth", ["--wait", "--seconds", "5"])
     assert (told.wait, told.seconds) == (True, 5)
+
+
+def test_who_waits_for_a_migration_ends_at_sigterm_also_as_a_container_s_first_process() -> None:
+    script = (
+        "import sys; from asahi_core.sql.migration import migration_options\n"
+        "migration_options('auth', []); print('up', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM  # by a handler: a first process has no default

@@ -19,6 +19,9 @@ from asahi_edge.settings import EdgeSettings
 from asahi_edge.wiring import edge
 
 _BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+"""Longer than callers and proxies keep a connection that is not used (mostly 5 to 60 s): who closes first must not be
+the edge, or a request that was just sent is lost."""
 
 
 def main() -> None:
@@ -67,6 +70,7 @@ async def _serve_http(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(grace_s),
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

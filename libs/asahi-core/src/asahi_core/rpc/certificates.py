@@ -13,6 +13,8 @@ from structlog.typing import FilteringBoundLogger
 from asahi_core.rpc.expiry import CERTIFICATE_EXPIRY, expiry_of
 
 _TRUST_DOMAIN = "asahi.internal"
+_OPEN_ANEW_S = 3.0
+"""Longer than a connection to a replica that is there takes."""
 _LOOK_AGAIN_S = 1.0
 _OLD_CALLS_S = 660.0
 """Calls on a connection with the certificate from before have as long as the longest call may take."""
@@ -110,17 +112,22 @@ def _no_password() -> str:
 
 
 class RenewingChannel:
-    """A secure channel to a service whose name the other side's certificate must carry.
+    """A channel to a service; with certificates a secure one, and the other side's must carry the service's name.
 
-    grpc fixes a channel's certificate when it is made; so calls begin on a new channel once the files have changed.
+    grpc fixes a channel's certificate when it is made; so calls begin on a new channel once the files have changed. And
+    grpc waits up to two minutes until it asks again for a name that nobody had; so calls begin on a new channel, too,
+    while the present one finds nobody.
     """
 
-    def __init__(self, service: str, target: str, options: list[tuple[str, Any]], files: CertificateFiles) -> None:
+    def __init__(
+        self, service: str, target: str, options: list[tuple[str, Any]], files: CertificateFiles | None
+    ) -> None:
         self._target = target
-        self._options = [*options, ("grpc.ssl_target_name_override", name_in_certificates(service))]
+        named = [("grpc.ssl_target_name_override", name_in_certificates(service))] if files is not None else []
+        self._options = [*options, *named]
         self._files = files
-        self._looked_at = 0.0
-        self._certificates = files.read()
+        self._looked_at = self._opened_at = 0.0
+        self._certificates = files.read() if files is not None else None
         self._channel = self._open()
         self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
@@ -183,18 +190,34 @@ class RenewingChannel:
         return self._channel
 
     def _renew(self) -> None:
-        try:
-            if self._files.stamp() == self._certificates.stamp:
-                return
-            self._certificates = self._files.read()
-        except OSError:  # being replaced; the present certificate serves until that is done
+        if not self._new_certificates() and not self._finds_nobody():
             return
         old, self._channel = self._channel, self._open()
+        self._opened_at = self._looked_at
         task = asyncio.get_running_loop().create_task(old.close(_OLD_CALLS_S))
         self._closing[task] = old
         task.add_done_callback(lambda done: self._closing.pop(done, None))
 
+    def _new_certificates(self) -> bool:
+        """Whether the files have changed; what they contain is read then."""
+        if self._files is None or self._certificates is None:
+            return False
+        try:
+            if self._files.stamp() == self._certificates.stamp:
+                return False
+            self._certificates = self._files.read()
+        except OSError:  # being replaced; the present certificate serves until that is done
+            return False
+        return True
+
+    def _finds_nobody(self) -> bool:
+        """Whether the channel has failed, and has had time to mend."""
+        failed = self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        return failed and self._looked_at - self._opened_at >= _OPEN_ANEW_S
+
     def _open(self) -> grpc.aio.Channel:
         read = self._certificates
+        if read is None:
+            return grpc.aio.insecure_channel(self._target, options=self._options)
         credentials = grpc.ssl_channel_credentials(read.ca, read.key, read.certificate)
         return grpc.aio.secure_channel(self._target, credentials, options=self._options)

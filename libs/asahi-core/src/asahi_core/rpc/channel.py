@@ -234,4 +234,6 @@ def _options(descriptor: ServiceDescriptor) -> list[tuple[str, Any]]:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 300),
+        # Else a name is asked for at most twice a minute, and who has lost all replicas waits that long for new ones.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]

@@ -42,7 +42,7 @@ async def serve(
     grace_s: float,
     tracing: Tracing,
     log: FilteringBoundLogger,
-    max_connection_age_s: float | None = 300,
+    max_connection_age_s: float | None = 15,
     identity: ServiceIdentity = ANONYMOUS,
     public: bool = False,
     health_address: str = "",

@@ -4,6 +4,8 @@ Where one process migrates and others start beside (a Job and pods), services ru
 """
 
 import argparse
+import signal
+import sys
 import time
 from collections.abc import Callable
 
@@ -23,7 +25,11 @@ class MigrationFailed(Exception):
 
 
 def migration_options(service: str, arguments: list[str]) -> argparse.Namespace:
-    """`wait` (only wait) and `seconds` (how long to wait for the database) from the command line."""
+    """`wait` (only wait) and `seconds` (how long to wait for the database) from the command line.
+
+    From then on SIGTERM ends the process, which it would not if the process is a container's first.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parser = argparse.ArgumentParser(prog=f"python -m asahi_{service}.migrate", description=__doc__)
     parser.add_argument("--wait", action="store_true", help="migrate nothing; end when somebody else has")
     parser.add_argument("--seconds", type=float, default=300.0, help="longest wait for the database (%(default)s)")
