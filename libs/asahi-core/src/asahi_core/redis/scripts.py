@@ -56,10 +56,15 @@ class ScriptCalls:
         """Whether nothing is on its way."""
         return self._sending is None
 
-    def run(self, called: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> "asyncio.Future[Any]":
-        """The script's reply; raises RedisError, OSError, TimeoutError. It need not be waited for."""
+    def run(
+        self, called: Script, keys: Sequence[Argument], args: Sequence[Argument], *, waited_s: float = 0.0
+    ) -> "asyncio.Future[Any]":
+        """The script's reply; raises RedisError, OSError, TimeoutError. It need not be waited for.
+
+        `waited_s`: for how long the caller has waited for Redis already, which the call has less.
+        """
         loop = asyncio.get_running_loop()
-        call = _Call(called, keys, args, loop.time(), loop.create_future())
+        call = _Call(called, keys, args, loop.time() - waited_s, loop.create_future())
         if len(self._waiting) >= _MOST_WAITING:
             _fail([call], TimeoutError("too many calls wait for Redis"))
             return call.reply

@@ -1,6 +1,7 @@
 """`asahi.cache.v1.CacheService`: from messages to the domain and back."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
@@ -56,9 +57,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             check_flight_key(request.flight_key)
         max_age_s = _seconds(request.max_age) if request.HasField("max_age") else None
         query = Query(request.organization_id, request.fingerprint, max_age_s, request.step)
+        started = time.monotonic()
         hit, boarding = await self._cache.lookup(query), None
         if hit is None and request.flight_key:
-            boarding = await self._board(request)
+            boarding = await self._board(request, time.monotonic() - started)
             if boarding is not None and not boarding.flight_id:
                 hit, boarding = await self._cache.lookup(query), None
         response = pb.LookupResponse()
@@ -72,7 +74,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             response.follow_flight_id, response.follow_address = boarding.flight_id, boarding.address
         return response
 
-    async def _board(self, request: pb.LookupRequest) -> Boarding | None:
+    async def _board(self, request: pb.LookupRequest, waited_s: float) -> Boarding | None:
         if self._shared_flights is None:
             return self._flights.board(request.organization_id, request.flight_key, request.edge_id)
         wanted = Wanted(
@@ -81,6 +83,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             request.fingerprint,
             request.lost_flight_id,
             stored_will_do=not request.HasField("max_age"),
+            waited_s=waited_s,
         )
         return await self._shared_flights.board(wanted, request.edge_id)
 

@@ -6,7 +6,7 @@ costs one try: who could not follow says so, and leads in its place. Without lea
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from asahi_cache.domain.flights import Boarding, Flights
@@ -24,6 +24,8 @@ class Wanted:
     """A flight that the asker could not follow; empty: none."""
     stored_will_do: bool = True
     """Whether any stored answer makes a flight needless."""
+    waited_s: float = 0.0
+    """For how long the asker has waited for stores already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class SharedFlights:
         own = Lease(self._flights.next_id(), self._address)
         taken = await self._leases.take(wanted, own)
         if taken is not None and taken != own and self._flights.was_here(taken.flight_id):  # and is no more
-            taken = await self._leases.take(_without(wanted, taken.flight_id), own)
+            taken = await self._leases.take(replace(wanted, lost_flight_id=taken.flight_id), own)
         if taken is not None and taken != own:
             return Boarding(taken.flight_id, leads=False, address=taken.address)
         boarding = self._flights.board(wanted.organization_id, wanted.key, edge_id, own.flight_id)
@@ -106,7 +108,3 @@ class SharedFlights:
         lease = self._held.pop((organization_id, key), None)
         if lease is not None:
             self._leases.release(organization_id, key, lease)
-
-
-def _without(wanted: Wanted, flight_id: str) -> Wanted:
-    return Wanted(wanted.organization_id, wanted.key, wanted.fingerprint, flight_id, wanted.stored_will_do)

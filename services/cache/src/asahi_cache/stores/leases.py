@@ -10,6 +10,8 @@ from asahi_core.redis.scripts import Argument, ScriptCalls, script
 
 LEASE_S = 10.0
 """How long the flights of a replica that vanished seem to be under way, to those who do not try to follow."""
+_LONGEST_BEFORE_S = 0.04
+"""What a call has waited before; more would leave it no time at all."""
 _AT_ONCE = 500
 _TAKE = script("""
 -- KEYS: lease, entry, index. ARGV: own flight, its address, milliseconds, a flight that is lost, fingerprint or ''.
@@ -52,7 +54,8 @@ class RedisLeases:
         fingerprint = wanted.fingerprint if wanted.stored_will_do else b""
         args: tuple[Argument, ...] = (own.flight_id, own.address, _MS, wanted.lost_flight_id, fingerprint)
         try:
-            taken: bytes = await self._breaker.ask(self._calls.run(_TAKE, keys, args))
+            taking = self._calls.run(_TAKE, keys, args, waited_s=min(wanted.waited_s, _LONGEST_BEFORE_S))
+            taken: bytes = await self._breaker.ask(taking)
         except BROKEN:
             return None
         flight_id, _, address = taken.decode(errors="replace").partition(" ")

@@ -12,8 +12,8 @@ from asahi_core.clock import Clock
 from asahi_core.redis.breaker import Breaker, redis_client
 from asahi_core.redis.scripts import ScriptCalls
 
-CALL_S = 0.025
-"""A lookup asks Redis twice at most, for the entry and for the flight, and waits no longer than 50 ms for both."""
+CALL_S = 0.05
+"""The longest wait for Redis, of a lookup too: what it has waited for the entry it has less for the flight."""
 
 
 class SharedRedis:
