@@ -17,9 +17,10 @@ from deploy.k8s.values_source import Value, leaves, read_values, schema_of
 HERE = Path(__file__).parent
 CHARTS = HERE / "charts"
 SERVICES = ("edge", "auth", "cache", "router", "billing")
-WITH_DATABASE = ("auth", "router", "billing")
+WITH_DATABASE = ("auth", "cache", "router", "billing")
 _NOT_OF = {"cache": ("autoscaling",), "edge": ("shutdownGraceSeconds",), "router": ("shutdownGraceSeconds",)}
-"""Keys of `shared.yaml` that a chart does not have: a cache has one replica; who streams waits for its requests."""
+"""Keys of `shared.yaml` that a chart does not have: edges stay at the cache replica that they are attached to, so that
+more replicas take no load off; who streams waits for its requests."""
 _INJECTED = {"enabled": {"type": "boolean"}, "global": {"type": "object"}, "library": {"type": "object"}}
 """What helm adds where a chart is part of another."""
 

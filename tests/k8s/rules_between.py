@@ -11,7 +11,7 @@ Findings = Iterator[Finding]
 GRPC_PORTS = {"auth": 50051, "cache": 50052, "router": 50053, "billing": 50054}
 SECRETS = {
     **{f"asahi-{name}-tls": {"tls.crt", "tls.key", "ca.crt"} for name in ("edge", *GRPC_PORTS)},
-    **{f"asahi-{name}-database": {"url"} for name in ("auth", "router", "billing")},
+    **{f"asahi-{name}-database": {"url"} for name in ("auth", "cache", "router", "billing")},
     "asahi-auth-audit": {"key"},
     "asahi-providers": {"openai", "anthropic"},
     "asahi-service-tokens": {"edge", "router", "accepted"},

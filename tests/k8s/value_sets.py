@@ -36,7 +36,7 @@ VALUE_SETS = (
         "laptop without volumes",
         "asahi",
         _every({})
-        | {name: {"database": {"persistence": {"enabled": False}}} for name in ("auth", "router", "billing")},
+        | {name: {"database": {"persistence": {"enabled": False}}} for name in ("auth", "cache", "router", "billing")},
         "laptop",
     ),
     ValueSet(
@@ -49,6 +49,12 @@ VALUE_SETS = (
         },
     ),
     ValueSet("router embedded", "router", _EMBEDDED),
+    ValueSet("cache embedded", "cache", _EMBEDDED),
+    ValueSet(
+        "cache over several replicas",
+        "cache",
+        {"replicas": 3, "redis": {"existingSecret": "asahi-redis", "peers": _PEER, "port": 6380}},
+    ),
     ValueSet("billing embedded", "billing", _EMBEDDED),
     ValueSet(
         "cert-manager",

@@ -14,6 +14,10 @@ class CacheSettings(ServiceSettings):
         alias="DATABASE_URL",
         description="PostgreSQL, postgresql://user:password@host/database; empty: SQLite in the data folder.",
     )
+    migrate_at_start: bool = Field(
+        default=True,
+        description="Whether a start brings the database up to date; else `asahi_cache.migrate` does.",
+    )
     redis_url: RedisUrl = Field(
         default=SecretStr(""),
         alias="REDIS_URL",
@@ -76,7 +80,8 @@ class CacheSettings(ServiceSettings):
     @property
     def advertised_address(self) -> str:
         """Where edges reach this replica and no other, host:port."""
-        return self.cache_advertised_address or self.grpc_address
+        host, _, port = (self.cache_advertised_address or self.grpc_address).rpartition(":")
+        return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
     @property
     def max_entry_bytes(self) -> int:

@@ -25,7 +25,7 @@ from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.embedder import LocalEmbedder
 from asahi_cache.stores.leases import LEASE_S
 from asahi_cache.stores.memory import MemoryTier
-from asahi_cache.stores.opening import open_database
+from asahi_cache.stores.opening import SCHEMA, locate, open_database
 from asahi_cache.stores.replays import SqlReplayStore
 from asahi_cache.stores.shared_redis import CALL_S, SharedRedis, open_redis
 from asahi_cache.stores.stored_responses import SqlStoredResponses
@@ -34,11 +34,13 @@ from asahi_core.errors import AsahiError
 from asahi_core.ids import Ids
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
+from asahi_core.sql.databases import Database
 from asahi_core.telemetry import Tracing
 
 if TYPE_CHECKING:
     from asahi_cache.stores.minilm import MiniLm
 
+__all__ = ["SCHEMA", "CacheService", "build", "database", "load_model", "run"]
 _SWEEP_EVERY_S = 10.0
 _RENEW_EVERY_S = LEASE_S / 4
 _DRAIN_S = 2.0
@@ -81,9 +83,10 @@ def build(
     Raises:
         OSError: the database cannot be used.
     """
-    database = open_database(settings.data_dir, settings.database_url.get_secret_value())
-    replays = Replays(SqlReplayStore(database), clock)
-    responses = StoredResponses(SqlStoredResponses(database), clock)
+    database_url = settings.database_url.get_secret_value()
+    opened = open_database(settings.data_dir, database_url, migrate_first=settings.migrate_at_start)
+    replays = Replays(SqlReplayStore(opened), clock)
+    responses = StoredResponses(SqlStoredResponses(opened), clock)
     memory = MemoryTier(clock, max_bytes=settings.cache_max_bytes, organization_share=settings.cache_organization_share)
     process_id = ids.token(12)
     url = settings.redis_url.get_secret_value()
@@ -118,11 +121,16 @@ def build(
         replays,
         embedder,
         responses,
-        database,
+        opened,
         redis,
         shared,
         shared_flights,
     )
+
+
+def database(settings: CacheSettings) -> Database:
+    """Where requests that are made once and stored responses are; raises OSError as `database_at` does."""
+    return locate(settings.data_dir, settings.database_url.get_secret_value())
 
 
 class _Figures:

@@ -1,6 +1,15 @@
 {{/* What the cache is told beside what every service is. */}}
 
 {{- define "cache.env" }}
+{{- with .Values.redis.existingSecret }}
+{{ include "asahi.env.secret" (dict "name" "REDIS_URL" "secret" . "key" $.Values.redis.key) }}
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+- name: ASAHI_CACHE_ADVERTISED_ADDRESS
+  value: $(POD_IP):{{ include "asahi.port" "cache" }}
+{{- end }}
 - name: ASAHI_CACHE_MAX_BYTES
   value: {{ .Values.entries.maxBytes | int64 | quote }}
 - name: ASAHI_CACHE_ORGANIZATION_SHARE
@@ -19,8 +28,13 @@
   value: {{ .Values.embedding.queue | int64 | quote }}
 {{- end }}
 
-{{- define "cache.dataSize" }}16Mi{{ end }}
+{{- define "cache.dataSize" }}256Mi{{ end }}
 {{- define "cache.volumes" }}{{ end }}
 {{- define "cache.mounts" }}{{ end }}
 {{- define "cache.files" }}{{ end }}
-{{- define "cache.egress" }}{{ end }}
+
+{{- define "cache.egress" -}}
+{{- if .Values.redis.existingSecret }}
+{{- include "asahi.network.outside" .Values.redis }}
+{{- end }}
+{{- end }}
