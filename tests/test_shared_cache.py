@@ -1,17 +1,86 @@
-"""The rig of `tests.shared_flights`, small: identical requests at edges of two replicas, and a lead that is killed."""
+"""Two edges, two replicas of the cache, one Redis: the same is found from the other edge, and nothing else is.
 
+The rig of `tests.shared_flights`, small, comes first.
+"""
+
+import json
 from collections.abc import Iterator
+from itertools import count
+from typing import Any
 
+import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.installation import Installation
+from tests.installation import Installation, Organization
 from tests.shared_flights import identical, kill_the_lead, two_of_each
+
+_INFER, _CHAT = "/infer", "/v1/chat/completions"
+_OTHER = "Another question."
+_TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+_CHANGING: dict[str, list[dict[str, Any]]] = {
+    _INFER: [
+        {"prompt": _OTHER},
+        {"system": "Answer in French."},
+        {"temperature": 0.5},
+        {"top_p": 0.5},
+        {"max_tokens": 50},
+        {"stop": ["."]},
+        {"seed": 7},
+        {"response_format": {"type": "json_object"}},
+        {"quality_threshold": 4.5},
+        {"routing_mode": "explicit", "model_override": "gpt-4.1-nano"},
+        {"routing_mode": "guided", "quality_preference": "max"},
+    ],
+    _CHAT: [
+        {"messages": [{"role": "user", "content": _OTHER}]},
+        {"temperature": 0.5},
+        {"max_completion_tokens": 50},
+        {"stop": "."},
+        {"seed": 7},
+        {"tools": [_TOOL]},
+        {"response_format": {"type": "json_object"}},
+        {"model": "gpt-4.1-nano"},
+        {"model": "asahi/max"},
+        {"a_field_of_next_year": 1},
+    ],
+}
+"""What can change the answer."""
+_UNCHANGING: dict[str, list[dict[str, Any]]] = {
+    _INFER: [
+        {},
+        {"stream": True},
+        {"task_id": "t-1"},
+        {"user_id": "ada"},
+        {"explain": True},
+        {"latency_budget_ms": 60_000},
+        {"cost_budget": 5.0},
+        {"quality_threshold": None},
+    ],
+    _CHAT: [{}, {"stream": True}, {"user": "ada"}, {"metadata": {"run": "1"}}],
+}
+"""What cannot."""
+_pairs = st.sampled_from([_INFER, _CHAT]).flatmap(
+    lambda path: st.tuples(
+        st.just(path),
+        st.lists(st.sampled_from(_UNCHANGING[path]), max_size=2),
+        st.lists(st.sampled_from(_CHANGING[path]), max_size=1),
+        st.booleans(),
+    )
+)
+_numbers = count(1)
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Installation]:
     with two_of_each() as installation:
         yield installation
+
+
+@pytest.fixture(scope="module")
+def organizations(running: Installation) -> tuple[Organization, Organization]:
+    return running.signup("One"), running.signup("Other")
 
 
 async def test_identical_requests_at_edges_of_different_replicas_make_one_provider_call(running: Installation) -> None:
@@ -23,3 +92,30 @@ async def test_who_was_sent_nothing_by_a_killed_edge_is_answered_with_two_calls_
     running: Installation, instant_s: float
 ) -> None:
     assert await kill_the_lead(running, running.signup(), instant_s, f"Who survives after {instant_s} s?") == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(pair=_pairs)
+def test_a_request_is_answered_from_another_edges_cache_if_nothing_in_it_can_change_the_answer_and_only_then(
+    running: Installation,
+    organizations: tuple[Organization, Organization],
+    pair: tuple[str, list[dict[str, Any]], list[dict[str, Any]], bool],
+) -> None:
+    path, unchanging, changing, of_another = pair
+    question = f"Question {next(_numbers)}?"
+    kept = {"prompt": question} if path == _INFER else {"messages": [{"role": "user", "content": question}]}
+    asked: dict[str, Any] = dict(kept)
+    for change in [*unchanging, *changing]:
+        asked |= change
+    asked = json.loads(json.dumps(asked).replace(_OTHER, f"{question} And why?"))
+    assert _tier(organizations[0], "edge", path, kept) == "miss"
+    told = _tier(organizations[1] if of_another else organizations[0], "edge2", path, asked)
+    assert told == ("miss" if changing or of_another else "hit; tier=1")
+
+
+def _tier(organization: Organization, edge: str, path: str, body: dict[str, Any]) -> str:
+    """Where the answer came from."""
+    with organization.client(edge) as client:
+        answer: httpx2.Response = client.post(path, json=body)
+    assert answer.status_code == 200, f"{body}: {answer.text}"
+    return str(answer.headers["x-asahi-cache"])
