@@ -14,7 +14,8 @@ spec.volumes[].secret.defaultMode spec.volumes[].configMap.name
 """
 _CONTAINER = """
 name image command[] env[].name env[].value env[].valueFrom.secretKeyRef.name env[].valueFrom.secretKeyRef.key
-env[].valueFrom.secretKeyRef.optional ports[].name ports[].containerPort lifecycle.preStop.sleep.seconds
+env[].valueFrom.secretKeyRef.optional env[].valueFrom.fieldRef.fieldPath
+ports[].name ports[].containerPort lifecycle.preStop.sleep.seconds
 resources.limits.memory resources.requests.cpu securityContext.allowPrivilegeEscalation
 securityContext.capabilities.drop[] securityContext.readOnlyRootFilesystem volumeMounts[].name volumeMounts[].mountPath
 volumeMounts[].readOnly

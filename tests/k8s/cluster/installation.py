@@ -125,8 +125,7 @@ async def prepared_installation() -> AsyncIterator[Installation]:
             database = outside.enter_context(postgresql(OUTSIDE))
             redis = outside.enter_context(redis_server(OUTSIDE))
             simulator = outside.enter_context(_simulator())
-            stored = [service for service in SERVICES if service in WITH_DATABASE or service == "cache"]
-            databases = {service: database.create_database(service) for service in stored}
+            databases = {service: database.create_database(service) for service in WITH_DATABASE}
             installation = Installation(
                 running,
                 Charts(folder),
@@ -142,6 +141,7 @@ async def prepared_installation() -> AsyncIterator[Installation]:
 
 def _values(simulator: str) -> dict[str, Any]:
     each = {name: {"replicas": 2, "autoscaling": {"enabled": False}} for name in SERVICES if name != "cache"}
+    each["cache"] = {"replicas": 2}
     return merged(
         each,
         {

@@ -7,6 +7,7 @@ ends by itself is started anew, at once the first time, then after 10 s, 20 s, â
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -213,10 +214,16 @@ class Pod:
         return [*arguments, container["image"]]
 
     def _environment(self, container: Object) -> list[tuple[str, str]]:
-        found = []
+        found: list[tuple[str, str]] = []
         for variable in container.get("env", []):
             if "valueFrom" not in variable:
-                found.append((variable["name"], variable.get("value", "")))
+                found.append((variable["name"], _expanded(variable.get("value", ""), dict(found))))
+                continue
+            if "fieldRef" in variable["valueFrom"]:
+                path = variable["valueFrom"]["fieldRef"]["fieldPath"]
+                if path != "status.podIP":
+                    raise PodmanFailed(f"{self.name}: fieldRef of {path} is not known here")
+                found.append((variable["name"], self.ip))
                 continue
             reference = variable["valueFrom"]["secretKeyRef"]
             try:
@@ -269,3 +276,8 @@ async def _exit_of(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _expanded(value: str, before: Mapping[str, str]) -> str:
+    """With `$(NAME)` replaced where a variable of that name stands before it."""
+    return re.sub(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", lambda match: before.get(match[1], match[0]), value)
