@@ -72,7 +72,7 @@ prices: $(READY) ## Take the price snapshot from the pinned genai-prices
 
 lock: $(BIN)/uv ## Lock dependencies (ARGS=--upgrade for the newest)
 	$(call compile,requirements-bootstrap.txt) --group bootstrap
-	$(call compile,requirements.lock) --group dev --extra semantic $(addprefix --no-emit-package ,asahi-core asahi-protos) $(MANIFESTS)
+	$(call compile,requirements.lock) --group dev --extra semantic --extra evaluate $(addprefix --no-emit-package ,asahi-core asahi-protos) $(MANIFESTS)
 
 integrations: $(READY) ## Lock and try the clients of docs/integrations (ARGS=--upgrade for the newest)
 	$(BIN)/python -m tests.integrations --lock $(ARGS)

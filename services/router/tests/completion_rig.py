@@ -41,7 +41,10 @@ from asahi_core.prices import load_price_book
 from asahi_router.domain.attempts import TryLimits
 from asahi_router.domain.breaker import Breakers
 from asahi_router.domain.completion import CompletionLimits, Completions
+from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.estimate import TokenEstimator
+from asahi_router.domain.experience import Example
+from asahi_router.domain.features import Features
 from asahi_router.domain.orphans import DrainLimits, Orphanage
 from asahi_router.domain.provider import Provider, ProviderCall, ProviderFailure, Received
 from asahi_router.domain.retry import RetryRules
@@ -50,6 +53,7 @@ MODELS = ("gpt-6.1-sol", "claude-sonnet-5-5", "gpt-6-luna")
 PIECES = ("One", " two", " three", " four")
 USAGE = Usage(input_tokens=10, output_tokens=4, source=UsageSource.USAGE_SOURCE_PROVIDER)
 GUARD_S = 30.0
+FEATURES = Features(Api.API_CHAT, 10, "chat", 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class RiggedRanking:
 
     decision: Decision
     chain: Sequence[RiggedChoice]
+    features: Features = FEATURES
 
 
 class Chain:
@@ -158,6 +163,10 @@ class Seen:
 
     def __init__(self) -> None:
         self.observations: list[tuple[str, float | None, int]] = []
+        self.examples: list[Example] = []
+
+    def answered(self, example: Example) -> None:
+        self.examples.append(example)
 
     def observed(self, model: str, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> None:
         self.observations.append((model, first_token_ms, shown_tokens))
@@ -245,6 +254,8 @@ class Rig:
             breakers=self.breakers,
             estimator=self.estimator,
             observations=self.seen,
+            examples=self.seen,
+            conversations=Conversations(clock),
             orphanage=self.orphanage,
             prices=prices,
             clock=clock,

@@ -58,6 +58,13 @@ class RouterSettings(ServiceSettings):
     )
     drain_cost: float = Field(default=0.01, ge=0, le=10, description="Dollars that a call may cost to be read on so.")
 
+    outcomes_in_memory: int = Field(
+        default=20_000,
+        ge=1_000,
+        le=1_000_000,
+        description="Judged answers that decisions learn from, of all organisations; about 4 kB each.",
+    )
+
     @field_validator("openai_base_url", "anthropic_base_url", "simulator_url")
     @classmethod
     def _is_http(cls, url: str) -> str:

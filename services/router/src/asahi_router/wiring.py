@@ -37,10 +37,13 @@ from asahi_router.clients.billing import BillingOrphanLedger
 from asahi_router.domain.breaker import BreakerRules, Breakers
 from asahi_router.domain.candidates import Scale
 from asahi_router.domain.completion import CompletionLimits, Completions
+from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.counting import TokenCounts
-from asahi_router.domain.decision import Decider
+from asahi_router.domain.decision import Decider, Past
 from asahi_router.domain.embedding import LOCAL, EmbeddingDecider, ServedEmbedding
 from asahi_router.domain.estimate import TokenEstimator
+from asahi_router.domain.evidence import TariffCosts
+from asahi_router.domain.experience import Experience
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.many_tongued import CountingProvider, ManyTongued
 from asahi_router.domain.models import Catalog
@@ -132,7 +135,10 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     )
     limits = DrainLimits(settings.drain_seconds, round(settings.drain_cost * NANOS_PER_DOLLAR))
     orphanage = Orphanage(ledger, prices, service.estimator, clock, limits)
-    models = Decider(service.scale, service.breakers.available, clock)
+    costs = TariffCosts(service.prices, clock)
+    experience = Experience(service.store, costs, clock, log, settings.outcomes_in_memory)
+    conversations = Conversations(clock)
+    models = Decider(service.scale, service.breakers.available, clock, Past(experience, conversations))
     decider = EmbeddingDecider(service.embeddings, service.scale.tariffs, service.estimator, clock, others=models)
     providers: dict[str, CountingProvider] = dict(service.providers)
     if settings.cache_target:
@@ -144,6 +150,8 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         breakers=service.breakers,
         estimator=service.estimator,
         observations=service.observations,
+        examples=experience,
+        conversations=conversations,
         orphanage=orphanage,
         prices=prices,
         clock=clock,
@@ -155,6 +163,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     outcomes = Outcomes(service.store, clock)
     working = [
         asyncio.create_task(ledger.run()),
+        asyncio.create_task(experience.run()),
         asyncio.create_task(PriceFollower(price_channel, prices).follow(log)),
     ]
     try:

@@ -37,6 +37,8 @@
   value: {{ .Values.retries | quote }}
 - name: ASAHI_BREAKER_FAILURES
   value: {{ .Values.breakerFailures | quote }}
+- name: ASAHI_OUTCOMES_IN_MEMORY
+  value: {{ .Values.outcomesInMemory | int | quote }}
 {{- end }}
 
 {{- define "router.dataSize" }}16Mi{{ end }}

@@ -12,6 +12,8 @@ from asahi.type.v1.chat_pb2 import Api
 from asahi.type.v1.routing_pb2 import LatencyPreference, Routing, RoutingPolicy
 from asahi_core.globs import matches_any
 from asahi_core.prices.rates import Rates
+from asahi_router.domain.conversations import Prefix
+from asahi_router.domain.evidence import Evidence
 from asahi_router.domain.features import Features
 from asahi_router.domain.goal import Goal
 from asahi_router.domain.models import PROTOCOLS, Catalog, CatalogModel, ServedModel
@@ -20,6 +22,10 @@ from asahi_router.domain.tariffs import Tariffs
 
 _OWN_FORM = Api.API_CHAT
 _MILLION = 1_000_000
+_LEAST_PREFIX = 1024
+"""Tokens of the shortest prefix that providers keep."""
+_SURE = 1.28
+"""Standard errors of a lower bound that holds nine times of ten."""
 
 
 class Constraint(IntEnum):
@@ -58,7 +64,7 @@ class Candidate(NamedTuple):
 
     served: ServedModel
     quality: float
-    """Expected for this kind of work, 0 to 5."""
+    """Expected, 0 to 5: of this question where outcomes say so, else of this kind of work."""
     first_token_ms: float
     total_ms: float
     """Of the whole call, with an answer of median length."""
@@ -73,6 +79,8 @@ class Candidate(NamedTuple):
     added_max_output_tokens: int
     """Most tokens of each answer, where the question sets no limit and the policy does; 0: nothing is added."""
     violations: tuple[Violation, ...]
+    quality_error: float | None = None
+    """Standard error of the quality; None: it is the catalog's, which has none."""
 
     @property
     def model(self) -> str:
@@ -134,6 +142,8 @@ class Limits:
     """Least quality of any model."""
     quality: float = 0.0
     """Least quality that is looked for."""
+    sureness: float = 0.0
+    """Standard errors by which the expected quality must be above it."""
     preference: LatencyPreference.ValueType = LatencyPreference.LATENCY_PREFERENCE_UNSPECIFIED
     first_token_ms: float | None = None
     """What the preference allows."""
@@ -147,6 +157,19 @@ class Limits:
     """Whether the caller named the model: its price may be unknown then, and the provider judges what it can do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the very question, beside its features."""
+
+    evidence: Evidence | None = None
+    """What outcomes say about it."""
+    prefix: Prefix | None = None
+    """What a provider has seen of it."""
+
+
+NOTHING_KNOWN = Known()
+
+
 def limits_of(routing: Routing, policy: RoutingPolicy, catalog: Catalog, goal: Goal) -> Limits:
     """The limits of a request in which Asahi chooses."""
     preference: LatencyPreference.ValueType = routing.latency_preference
@@ -156,6 +179,7 @@ def limits_of(routing: Routing, policy: RoutingPolicy, catalog: Catalog, goal: G
         allowed_providers=tuple(policy.allowed_providers),
         floor=goal.floor,
         quality=goal.quality,
+        sureness=_SURE if goal.field else 0.0,
         preference=preference,
         first_token_ms=catalog.latency_limits_ms.get(preference),
         total_ms=routing.latency_budget_ms if routing.HasField("latency_budget_ms") else None,
@@ -175,7 +199,9 @@ def allowed_patterns(limits: Limits) -> str:
     return " and ".join(", ".join(some) for some in (limits.allowed_models, limits.key_allowed_models) if some)
 
 
-def weigh(served: ServedModel, features: Features, limits: Limits, scale: Scale) -> Candidate:
+def weigh(
+    served: ServedModel, features: Features, limits: Limits, scale: Scale, known: Known = NOTHING_KNOWN
+) -> Candidate:
     """The model as a candidate for a question with `features`."""
     model = served.model
     asked = scale.tokens.input_tokens(model.id, features.asked_bytes)
@@ -185,20 +211,27 @@ def weigh(served: ServedModel, features: Features, limits: Limits, scale: Scale)
         added = max(1, min(limits.output_tokens, most, model.context_window - asked))
     bound = features.max_output_tokens or added or served.default_max_tokens or most
     bound = bound if bound < most else most
-    written = scale.catalog.median_output_tokens.get(features.kind, bound)
-    written = written if written < bound else bound
-    produced = written + (model.median_reasoning_tokens if model.reasons(features.reasoning_effort) else 0)
+    thought = model.median_reasoning_tokens if model.reasons(features.reasoning_effort) else 0
+    expected = known.evidence.models.get(model.id) if known.evidence is not None else None
+    if expected is not None:  # what its answers really took, thought included
+        produced = min(bound, round(expected.output_tokens))
+        written = max(1, produced - thought)
+    else:
+        written = min(bound, scale.catalog.median_output_tokens.get(features.kind, bound))
+        produced = written + thought
     speed = scale.speeds.speed(model)
     total_ms = speed.total_ms(written)
     expected_cost = max_cost = None
     rates = scale.tariffs.rates(model.id, asked)
     if rates is not None:
         expected_cost = _cost(rates, asked, (produced if produced < bound else bound) * answers)
+        expected_cost -= _cached(rates, served, features, scale, known)
         dearest = scale.tariffs.rates(model.id, features.most_input_tokens) or rates
         max_cost = _max_cost(dearest, features.most_input_tokens, bound * answers, features)
-    quality = model.quality_at(features.kind)
+    quality, error = (expected.quality, expected.error) if expected else (model.quality_at(features.kind), None)
+    first_ms = speed.first_token_ms
     weighed = Candidate(
-        served, quality, speed.first_token_ms, total_ms, asked, expected_cost, max_cost, bound * answers, added, ()
+        served, quality, first_ms, total_ms, asked, expected_cost, max_cost, bound * answers, added, (), error
     )
     violations = tuple(_violations(weighed, features, limits))
     return weighed._replace(violations=violations) if violations else weighed
@@ -236,7 +269,7 @@ def speaks(served: ServedModel, features: Features) -> bool:
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:
-    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _ = weighed
+    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _, error = weighed
     model = served.model
     if not served.provider:
         yield Violation(Constraint.SERVED, "not served here")
@@ -255,9 +288,11 @@ def _violations(weighed: Candidate, features: Features, limits: Limits) -> Itera
         yield Violation(Constraint.PRICE, "price unknown")
     if quality < limits.floor:
         yield Violation(Constraint.FLOOR, f"quality {quality:.2f} under the floor", 1 - quality / limits.floor)
-    if quality < limits.quality:
-        words = f"quality {quality:.2f} under {limits.quality:.2f}"
-        yield Violation(Constraint.QUALITY, words, 1 - quality / limits.quality)
+    sure = quality - limits.sureness * (error or 0.0)
+    if sure < limits.quality:
+        bound = f" (at least {sure:.2f})" if sure < quality else ""
+        words = f"quality {quality:.2f}{bound} under {limits.quality:.2f}"
+        yield Violation(Constraint.QUALITY, words, 1 - sure / limits.quality)
     if limits.first_token_ms is not None and first_token_ms > limits.first_token_ms:
         words = f"first token after {first_token_ms:.0f} ms"
         yield Violation(Constraint.FIRST_TOKEN, words, first_token_ms / limits.first_token_ms - 1)
@@ -269,6 +304,17 @@ def _violations(weighed: Candidate, features: Features, limits: Limits) -> Itera
 
 def _cost(rates: Rates, asked: int, answered: int) -> int:
     return (asked * rates.input + answered * rates.output + _MILLION // 2) // _MILLION
+
+
+def _cached(rates: Rates, served: ServedModel, features: Features, scale: Scale, known: Known) -> int:
+    """Nano-dollars by which the prefix is cheaper that the model's provider has from the question before."""
+    prefix = known.prefix
+    if prefix is None or prefix.model != served.model.id:
+        return 0
+    if served.protocol == "anthropic" and not features.writes_cache:
+        return 0
+    kept = scale.tokens.input_tokens(served.model.id, prefix.size)
+    return kept * max(0, rates.input - rates.cache_read) // _MILLION if kept >= _LEAST_PREFIX else 0
 
 
 def _max_cost(rates: Rates, asked: int, answered: int, features: Features) -> int:

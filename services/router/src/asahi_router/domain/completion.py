@@ -18,6 +18,7 @@ from asahi.router.v1.router_pb2 import (
     CompleteRequest,
     CompleteResponse,
     CompleteStart,
+    Task,
 )
 from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi_core.clock import Clock
@@ -25,9 +26,11 @@ from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, InternalE
 from asahi_core.prices import Books
 from asahi_router.domain.attempts import Attempts, Ended, TryLimits
 from asahi_router.domain.breaker import Breakers
-from asahi_router.domain.completion_ports import Choice, Decider, Observations
+from asahi_router.domain.completion_ports import Choice, Conversations, Decider, Examples, Observations
 from asahi_router.domain.estimate import TokenEstimator, prompt_bytes
+from asahi_router.domain.experience import Example
 from asahi_router.domain.failures import Setback, final_error, interrupted, may_fall_back, may_retry
+from asahi_router.domain.features import Features
 from asahi_router.domain.orphans import Orphanage
 from asahi_router.domain.provider import FailureKind, Provider, ProviderFailure
 from asahi_router.domain.retry import RetryPolicy, RetryRules
@@ -54,6 +57,8 @@ class Completions:
         breakers: Breakers,
         estimator: TokenEstimator,
         observations: Observations,
+        examples: Examples,
+        conversations: Conversations,
         orphanage: Orphanage,
         prices: Books,
         clock: Clock,
@@ -67,6 +72,8 @@ class Completions:
         self._breakers = breakers
         self._estimator = estimator
         self._observations = observations
+        self._examples = examples
+        self._conversations = conversations
         self._orphanage = orphanage
         self._prices = prices
         self._clock = clock
@@ -110,6 +117,8 @@ class Completions:
                     ended = await attempts.end(choice)
                     self._learn(choice, ended, asked_bytes)
                     if ended.answer is not None:
+                        if ranking.features is not None:
+                            self._remember(task, ranking.features, ended)
                         yield CompleteResponse(completed=Completed(answer=ended.answer, outcome=ended.outcome))
                         attempts.delivered()
                         return
@@ -181,6 +190,23 @@ class Completions:
             self._breakers.failed(provider, model, ended.cause.retry_after_s)
         else:
             self._breakers.abandoned(provider, model)
+
+    def _remember(self, task: Task, features: Features, ended: Ended) -> None:
+        """What later decisions learn from the answer."""
+        model = ended.outcome.model
+        self._conversations.answered(task.organization_id, features.thread, model, features.asked_bytes)
+        self._examples.answered(
+            Example(
+                organization_id=task.organization_id,
+                request_id=task.request_id,
+                model=model,
+                form=features.form,
+                embedding=task.prompt_embedding,
+                asked_bytes=features.asked_bytes,
+                output_tokens=ended.outcome.usage.output_tokens,
+                answered_at=self._clock.now(),
+            )
+        )
 
     def _pause_s(
         self,

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.router.v1.router_pb2 import Decision, Task
+from asahi_router.domain.experience import Example
+from asahi_router.domain.features import Features
 
 
 class Choice(Protocol):
@@ -54,6 +56,11 @@ class Ranking(Protocol):
         """The models that may answer, in the order in which they are asked; at least one."""
         ...
 
+    @property
+    def features(self) -> Features | None:
+        """Of the question; None: nothing is learned from its answer."""
+        ...
+
 
 class Decider(Protocol):
     """Chooses the model."""
@@ -75,6 +82,22 @@ class Observations(Protocol):
 
         `first_token_ms`: None where the answer came in one piece.
         """
+        ...
+
+
+class Examples(Protocol):
+    """Keeps answered questions until somebody says how good the answers were."""
+
+    def answered(self, example: Example) -> None:
+        """Keeps one, soon."""
+        ...
+
+
+class Conversations(Protocol):
+    """Remembers which model answered a conversation last."""
+
+    def answered(self, organization_id: str, thread: bytes, model: str, asked_bytes: int) -> None:
+        """`model` answered a question of so many bytes that begins like `thread`."""
         ...
 
 

@@ -11,16 +11,47 @@ from asahi.router.v1 import router_pb2 as pb
 from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi_core.clock import Clock
 from asahi_core.errors import InvalidRequest
-from asahi_router.domain.candidates import Candidate, Constraint, Scale, limits_of, speaks, weigh
+from asahi_router.domain.candidates import (
+    NOTHING_KNOWN,
+    Candidate,
+    Constraint,
+    Known,
+    Limits,
+    Scale,
+    limits_of,
+    speaks,
+    weigh,
+)
+from asahi_router.domain.conversations import Conversations
+from asahi_router.domain.evidence import Evidence, evidence_on
+from asahi_router.domain.experience import Aim, Experience
 from asahi_router.domain.features import Features, read_features
-from asahi_router.domain.goal import NO_GOAL, goal_of
+from asahi_router.domain.goal import NO_GOAL, Goal, goal_of
+from asahi_router.domain.learning.guard import Judged
 from asahi_router.domain.models import ServedModel
 from asahi_router.domain.naming import the_named
-from asahi_router.domain.reasons import why_chosen, why_named
+from asahi_router.domain.reasons import Word, why_chosen, why_guarded, why_named
 from asahi_router.domain.refusals import no_model
 
 _BEST_QUALITY = 5.0
 _MOST_IN_CHAIN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was learned from answers."""
+
+    experience: Experience
+    conversations: Conversations
+
+    def of(self, task: pb.Task, features: Features, aim: Aim) -> Known:
+        """What is known of a question from those before it."""
+        organization_id = task.organization_id
+        return Known(
+            evidence_on(self.experience, organization_id, features, task.prompt_embedding, aim),
+            self.conversations.prefix(organization_id, features.thread, features.asked_bytes),
+        )
+
 
 Available = Callable[[str, str], bool]
 """Whether a call to a model would go through now, by the ids of provider and model."""
@@ -33,20 +64,24 @@ class Ranking:
     decision: pb.Decision
     chain: tuple[Candidate, ...]
     """The models that may answer, in the order in which they are asked; at least one."""
+    features: Features
+    """Of the question."""
 
 
 class Decider:
     """Decides by the state of the moment."""
 
-    def __init__(self, scale: Scale, available: Available, clock: Clock) -> None:
+    def __init__(self, scale: Scale, available: Available, clock: Clock, past: Past | None = None) -> None:
+        """`past`: None: nothing is learned, and the catalog's figures decide."""
         self._scale = scale
         self._available = available
         self._clock = clock
+        self._past = past
 
     def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
         """As `decide` does, now."""
         self._scale.tariffs.turn_to(self._clock.now(), task.organization_id)
-        return decide(task, self._scale, self._available, explain=explain)
+        return decide(task, self._scale, self._available, self._past, explain=explain)
 
     def would_answer(self, task: pb.Task) -> Candidate:
         """The model that would answer `task` now; one that is named need not take all of it."""
@@ -58,8 +93,11 @@ class Decider:
         return the_named(task.routing.model, read_features(task.prompt, task.kind), limits, self._scale, answers=False)
 
 
-def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) -> Ranking:
+def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None = None, *, explain: bool) -> Ranking:
     """The models that may answer `task`; `explain`: the decision lists every candidate.
+
+    With a quality asked for: the cheapest whose quality is surely that; if none is sure, the best expected to be. With
+    none asked for: where outcomes of the baseline are known, the guard says who stands in for it; else the catalog.
 
     Raises:
         InvalidRequest: the task cannot be understood.
@@ -74,20 +112,58 @@ def decide(task: pb.Task, scale: Scale, available: Available, *, explain: bool) 
     reference = scale.catalog.find(task.policy.baseline_model) or scale.catalog.baseline_model
     goal = goal_of(task, features.kind, reference.model)
     limits = limits_of(task.routing, task.policy, scale.catalog, goal)
-    candidates = [weigh(served, features, limits, scale) for served in scale.catalog.models]
-    fitting = sorted((c for c in candidates if not c.violations), key=_cheapest_first)
-    yielded = not fitting and goal.yields
-    if yielded:
-        less_good = [_without(c, Constraint.QUALITY) for c in candidates]
-        fitting = sorted((c for c in less_good if not c.violations), key=_best_first)
-    if not fitting:
-        raise no_model(less_good if yielded else candidates, features, limits, goal)
-    fitting.sort(key=lambda c: not available(c.provider, c.model))
+    known = past.of(task, features, Aim(reference.model.id, goal.epsilon)) if past is not None else NOTHING_KNOWN
+    evidence = known.evidence
+    candidates = [weigh(served, features, limits, scale, known) for served in scale.catalog.models]
     compared = next((c for c in candidates if c.served is reference), None)
-    reason = why_chosen(fitting, features, limits, goal, compared, yielded=yielded)
+    guarded = _guarded(candidates, compared, evidence) if goal.yields else None
+    if guarded is not None and evidence is not None:
+        fitting, judged = guarded
+        fitting.sort(key=lambda c: not available(c.provider, c.model))
+        reason = why_guarded(fitting[0], compared, Word(judged, evidence, goal), features, limits)
+    else:
+        fitting, yielded = _by_goal(candidates, features, limits, goal)
+        fitting.sort(key=lambda c: not available(c.provider, c.model))
+        reason = why_chosen(fitting, features, limits, goal, compared, yielded=yielded)
     fit = {c.model for c in fitting}
     listed = [*fitting, *(c for c in candidates if c.model not in fit)] if explain else ()
-    return Ranking(_decision(fitting[0], reason, reference, features, listed), _chain(fitting, features))
+    chain = _chain(fitting, features)
+    return Ranking(_decision(fitting[0], reason, reference, features, listed), chain, features)
+
+
+def _by_goal(
+    candidates: Sequence[Candidate], features: Features, limits: Limits, goal: Goal
+) -> tuple[list[Candidate], bool]:
+    """Those that may answer, in order, and whether the goal gave way: none of them (surely) reaches it."""
+    fitting = sorted((c for c in candidates if not c.violations), key=_cheapest_first)
+    if fitting:
+        return fitting, False
+    less_good = candidates
+    if goal.yields:
+        less_good = [_without(c, Constraint.QUALITY) for c in candidates]
+    elif limits.sureness:
+        less_good = [_without(c, Constraint.QUALITY) if c.quality >= limits.quality else c for c in candidates]
+    fitting = sorted((c for c in less_good if not c.violations), key=_best_first)
+    if not fitting:
+        raise no_model(less_good, features, limits, goal)
+    return fitting, True
+
+
+def _guarded(
+    candidates: Sequence[Candidate], reference: Candidate | None, evidence: Evidence | None
+) -> tuple[list[Candidate], Judged] | None:
+    """Who answers by the guard's word, then the baseline, then the rest; None: it has no word on this question."""
+    if evidence is None or reference is None:
+        return None
+    may = [c for c in (_without(one, Constraint.QUALITY) for one in candidates) if not c.violations]
+    costs = {c.model: float(c.expected_cost_nanos) for c in may if c.expected_cost_nanos is not None}
+    judged = evidence.judge(costs)
+    if judged is None:
+        return None
+    first = (judged.model, reference.model)
+    rest = sorted((c for c in may if c.model not in first), key=_best_first)
+    by_model = {c.model: c for c in may}
+    return [by_model[model] for model in dict.fromkeys(first)] + rest, judged
 
 
 def _by_name(task: pb.Task, features: Features, scale: Scale, *, explain: bool) -> Ranking:
@@ -97,7 +173,8 @@ def _by_name(task: pb.Task, features: Features, scale: Scale, *, explain: bool) 
     reason = why_named(candidate, task.routing.model)
     others = [s for s in scale.catalog.models if s is not candidate.served] if explain else ()
     listed = [candidate, *(weigh(served, features, limits, scale) for served in others)] if explain else ()
-    return Ranking(_decision(candidate, reason, candidate.served, features, listed), (candidate,))
+    decision = _decision(candidate, reason, candidate.served, features, listed)
+    return Ranking(decision, (candidate,), features)
 
 
 def _check(task: pb.Task) -> None:
@@ -163,6 +240,7 @@ def _told(candidate: Candidate) -> pb.Candidate:
         provider=candidate.provider,
         expected_cost_nanos=candidate.expected_cost_nanos,
         quality=candidate.quality,
+        quality_error=candidate.quality_error,
         first_token_ms=round(candidate.first_token_ms),
         total_ms=round(candidate.total_ms),
         excluded_by="; ".join(violation.words for violation in candidate.violations),

@@ -112,6 +112,8 @@ class EmbeddingRanking:
 
     decision: pb.Decision
     chain: Sequence[EmbeddingChoice]
+    features: None = None
+    """Nothing is learned from it."""
 
 
 class Tokens(Protocol):

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import msgspec
 
 from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Prompt, Role, ToolChoiceMode
 from asahi_core.errors import InvalidRequest
 from asahi_router.domain.estimate import prompt_bytes
+from asahi_router.domain.form import Form, form_of
 from asahi_router.domain.kinds import kind_of, named_kind, script_of
 from asahi_router.domain.native_bodies import Part, Turn, asks_for_something, read_body, value, whole_number
 from asahi_router.domain.translation.fates import carried_names
@@ -73,6 +75,10 @@ class Features:
     """Names of the parameters that are sent with another value than the default."""
     only_in_its_protocol: frozenset[str] = frozenset()
     """Names of those that no other protocol can carry."""
+    form: Form = ()
+    """What can be seen of it in numbers, see `domain.form`."""
+    thread: bytes = b""
+    """Digest of how the conversation begins: of its first question, and what is said before it."""
     writes_cache: bool = False
     """Whether parts are marked to be kept in the provider's prompt cache, which may cost more than they do."""
 
@@ -118,12 +124,16 @@ def _chat(prompt: Prompt) -> Features:
         sent.add(FORCED_TOOL_CHOICE)
     has_schema, any_json = _response_format(chat.response_format_json)
     size, images = prompt_bytes(prompt), _images(chat)
+    kind = kind_of(text, has_tools=bool(chat.tools), has_schema=has_schema or any_json)
+    tools_bytes = sum(len(tool.description) + len(tool.parameters_json) for tool in chat.tools)
     return Features(
         api=Api.API_CHAT,
         asked_bytes=size,
         most_input_tokens=_most_tokens(size, images, has_tools=bool(chat.tools)),
-        kind=kind_of(text, has_tools=bool(chat.tools), has_schema=has_schema or any_json),
+        kind=kind,
         script=script_of(text),
+        form=form_of(text, kind, tools=len(chat.tools), tools_bytes=tools_bytes),
+        thread=_thread((message.role == Role.ROLE_USER, _text(message.parts)) for message in chat.messages),
         has_tools=bool(chat.tools),
         images=images,
         has_schema=has_schema,
@@ -147,7 +157,8 @@ def _native(prompt: Prompt) -> Features:
         most, name = fields.get("max_output_tokens"), "max_output_tokens"
     has_schema, any_json = _response_format(_wanted_format(fields, responses=responses))
     has_schema = has_schema or b'"json_schema"' in bytes(fields.get("output_config", b""))
-    has_tools = bytes(fields.get("tools", b"[]")) != b"[]"
+    tools = bytes(fields.get("tools", b"[]"))
+    has_tools = tools != b"[]"
     if openai:
         temperature = value(fields.get("temperature"))
         known = _CARRIED_FROM_OPENAI
@@ -167,12 +178,15 @@ def _native(prompt: Prompt) -> Features:
         beyond |= frozenset({"reasoning"}) if effort else frozenset()
     images = sum(part.type in {"image_url", "image", "input_image"} for part in _parts(question.messages))
     size = prompt_bytes(prompt)
+    kind = kind_of(text, has_tools=has_tools, has_schema=has_schema or any_json)
     return Features(
         api=native.api,
         asked_bytes=size,
         most_input_tokens=_most_tokens(size, images, has_tools=has_tools),
-        kind=kind_of(text, has_tools=has_tools, has_schema=has_schema or any_json),
+        kind=kind,
         script=script_of(text),
+        form=form_of(text, kind, tools=tools.count(b'"name"'), tools_bytes=len(tools) if has_tools else 0),
+        thread=_thread((turn.role == "user", _said(turn)) for turn in question.messages),
         has_tools=has_tools,
         images=images,
         has_schema=has_schema,
@@ -242,6 +256,16 @@ def _images(chat: ChatRequest) -> int:
 
 def _text(parts: Iterable[ContentPart]) -> str:
     return "\n".join(part.text for part in parts if part.HasField("text"))
+
+
+def _thread(turns: Iterable[tuple[bool, str]]) -> bytes:
+    """Of turns in order, each whether it is the user's and what it says."""
+    digest = blake2b(digest_size=12)
+    for is_users, text in turns:
+        digest.update(text.encode(errors="replace"))
+        if is_users:
+            break
+    return digest.digest()
 
 
 def _said(turn: Turn) -> str:

@@ -30,6 +30,8 @@ class Goal:
     """The field that asks for it; empty: none does."""
     yields: bool = False
     """Whether it gives way where no model reaches it within the other constraints, because nobody asked for it."""
+    epsilon: float = DEFAULT_EPSILON
+    """Share of the baseline's quality that may be lost where nothing is asked for."""
 
 
 NO_GOAL = Goal(0.0, 0.0, "")
@@ -51,4 +53,4 @@ def goal_of(task: Task, kind: str, reference: CatalogModel) -> Goal:
         return Goal(asked, floor, f"of quality {asked:g} or more", "quality_threshold")
     epsilon = policy.epsilon if policy.HasField("epsilon") else DEFAULT_EPSILON
     quality = reference.quality_at(kind) * (1 - epsilon)
-    return Goal(quality, floor, f"as good as {reference.id} (to {100 * epsilon:.3g} %)", yields=True)
+    return Goal(quality, floor, f"as good as {reference.id} (to {100 * epsilon:.3g} %)", yields=True, epsilon=epsilon)

@@ -1,13 +1,16 @@
 """Sentences that say why a model was chosen, with the figures that decided. Prompts and keys are never in them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import floor, log10
 
 from asahi.type.v1.routing_pb2 import LatencyPreference
 from asahi_core.money import NANOS_PER_DOLLAR
 from asahi_router.domain.candidates import Candidate, Limits
+from asahi_router.domain.evidence import Evidence
 from asahi_router.domain.features import Features
 from asahi_router.domain.goal import Goal
+from asahi_router.domain.learning.guard import Judged
 
 _SIGNIFICANT_DIGITS = 3
 
@@ -42,6 +45,35 @@ def why_chosen(
         f"{chosen.model} is {models}{_within(chosen, limits)} for {features.kind} ({quality}), "
         f"about {_compared(chosen, reference)}."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the guard said, by which evidence, to which end."""
+
+    judged: Judged
+    evidence: Evidence
+    goal: Goal
+
+
+def why_guarded(chosen: Candidate, reference: Candidate | None, word: Word, features: Features, limits: Limits) -> str:
+    """Why the guard lets `chosen` answer, or keeps to the baseline."""
+    judged, evidence = word.judged, word.evidence
+    seen = "" if evidence.by_meaning else ", by the question's form alone"
+    by = f"by {evidence.outcomes} outcomes{seen}"
+    cost = f"about {_compared(chosen, reference)}"
+    within = _within(chosen, limits)
+    baseline = reference.model if reference is not None else chosen.model
+    if chosen.model != baseline and chosen.model in judged.differences:
+        difference, error = judged.differences[chosen.model]
+        return (
+            f"{chosen.model} stands in for {baseline}{within} on this {features.kind} question, {by} "
+            f"({100 * difference:+.1f} ± {100 * error:.1f} % expected, {100 * word.goal.epsilon:.3g} % may be lost "
+            f"on the whole), {cost}."
+        )
+    if judged.strange:
+        return f"{chosen.model} is the baseline{within}; the question is unlike any whose outcome is known, {cost}."
+    return f"{chosen.model} is the baseline{within}; no cheaper model is surely as good on this question, {by}, {cost}."
 
 
 def why_named(named: Candidate, name: str) -> str:

@@ -1,17 +1,19 @@
 """Outcomes in an SQL database, on one thread of their own: a commit waits for the disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Insert, RowMapping, bindparam, select
+from sqlalchemy import Connection, Engine, Insert, RowMapping, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_core.sql.availability import told_as_unavailable
 from asahi_core.sql.lane import Lane
+from asahi_router.domain.experience import Example, Judged
 from asahi_router.domain.outcomes import Outcome
+from asahi_router.stores import examples as rows
 from asahi_router.stores.tables import OUTCOMES
 
 T = TypeVar("T")
@@ -28,7 +30,7 @@ _OF_REQUEST = (
 
 
 class SqlOutcomeStore:
-    """An `OutcomeStore` behind an engine."""
+    """An `OutcomeStore` and an `ExampleStore` behind one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -43,10 +45,26 @@ class SqlOutcomeStore:
         """What was said of a request, by source."""
         return await self._on_thread(partial(self._read, organization_id, request_id))
 
+    async def keep(self, examples: Sequence[Example]) -> None:
+        """Keeps answered questions."""
+        await self._on_thread(partial(self._committed, partial(rows.keep, examples=examples)))
+
+    async def judged(self, since: datetime, most: int) -> list[Judged]:
+        """Those that somebody judged at `since` or later, the earliest first."""
+        return await self._on_thread(partial(self._committed, partial(rows.judged, since=since, most=most)))
+
+    async def forget_unjudged(self, before: datetime) -> None:
+        """Drops what was answered before that and never judged."""
+        await self._on_thread(partial(self._committed, partial(rows.forget_unjudged, before=before)))
+
     def close(self) -> None:
         """Finishes what is under way and closes the connection."""
         self._lane.close()
         self._engine.dispose()
+
+    def _committed(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
 
     def _write(self, row: dict[str, Any]) -> None:
         with self._engine.begin() as connection:

@@ -1,8 +1,8 @@
-"""The router's table."""
+"""The router's tables."""
 
 from datetime import datetime
 
-from sqlalchemy import DateTime, MetaData, Table, Text
+from sqlalchemy import BigInteger, DateTime, MetaData, Table, Text
 from sqlmodel import Field, SQLModel
 
 
@@ -25,7 +25,26 @@ class OutcomeRow(RouterTable, table=True):
     score: float | None
     correct_cache_hit: bool | None
     comment: str = Field(sa_type=Text)
-    recorded_at: datetime = Field(sa_type=DateTime(timezone=True))
+    recorded_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)
 
 
 OUTCOMES: Table = OutcomeRow.metadata.tables["outcomes"]
+
+
+class ExampleRow(RouterTable, table=True):
+    """An answered question; columns are the fields of `domain.experience.Example`."""
+
+    __tablename__ = "examples"
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    model: str = Field(sa_type=Text)
+    form: bytes
+    """Little-endian float32."""
+    embedding: bytes
+    asked_bytes: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    answered_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)
+
+
+EXAMPLES: Table = ExampleRow.metadata.tables["examples"]

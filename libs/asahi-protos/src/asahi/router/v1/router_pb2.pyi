@@ -58,12 +58,17 @@ class Task(_message.Message):
     ROUTING_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     PAYER_FIELD_NUMBER: _builtins.int
+    PROMPT_EMBEDDING_FIELD_NUMBER: _builtins.int
     FIRST_ATTEMPT_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that asks."""
     request_id: _builtins.str
     """The request's id (UUIDv7), minted by the edge."""
+    prompt_embedding: _builtins.bytes
+    """Embedding of what is asked, of length 1, as `asahi.cache.v1` gives it: 384 little-endian float32. Empty: it is not
+    known, and the question's form alone decides.
+    """
     first_attempt: _builtins.int
     """Number of the first provider call made for it; 0: 1. Steps of a workflow have the numbers of one request among them."""
     kind: _builtins.str
@@ -93,12 +98,13 @@ class Task(_message.Message):
         routing: _routing_pb2.Routing | None = ...,
         policy: _routing_pb2.RoutingPolicy | None = ...,
         payer: Global___Payer | None = ...,
+        prompt_embedding: _builtins.bytes = ...,
         first_attempt: _builtins.int = ...,
         kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer", "policy", b"policy", "prompt", b"prompt", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_attempt", b"first_attempt", "kind", b"kind", "organization_id", b"organization_id", "payer", b"payer", "policy", b"policy", "prompt", b"prompt", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_attempt", b"first_attempt", "kind", b"kind", "organization_id", b"organization_id", "payer", b"payer", "policy", b"policy", "prompt", b"prompt", "prompt_embedding", b"prompt_embedding", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,6 +285,7 @@ class Candidate(_message.Message):
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
     EXCLUDED_BY_FIELD_NUMBER: _builtins.int
+    QUALITY_ERROR_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Catalog id."""
     provider: _builtins.str
@@ -286,13 +293,15 @@ class Candidate(_message.Message):
     expected_cost_nanos: _builtins.int
     """Nano-dollars that the call is expected to cost; absent: no known price."""
     quality: _builtins.float
-    """Expected quality for this kind of work, 0 to 5."""
+    """Expected quality, 0 to 5: of this question where outcomes say so, else of this kind of work."""
     first_token_ms: _builtins.int
     """Milliseconds to the first token, expected."""
     total_ms: _builtins.int
     """Milliseconds of the whole call, expected."""
     excluded_by: _builtins.str
     """What excluded it; empty: nothing did."""
+    quality_error: _builtins.float
+    """Standard error of `quality`; absent: the quality is the catalog's, which has none."""
     def __init__(
         self,
         *,
@@ -303,14 +312,20 @@ class Candidate(_message.Message):
         first_token_ms: _builtins.int = ...,
         total_ms: _builtins.int = ...,
         excluded_by: _builtins.str = ...,
+        quality_error: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos", "expected_cost_nanos", b"expected_cost_nanos"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos", "_quality_error", b"_quality_error", "expected_cost_nanos", b"expected_cost_nanos", "quality_error", b"quality_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos", "excluded_by", b"excluded_by", "expected_cost_nanos", b"expected_cost_nanos", "first_token_ms", b"first_token_ms", "model", b"model", "provider", b"provider", "quality", b"quality", "total_ms", b"total_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos", "_quality_error", b"_quality_error", "excluded_by", b"excluded_by", "expected_cost_nanos", b"expected_cost_nanos", "first_token_ms", b"first_token_ms", "model", b"model", "provider", b"provider", "quality", b"quality", "quality_error", b"quality_error", "total_ms", b"total_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_cost_nanos: _TypeAlias = _typing.Literal["expected_cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__expected_cost_nanos: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos"]  # noqa: Y015
+    _WhichOneofReturnType__quality_error: _TypeAlias = _typing.Literal["quality_error"]  # noqa: Y015
+    _WhichOneofArgType__quality_error: _TypeAlias = _typing.Literal["_quality_error", b"_quality_error"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_cost_nanos) -> _WhichOneofReturnType__expected_cost_nanos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_error) -> _WhichOneofReturnType__quality_error | None: ...
 
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 

@@ -1,0 +1,251 @@
+"""What an organisation's own answers taught about models: its memory of outcomes, learned from in the background.
+
+Each answered question is kept with its form, its embedding and the model that answered (`answered`). When somebody
+says how good the answer was, the pair becomes part of the memory, here and in every other process on the same store. A
+memory that has grown is learned from anew, on a thread. Nothing of one organisation is ever used for another.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+from structlog.typing import FilteringBoundLogger
+
+from asahi_core.clock import Clock
+from asahi_core.errors import AsahiError
+from asahi_router.domain.form import Form
+from asahi_router.domain.learning.basis import DIMENSIONS, Floats
+from asahi_router.domain.learning.guard import Doubles, Guard, guard_of
+from asahi_router.domain.learning.learned import Measured, Taught, Told, learn
+
+_FEWEST = 200
+"""Outcomes from which an organisation's memory is learned at all."""
+_GROWTH = 1.1
+_EVERY_S = 15.0
+_MOST_WAITING = 10_000
+_MOST_READ = 5_000
+_MOST_GUARDS = 8
+"""Baselines, with their ε, that one organisation's memory is calibrated for."""
+_UNJUDGED_DAYS = 7
+_EMBEDDING_BYTES = 4 * DIMENSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question that was answered."""
+
+    organization_id: str
+    request_id: str
+    model: str
+    """Catalog id of the model that answered."""
+    form: Form
+    embedding: bytes
+    """384 little-endian float32; empty: not known."""
+    asked_bytes: int
+    output_tokens: int
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An example, and how good its answer was."""
+
+    example: Example
+    score: float
+    """0 to 1, the mean over those who said so."""
+    judged_at: datetime
+    """When the last of them did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a guard is calibrated for."""
+
+    baseline: str
+    epsilon: float
+    """Share of the baseline's quality that may be lost."""
+
+
+class ExampleStore(Protocol):
+    """Keeps examples beside outcomes."""
+
+    async def keep(self, examples: Sequence[Example]) -> None:
+        """Keeps them. Raises ServiceUnavailable if the store cannot be reached."""
+        ...
+
+    async def judged(self, since: datetime, most: int) -> list[Judged]:
+        """Those that somebody judged at `since` or later, the earliest first. Raises as `keep` does."""
+        ...
+
+    async def forget_unjudged(self, before: datetime) -> None:
+        """Drops what was answered before that and never judged. Raises as `keep` does."""
+        ...
+
+
+class Costs(Protocol):
+    """Prices what the memory holds."""
+
+    def expected(self, organization_id: str, models: Sequence[str], asked_bytes: Floats, told: Told) -> Doubles:
+        """(n, m) nano-dollars that each question is expected to cost at each model; NaN: its price is not known."""
+        ...
+
+
+@dataclass(slots=True)
+class Lesson:
+    """What was learned from one part of a memory: from all of it by form alone, or from what has embeddings."""
+
+    taught: Taught
+    asked_bytes: Floats
+    guards: dict[Aim, Guard] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Memory:
+    judged: OrderedDict[str, Judged] = field(default_factory=OrderedDict)
+    learned_at: int = 0
+    """Outcomes that there were when it was learned from last, with all that came since."""
+    grown: int = 0
+    by_form: Lesson | None = None
+    by_meaning: Lesson | None = None
+    wanted: OrderedDict[Aim, None] = field(default_factory=OrderedDict)
+
+
+class Experience:
+    """The memories of all organisations, bounded together."""
+
+    def __init__(self, store: ExampleStore, costs: Costs, clock: Clock, log: FilteringBoundLogger, most: int) -> None:
+        """`most`: outcomes in memory, of all organisations; each takes about 2.5 kB. The oldest leave."""
+        self._store = store
+        self._costs = costs
+        self._clock = clock
+        self._log = log
+        self._most = most
+        self._memories: OrderedDict[str, _Memory] = OrderedDict()
+        self._waiting: list[Example] = []
+        self._since: datetime | None = None
+
+    def answered(self, example: Example) -> None:
+        """Keeps an answered question, soon; more than fit are dropped."""
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting.append(example)
+
+    def lesson(self, organization_id: str, embedding: bytes) -> Lesson | None:
+        """What decides on a question with that embedding (empty: none); None: too little is known yet."""
+        memory = self._memories.get(organization_id)
+        if memory is None:
+            return None
+        return memory.by_meaning if memory.by_meaning and len(embedding) == _EMBEDDING_BYTES else memory.by_form
+
+    def guard(self, organization_id: str, lesson: Lesson, aim: Aim) -> Guard | None:
+        """The guard of that aim; None: it is not calibrated yet, and will be."""
+        guard = lesson.guards.get(aim)
+        if guard is None and aim.baseline in lesson.taught.learned.models:
+            memory = self._memories[organization_id]
+            memory.wanted[aim] = None
+            while len(memory.wanted) > _MOST_GUARDS:
+                memory.wanted.popitem(last=False)
+        return guard
+
+    async def run(self) -> None:
+        """Writes, reads and learns, again and again, until it is cancelled."""
+        while True:
+            try:
+                await self.catch_up()
+            except AsahiError as error:  # the store: what waits is kept, and tried again
+                self._log.warning("experience", error=str(error))
+            await asyncio.sleep(_EVERY_S)
+
+    async def catch_up(self) -> None:
+        """Writes what waits, reads what was judged since, and learns from what has grown."""
+        await self._write()
+        await self._read()
+        for organization_id, memory in list(self._memories.items()):
+            if memory.grown >= _FEWEST and memory.grown >= _GROWTH * memory.learned_at:
+                await asyncio.to_thread(self._learn, memory)
+            await asyncio.to_thread(self._calibrate, organization_id, memory)
+
+    async def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            if waiting:
+                await self._store.keep(waiting)
+            await self._store.forget_unjudged(self._clock.now() - timedelta(days=_UNJUDGED_DAYS))
+        except AsahiError:
+            self._waiting = (waiting + self._waiting)[:_MOST_WAITING]
+            raise
+
+    async def _read(self) -> None:
+        since = self._since or datetime.min.replace(tzinfo=self._clock.now().tzinfo)
+        while True:
+            judged = await self._store.judged(since, _MOST_READ)
+            for one in judged:
+                self._remember(one)
+            if len(judged) < _MOST_READ or judged[-1].judged_at == since:
+                break
+            since = judged[-1].judged_at
+        # Others' clocks, and what was under way while this read: some is read twice, and counts once.
+        self._since = self._clock.now() - timedelta(minutes=1)
+
+    def _remember(self, judged: Judged) -> None:
+        example = judged.example
+        memory = self._memories.setdefault(example.organization_id, _Memory())
+        known = memory.judged.get(example.request_id)
+        if known is None or known.score != judged.score:
+            memory.grown += 1
+        memory.judged[example.request_id] = judged
+        self._memories.move_to_end(example.organization_id)
+        while sum(len(one.judged) for one in self._memories.values()) > self._most:
+            largest = max(self._memories.values(), key=lambda one: len(one.judged))
+            largest.judged.popitem(last=False)
+
+    def _learn(self, memory: _Memory) -> None:
+        judged = list(memory.judged.values())
+        grown = memory.grown
+        embedded = [one for one in judged if len(one.example.embedding) == _EMBEDDING_BYTES]
+        memory.by_meaning = _lesson(embedded, embeds=True) if len(embedded) >= _FEWEST else None
+        memory.by_form = _lesson(judged, embeds=False)
+        memory.learned_at = grown
+
+    def _calibrate(self, organization_id: str, memory: _Memory) -> None:
+        for lesson in (memory.by_form, memory.by_meaning):
+            if lesson is None:
+                continue
+            for aim in list(memory.wanted):
+                models = lesson.taught.learned.models
+                if aim in lesson.guards or aim.baseline not in models:
+                    continue
+                costs = self._costs.expected(organization_id, models, lesson.asked_bytes, lesson.taught.told)
+                place = models.index(aim.baseline)
+                if np.isnan(costs[:, place]).any():
+                    continue
+                unknown = np.isnan(costs)
+                costs[unknown] = np.broadcast_to(2 * costs[:, [place]], costs.shape)[unknown]  # never a way to save
+                lesson.guards[aim] = guard_of(lesson.taught, costs, aim.baseline, aim.epsilon)
+
+
+def _lesson(judged: Sequence[Judged], *, embeds: bool) -> Lesson:
+    examples = [one.example for one in judged]
+    models = tuple(sorted({example.model for example in examples}))
+    place: Mapping[str, int] = {model: number for number, model in enumerate(models)}
+    row, column = np.arange(len(examples)), np.array([place[example.model] for example in examples])
+    quality = np.full((len(examples), len(models)), np.nan, np.float32)
+    tokens = quality.copy()
+    quality[row, column] = [one.score for one in judged]
+    tokens[row, column] = [example.output_tokens for example in examples]
+    forms = np.array([example.form for example in examples], np.float32)
+    embeddings = vectors([example.embedding for example in examples]) if embeds else None
+    # The same question has the same embedding. Without one there is no telling; equal forms are no equal questions.
+    same = [example.embedding if embeds else example.request_id for example in examples]
+    _, questions = np.unique(np.array(same, dtype=object), return_inverse=True)
+    measured = Measured(models, forms, embeddings, quality, tokens, questions)
+    taught = learn(measured, np.random.default_rng(len(examples)))
+    return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32))
+
+
+def vectors(embeddings: Sequence[bytes]) -> Floats:
+    """(n, 384) float32 of packed little-endian float32."""
+    return np.frombuffer(b"".join(embeddings), "<f4").reshape(len(embeddings), DIMENSIONS)

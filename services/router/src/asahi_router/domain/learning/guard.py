@@ -1,0 +1,160 @@
+"""When a cheaper model may answer in the baseline's place.
+
+What decides is the *paired* difference of two models on one question: its estimate, less a margin for its uncertainty.
+A difference below zero is worth accepting where it saves much, so the rule is one price: how much quality may be given
+for what is saved. That price is the only figure that is tuned, and it is tuned on the memory alone: the highest one up
+to which the loss that the other folds show, with a margin of its standard error, is at most ε of the baseline's
+quality.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asahi_router.domain.learning.basis import Floats
+from asahi_router.domain.learning.learned import Learned, Measured, Taught, Told
+
+Doubles = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What was fixed before any question was decided; docs/routing.md says how."""
+
+    caution: float = 0.5
+    """Standard errors that are taken off a difference."""
+    margin: float = 0.5
+    """Standard errors of the loss that must fit under ε too."""
+    strangest: float = 0.95
+    """Questions stranger than this share of the memory's own go to the baseline."""
+    fewest: int = 100
+    """Outcomes of a model, and of the baseline, below which nothing is said of it."""
+
+
+RULES = Rules()
+_AS_DEAR = -0.01
+"""Share of the usual cost: a model that is dearer by more than this does not stand in for the baseline."""
+_PRICES = np.concatenate([[0.0], np.geomspace(0.002, 2.0, 60)])
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the memory says about the guard."""
+
+    price: float
+    """Quality that may be given for saving all of the baseline's cost; 0: the guard never leaves the baseline."""
+    loss: float
+    """Share of the baseline's quality that was lost at that price, by the other folds; negative: gained."""
+    error: float
+    """Standard error of it."""
+    switched: float
+    """Share of the questions that left the baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the guard says of one question."""
+
+    model: str
+    """That answers."""
+    differences: Mapping[str, tuple[float, float]]
+    """By model that may be judged: its expected quality less the baseline's, 0 to 1, and the standard error of it."""
+    strange: bool
+    """Whether the question is too strange to leave the baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Decides when to leave a baseline, by what was learned of it and of others."""
+
+    learned: Learned
+    baseline: str
+    usual_cost: float
+    """Of the baseline's answers over the memory, in the unit of the costs that are judged."""
+    calibration: Calibration
+    rules: Rules = RULES
+
+    def judge(self, told: Told, costs: Mapping[str, float]) -> Judged:
+        """Whether to leave the baseline, for which model; `told`: of one question.
+
+        `costs`: expected of each model that may answer; the baseline is among them.
+        """
+        models, fewest = self.learned.models, self.rules.fewest
+        at = [place for place, model in enumerate(models) if model in costs and self.learned.answers[place] >= fewest]
+        names = [models[place] for place in at]
+        if self.baseline not in names:
+            return Judged(self.baseline, {}, strange=False)
+        baseline = names.index(self.baseline)
+        these = told.of(at)
+        saved = np.array([[costs[self.baseline] - costs[name] for name in names]]) / self.usual_cost
+        value = worth(these, saved, baseline, self.calibration.price, self.rules)
+        difference, error = differences(these, baseline)
+        return Judged(
+            names[int(value[0].argmax())] if self.calibration.price else self.baseline,
+            {name: (float(difference[0, n]), float(error[0, n])) for n, name in enumerate(names)},
+            bool(told.strangeness[0] > self.rules.strangest),
+        )
+
+
+def guard_of(taught: Taught, costs: Doubles, baseline: str, epsilon: float, rules: Rules = RULES) -> Guard:
+    """The guard of a baseline that is among the models; `costs`: (n, m) expected of the memory's questions."""
+    learned = taught.learned
+    place = learned.models.index(baseline)
+    usual = float(costs[:, place].mean())
+    saved = (costs[:, [place]] - costs) / usual
+    return Guard(learned, baseline, usual, calibrate(taught, saved, place, epsilon, rules), rules)
+
+
+def differences(told: Told, baseline: int) -> tuple[Floats, Floats]:
+    """(n, m): each model's expected quality less the baseline's, and the standard error of it."""
+    error: Floats = np.sqrt(np.square(told.error) + np.square(told.error[:, [baseline]]))
+    return told.quality - told.quality[:, [baseline]], error
+
+
+def worth(told: Told, saved: Floats | Doubles, baseline: int, price: float, rules: Rules) -> Doubles:
+    """(n, m): what it is worth to leave the baseline for each model; only where more than 0 is it left.
+
+    `saved`: (n, m), share of the baseline's usual cost that each model saves on each question.
+    """
+    difference, error = differences(told, baseline)
+    value = difference - rules.caution * error + price * np.asarray(saved, dtype=np.float64)
+    value[(saved < _AS_DEAR) | (told.strangeness > rules.strangest)[:, None]] = -np.inf
+    value[:, baseline] = 0.0
+    return value
+
+
+def calibrate(taught: Taught, saved: Doubles, baseline: int, epsilon: float, rules: Rules = RULES) -> Calibration:
+    """The highest price up to which the memory shows no loss above ε."""
+    measured, told = taught.measured, taught.told
+    kept = Calibration(0.0, 0.0, 0.0, 0.0)
+    answered = np.sum(~np.isnan(measured.quality), axis=0)
+    if answered[baseline] < rules.fewest:
+        return kept
+    saved = np.where(answered < rules.fewest, -1.0, saved)
+    good = float(np.nanmean(measured.quality[:, baseline]))
+    for price in _PRICES[1:]:
+        chosen = worth(told, saved, baseline, price, rules).argmax(axis=1)
+        brought = _brought(measured, told, chosen) - _brought(measured, told, np.full(len(chosen), baseline))
+        loss, error = -float(brought.mean()), float(brought.std() / np.sqrt(len(brought)))
+        if loss + rules.margin * error > epsilon * good:
+            break
+        kept = Calibration(price, loss / good, error / good, float(np.mean(chosen != baseline)))
+    return kept
+
+
+def _brought(measured: Measured, told: Told, chosen: Indices) -> Doubles:
+    """(n,): quality by the chosen models.
+
+    Where an outcome is not known, what is told stands in for it, and those that are known count for the others (doubly
+    robust: Dudík, Langford and Li, 2011).
+    """
+    row = np.arange(len(chosen))
+    expected = told.quality[row, chosen].astype(np.float64)
+    outcome = measured.quality[row, chosen]
+    known: Flags = ~np.isnan(outcome)
+    share = np.mean(~np.isnan(measured.quality), axis=0)[chosen]
+    return expected + np.where(known, (outcome - expected) / np.maximum(share, 1e-9), 0.0)

@@ -1,0 +1,78 @@
+"""Answered questions in the database of outcomes, on the same thread: both are written and read by one service."""
+
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Insert, RowMapping, delete, exists, func, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from asahi_router.domain.experience import Example, Judged
+from asahi_router.domain.form import FORM_SIZE
+from asahi_router.stores.tables import EXAMPLES, OUTCOMES
+
+_FORM = struct.Struct(f"<{FORM_SIZE}f")
+_SAME = (OUTCOMES.c.organization_id == EXAMPLES.c.organization_id) & (OUTCOMES.c.request_id == EXAMPLES.c.request_id)
+
+
+def keep(connection: Connection, examples: Sequence[Example]) -> None:
+    """Keeps them; one that is there already stays as it is."""
+    connection.execute(_insert(connection.dialect.name), [_row(example) for example in examples])
+
+
+def judged(connection: Connection, since: datetime, most: int) -> list[Judged]:
+    """Those that somebody judged at `since` or later, the earliest first; those with another form are left out."""
+    last = func.max(OUTCOMES.c.recorded_at).label("judged_at")
+    changed = select(OUTCOMES.c.organization_id, OUTCOMES.c.request_id).where(OUTCOMES.c.recorded_at >= since)
+    query = (
+        select(EXAMPLES, func.avg(OUTCOMES.c.score).label("score"), last)
+        .join(OUTCOMES, _SAME)
+        .where(
+            tuple_(EXAMPLES.c.organization_id, EXAMPLES.c.request_id).in_(changed),
+            OUTCOMES.c.score.is_not(None),
+            func.length(EXAMPLES.c.form) == _FORM.size,
+        )
+        .group_by(*EXAMPLES.c)
+        .order_by(last)
+        .limit(most)
+    )
+    return [_judged(row) for row in connection.execute(query).mappings()]
+
+
+def forget_unjudged(connection: Connection, before: datetime) -> None:
+    """Drops what was answered before that and never judged."""
+    told = exists().where(_SAME)
+    connection.execute(delete(EXAMPLES).where(EXAMPLES.c.answered_at < before, ~told))
+
+
+def _insert(dialect: str) -> Insert:
+    insert = sqlite.insert(EXAMPLES) if dialect == "sqlite" else postgresql.insert(EXAMPLES)
+    return insert.on_conflict_do_nothing()
+
+
+def _row(example: Example) -> dict[str, Any]:
+    return {
+        "organization_id": example.organization_id,
+        "request_id": example.request_id,
+        "model": example.model,
+        "form": _FORM.pack(*example.form),
+        "embedding": example.embedding,
+        "asked_bytes": example.asked_bytes,
+        "output_tokens": example.output_tokens,
+        "answered_at": example.answered_at,
+    }
+
+
+def _judged(row: RowMapping) -> Judged:
+    example = Example(
+        row["organization_id"],
+        row["request_id"],
+        row["model"],
+        _FORM.unpack(row["form"]),
+        row["embedding"],
+        row["asked_bytes"],
+        row["output_tokens"],
+        row["answered_at"].replace(tzinfo=UTC),
+    )
+    return Judged(example, float(row["score"]), row["judged_at"].replace(tzinfo=UTC))
