@@ -17,6 +17,7 @@ SECRETS = {
     "asahi-service-tokens": {"edge", "router", "accepted"},
     "asahi-edge-admin": {"secret"},
     "asahi-redis": {"url"},
+    "asahi-qdrant": {"url", "api-key"},
     "asahi-test": {"api-key"},
     "asahi-public-tls": {"tls.crt", "tls.key"},
     "asahi-registry": {".dockerconfigjson"},

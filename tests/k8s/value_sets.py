@@ -125,6 +125,11 @@ VALUE_SETS = (
         },
     ),
     ValueSet(
+        "questions in Qdrant",
+        "cache",
+        {"qdrant": {"existingSecret": "asahi-qdrant", "apiKeyKey": "api-key", "peers": _PEER, "port": 6380}},
+    ),
+    ValueSet(
         "persistent spool, autoscaled",
         "edge",
         {"spool": {"persistent": True, "storageClass": "fast"}, "autoscaling": {"enabled": True}},

@@ -70,7 +70,7 @@ def test_two_expectations_that_differ_are_refused(caller: Organization) -> None:
         ({"budgets": [{"per": "key", "window": "day", "limit_usd": 1}]}, 400, "budgets[0]"),
         ({"alerts": {"webhook_url": "example.com"}}, 400, "alerts.webhook_url"),
         ({"learning": {"exploration": 0.1}}, 501, "learning.exploration"),
-        ({"cache": {"false_hit_bound": 0.02}}, 501, "cache.false_hit_bound"),
+        ({"cache": {"false_hit_bound": 0}}, 400, "cache.false_hit_bound"),
     ],
 )
 def test_a_change_that_cannot_be_made_is_refused_by_its_fields_name(

@@ -74,6 +74,20 @@ class _Servicer(CacheServiceServicer):
     async def EraseReplays(self, request: pb.EraseReplaysRequest, context: Any) -> pb.EraseReplaysResponse:  # noqa: N802
         return pb.EraseReplaysResponse()
 
+    async def ReportHit(self, request: pb.ReportHitRequest, context: Any) -> pb.ReportHitResponse:  # noqa: N802
+        return pb.ReportHitResponse()
+
+    async def GetSemanticReport(  # noqa: N802
+        self, request: pb.GetSemanticReportRequest, context: Any
+    ) -> pb.GetSemanticReportResponse:
+        return pb.GetSemanticReportResponse()
+
+    async def EraseEvidence(self, request: pb.EraseEvidenceRequest, context: Any) -> pb.EraseEvidenceResponse:  # noqa: N802
+        return pb.EraseEvidenceResponse()
+
+    async def GetCondition(self, request: pb.GetConditionRequest, context: Any) -> pb.GetConditionResponse:  # noqa: N802
+        return pb.GetConditionResponse()
+
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:  # noqa: N802
         return pb.EmbedResponse()
 

@@ -187,7 +187,6 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
     [
         ({"learning": {"exploration": False}}, "learning.exploration"),
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
-        ({"cache": {"false_hit_bound": 0.02}}, "cache.false_hit_bound"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
         ({"retention": {"prompts_days": 30}}, "retention.prompts_days"),
     ],

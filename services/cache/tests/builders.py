@@ -1,7 +1,7 @@
 """Answers, keys and a running cache service for tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -59,13 +59,13 @@ def settings(**changed: Any) -> CacheSettings:
 
 
 @asynccontextmanager
-async def serving(changed: CacheSettings | None = None) -> AsyncIterator["Serving"]:
+async def serving(
+    changed: CacheSettings | None = None, random: Callable[[], float] = lambda: 0.0
+) -> AsyncIterator["Serving"]:
     """A cache service that serves on loopback while the block runs."""
     chosen = changed or settings()
     stop, address = asyncio.Event(), asyncio.get_running_loop().create_future()
-    service = wiring.build(
-        chosen, SystemClock(), SystemIds(), lambda: 0.0, log := _log(address), redis_call_s=REDIS_CALL_S
-    )
+    service = wiring.build(chosen, SystemClock(), SystemIds(), random, log := _log(address), redis_call_s=REDIS_CALL_S)
     running = asyncio.create_task(wiring.run(service, chosen, log, stop))
     try:
         yield Serving(await asyncio.wait_for(address, GUARD_S), service, stop, running)

@@ -77,10 +77,10 @@ def test_audits_never_fall_below_two_in_a_hundred() -> None:
 def test_an_alarm_stops_a_stream_that_went_bad_and_says_so() -> None:
     ledger = Ledger(0.02, Random(7).random)
     good = run(ledger, Random(8), [0.0] * 3000)
-    assert ledger.state(1) is State.PROVEN
+    assert ledger.known(1) is State.PROVEN
     assert good.served > 1000
     bad = run(ledger, Random(9), [0.5] * 3000)
-    assert ledger.state(1) is State.BOUND_EXCEEDED
+    assert ledger.known(1) is State.BOUND_EXCEEDED
     assert bad.false_hits < 100
 
 
@@ -96,7 +96,7 @@ def test_callers_who_say_wrong_can_stop_a_stream() -> None:
     run(ledger, Random(3), [0.0] * 2000)
     for _ in range(6):
         ledger.report_wrong(1, Record())
-    assert ledger.state(1) is State.BOUND_EXCEEDED
+    assert ledger.known(1) is State.BOUND_EXCEEDED
 
 
 @pytest.mark.parametrize(("delta", "share"), [(0.01, 0.004), (0.02, 0.02), (0.05, 0.1)])

@@ -39,7 +39,8 @@ def main() -> None:
     held = set(Random(options.seed).sample(groups, len(groups) // _HELD_BACK))
     held_back = np.array([pair.group in held for pair in pairs])
     near = features[:, 0] >= FAR - 0.1
-    intercept, weights = _fit(features[~held_back & near], labels[~held_back & near])
+    favourable = np.array([name in FAVOURABLE for name in NAMES])
+    intercept, weights = fit(features[~held_back & near], labels[~held_back & near], favourable)
     features, labels, held_back = features[near], labels[near], held_back[near]
     scores = features @ weights + intercept
     report = {
@@ -74,10 +75,10 @@ def _features(pairs: list[LabelledPair]) -> _Matrix:
     return np.array(rows, dtype=np.float64)
 
 
-def _fit(features: _Matrix, labels: _Matrix) -> tuple[float, _Matrix]:
+def fit(features: _Matrix, labels: _Matrix, favourable: NDArray[np.bool_]) -> tuple[float, _Matrix]:
+    """(intercept, weights); of what is favourable they are 0 or more, of the rest 0 or less."""
     scale = features.std(axis=0) + 1e-9
     scaled = np.c_[features / scale, np.ones(len(features))]
-    favourable = np.array([name in FAVOURABLE for name in NAMES])
     weights = np.zeros(scaled.shape[1])
     step = 4.0 / np.linalg.eigvalsh(scaled.T @ scaled / len(scaled)).max()
     for _ in range(6000):

@@ -5,7 +5,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from asahi.cache.v1.cache_pb2 import CacheEntry, CacheHit, FollowFlightResponse, GetStatsResponse, LookupResponse
+from asahi.cache.v1.cache_pb2 import (
+    CacheEntry,
+    CacheHit,
+    FollowFlightResponse,
+    GetConditionResponse,
+    GetSemanticReportResponse,
+    GetStatsResponse,
+    LookupResponse,
+    SemanticQuestion,
+)
 from asahi.router.v1.router_pb2 import (
     Attempt,
     AttemptOutcome,
@@ -260,6 +269,15 @@ class MemoryCache:
         self.lookups = 0
         self.lost: list[str] = []
         """The flights that lookups said were lost; empty where none was."""
+        self.asked: list[SemanticQuestion | None] = []
+        """What lookups asked of tier 2."""
+        self.learnt: list[SemanticQuestion | None] = []
+        """What `store` was given for tier 2."""
+        self.similar: LookupResponse | None = None
+        """What tier 2 finds."""
+        self.reports: dict[tuple[str, str], bool] = {}
+        self.parts: list[GetConditionResponse.Part] = []
+        self.measured = GetSemanticReportResponse()
         self.ttls: list[float | None] = []
         """What `store` was told."""
         self.published: list[tuple[str, AnswerDelta]] = []
@@ -285,13 +303,17 @@ class MemoryCache:
         lost_flight_id: str = "",
         *,
         step: bool = False,
+        semantic: SemanticQuestion | None = None,
     ) -> LookupResponse:
         self.lookups += 1
         self.lost.append(lost_flight_id)
+        self.asked.append(semantic)
         await self.replying.wait()
         if self.failure is not None:
             raise self.failure
         entry = self.entries.get((organization_id, fingerprint))
+        if entry is None and semantic is not None and self.similar is not None:
+            return self.similar
         if entry is not None and not self._is_too_old(entry, max_age_s):
             hit = CacheHit(tier=3 if step else self.tier, entry=entry)
             hit.ttl.FromNanoseconds(int(self.ttl_s * 1e9))
@@ -304,8 +326,16 @@ class MemoryCache:
         return LookupResponse(lead_flight_id=self.led[-1])
 
     async def store(
-        self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float | None, flight_id: str
+        self,
+        organization_id: str,
+        fingerprint: bytes,
+        entry: CacheEntry,
+        ttl_s: float | None,
+        flight_id: str,
+        *,
+        semantic: SemanticQuestion | None = None,
     ) -> float:
+        self.learnt.append(semantic)
         if self.store_failure is not None:
             raise self.store_failure
         kept = CacheEntry()
@@ -313,6 +343,18 @@ class MemoryCache:
         self.entries[organization_id, fingerprint] = kept
         self.ttls.append(ttl_s)
         return self.ttl_s
+
+    async def report_hit(self, organization_id: str, request_id: str, *, correct: bool) -> bool:
+        return self.reports.setdefault((organization_id, request_id), correct) == correct
+
+    async def semantic_report(self, organization_id: str, false_hit_bound: float) -> GetSemanticReportResponse:
+        return self.measured
+
+    async def erase_evidence(self, organization_id: str) -> int:
+        return len([key for key in self.reports if key[0] == organization_id])
+
+    async def condition(self) -> list[GetConditionResponse.Part]:
+        return self.parts
 
     @asynccontextmanager
     async def follow(

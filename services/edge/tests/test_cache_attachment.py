@@ -81,6 +81,18 @@ class _Servicer(CacheServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def ReportHit(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def GetSemanticReport(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def EraseEvidence(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def GetCondition(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     def calls(self) -> list[pb.AttachedCall]:
         return [request.call for request in self.heard if request.HasField("call")]
 

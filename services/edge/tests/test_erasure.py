@@ -50,6 +50,10 @@ class _Books:
         self._note(f"invalidate {matching.user_id}".strip())
         return 5
 
+    async def erase_evidence(self, organization_id: str) -> int:
+        self._note("erase evidence")
+        return 7
+
     async def erase_replays(self, organization_id: str, user_id: str = "") -> int:
         self._note(f"erase replays {user_id}".strip())
         return 3
@@ -83,11 +87,12 @@ async def test_an_organizations_keys_end_before_its_answers_are_dropped() -> Non
         "invalidate",
         "erase replays",
         "erase responses",
+        "erase evidence",
         "erase names",
         "end",
     ]
     names = {"billing.names": 7, "billing.alerts": 1}
-    kept = {"cache.answers": 5, "cache.replays": 3, "cache.responses": 4}
+    kept = {"cache.answers": 5, "cache.replays": 3, "cache.responses": 4, "cache.evidence": 7}
     assert erasure.erased == {"auth.keys": 2, **kept, **names}
     assert books.ended == [("done", erasure.erased)]
     assert "billing.usage" in erasure.kept

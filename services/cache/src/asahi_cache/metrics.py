@@ -83,6 +83,49 @@ class SharedFigures(Protocol):
         ...
 
 
+class SimilarCounts(Protocol):
+    """What tier 2 counts."""
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """Lookups by what came of them."""
+        ...
+
+    @property
+    def kept(self) -> int:
+        """Questions kept."""
+        ...
+
+    @property
+    def judged(self) -> int:
+        """Audits judged."""
+        ...
+
+    @property
+    def judged_wrong(self) -> int:
+        """Audits whose stored answer was wrong."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Questions and audits lost for lack of room or of a store."""
+        ...
+
+
+class TierTwoFigures(Protocol):
+    """What tier 2 tells of itself."""
+
+    @property
+    def figures(self) -> SimilarCounts:
+        """What it has done."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why its store is not asked; empty: it is."""
+        ...
+
+
 class CacheCollector(Collector):
     """Labels are bounded: results of a lookup are the tiers and `miss`, causes are those of `Eviction`."""
 
@@ -92,8 +135,9 @@ class CacheCollector(Collector):
         memory: MemoryFigures,
         flights: Flights,
         attachments: Attachments,
-        embedder: EmbeddingFigures,
         *,
+        embedder: EmbeddingFigures,
+        similar: TierTwoFigures | None,
         shared: SharedFigures | None = None,
     ) -> None:
         self._shared = shared
@@ -102,13 +146,17 @@ class CacheCollector(Collector):
         self._flights = flights
         self._attachments = attachments
         self._embedder = embedder
+        self._similar = similar
 
     def collect(self) -> Iterator[Metric]:
         """The figures of this moment."""
         lookups = CounterMetricFamily("asahi_cache_lookups", "Lookups by the tier that answered.", labels=["result"])
         for tier, hits in self._cache.hits.items():
             lookups.add_metric([f"tier_{tier}"], hits)
-        lookups.add_metric(["miss"], self._cache.misses)
+        similar = self._similar.figures.outcomes.get("served", 0) if self._similar is not None else 0
+        if self._similar is not None:
+            lookups.add_metric(["tier_2"], similar)
+        lookups.add_metric(["miss"], self._cache.misses - similar)
         yield lookups
         evictions = CounterMetricFamily("asahi_cache_evictions", "Entries evicted for lack of room.", labels=["cause"])
         for cause, count in self._memory.evicted.items():
@@ -123,6 +171,8 @@ class CacheCollector(Collector):
         yield from self._embedding_figures()
         if self._shared is not None:
             yield from self._shared_figures(self._shared)
+        if self._similar is not None:
+            yield from self._similar_figures(self._similar)
 
     def _flight_figures(self) -> Iterator[Metric]:
         flights = self._flights
@@ -157,3 +207,21 @@ class CacheCollector(Collector):
         yield found
         yield CounterMetricFamily("asahi_cache_unreadable", "Values in Redis that read as nothing.", shared.unreadable)
         yield CounterMetricFamily("asahi_cache_redis_failures", "Calls of Redis without an answer.", shared.failures)
+
+    def _similar_figures(self, similar: TierTwoFigures) -> Iterator[Metric]:
+        counted = similar.figures
+        outcomes = CounterMetricFamily(
+            "asahi_semantic_lookups", "Lookups of tier 2 by what came of them.", labels=["outcome"]
+        )
+        for outcome, count in counted.outcomes.items():
+            outcomes.add_metric([outcome], count)
+        yield outcomes
+        yield CounterMetricFamily("asahi_semantic_questions_kept", "Questions kept for tier 2.", counted.kept)
+        yield CounterMetricFamily("asahi_semantic_audits", "Audits of tier 2 judged.", counted.judged)
+        yield CounterMetricFamily("asahi_semantic_audits_wrong", "Audits that were wrong.", counted.judged_wrong)
+        yield CounterMetricFamily(
+            "asahi_semantic_dropped", "Questions and audits lost for lack of room or of a store.", counted.dropped
+        )
+        yield GaugeMetricFamily(
+            "asahi_semantic_store_up", "1 where the store of questions is asked.", int(not similar.trouble)
+        )

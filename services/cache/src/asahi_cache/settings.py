@@ -28,6 +28,17 @@ class CacheSettings(ServiceSettings):
         description="Where edges reach this replica and no other, host:port, to follow flights that are led here; "
         "empty: `ASAHI_GRPC_ADDRESS`. Needed with `REDIS_URL` where that is no address of one machine.",
     )
+    qdrant_url: str = Field(
+        default="",
+        alias="QDRANT_URL",
+        description="Qdrant server for tier 2, https://host:6333; empty: its engine in this process.",
+    )
+    qdrant_api_key: SecretStr = Field(
+        default=SecretStr(""), alias="QDRANT_API_KEY", description="Key of that server; empty: it needs none."
+    )
+    qdrant_wait_seconds: float = Field(
+        default=0.05, gt=0, le=1, description="Longest that a lookup waits for Qdrant; then tier 2 is left aside."
+    )
     cache_max_bytes: int = Field(
         default=256 * 1024 * 1024, ge=1024 * 1024, description="Most bytes of memory that entries take."
     )

@@ -1,21 +1,31 @@
 """Builds the cache service's objects: the only place that knows which tiers there are and of what they are made."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
 from asahi.cache.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 from asahi.cache.v1.responses_pb2_grpc import add_StoredResponseServiceServicer_to_server
+from asahi_cache.api.semantic import SemanticDesk
 from asahi_cache.api.servicer import CacheServicer
 from asahi_cache.api.stored_response_servicer import StoredResponseServicer
 from asahi_cache.domain.attachments import Attachments
 from asahi_cache.domain.cache import AnswerCache
-from asahi_cache.domain.embedding import ModelMissing
+from asahi_cache.domain.embedding import LOCAL_DIMENSIONS, LOCAL_MODEL, ModelMissing
 from asahi_cache.domain.flights import FlightLimits, Flights
 from asahi_cache.domain.replays import Replays
+from asahi_cache.domain.semantic.equivalence import shipped_judge
+from asahi_cache.domain.semantic.evidence_log import Evidence
+from asahi_cache.domain.semantic.neighbours import StoreUnavailable, VectorStore
+from asahi_cache.domain.semantic.similar import SimilarAnswers
+from asahi_cache.domain.semantic.verifier import shipped_verifier
 from asahi_cache.domain.shared import SharedTier, Withdrawal
 from asahi_cache.domain.shared_flights import SharedFlights
 from asahi_cache.domain.stored_responses import StoredResponses
@@ -23,6 +33,8 @@ from asahi_cache.metrics import CacheCollector
 from asahi_cache.settings import CacheSettings
 from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.embedder import LocalEmbedder
+from asahi_cache.stores.evidence import SqlEvidenceStore
+from asahi_cache.stores.guarded_questions import GuardedQuestions
 from asahi_cache.stores.leases import LEASE_S
 from asahi_cache.stores.memory import MemoryTier
 from asahi_cache.stores.opening import SCHEMA, locate, open_database
@@ -43,6 +55,10 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "CacheService", "build", "database", "load_model", "run"]
 _SWEEP_EVERY_S = 10.0
 _RENEW_EVERY_S = LEASE_S / 4
+_EMBED_S = 0.15
+"""Longest that a lookup waits for an embedding: less than edges wait for the lookup."""
+_SETTLE_S = 2.0
+"""At the end, seconds for questions that are still to be kept, and audits to be judged."""
 _DRAIN_S = 2.0
 """At the end, seconds for flights under way, since new ones cannot begin."""
 
@@ -59,6 +75,8 @@ class CacheService:
     replays: Replays
     embedder: LocalEmbedder
     responses: StoredResponses
+    evidence: Evidence
+    tier_two: "TierTwo"
     database: CacheDatabase
     """Whoever ran the service closes it."""
     redis: SharedRedis | None
@@ -67,6 +85,16 @@ class CacheService:
     """Tier 1 over the replicas."""
     shared_flights: SharedFlights | None
     """Flights over the replicas."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierTwo:
+    """Tier 2, where it is there."""
+
+    similar: SimilarAnswers | None = None
+    questions: GuardedQuestions | None = None
+    off: str = ""
+    """Why it is not, a clause."""
 
 
 def build(
@@ -107,24 +135,30 @@ def build(
     embedder = LocalEmbedder(
         lambda: _load_wanted(settings.embedding_threads), max(settings.embedding_threads, 1), settings.embedding_queue
     )
-    if shared is not None and redis is not None:
-        _let_hear(shared, redis, cache, attachments)
     figures = None if redis is None or shared is None else _Figures(shared, redis)
-    collector = CacheCollector(cache, memory, flights, attachments, embedder, shared=figures)
     shared_flights = None if redis is None else SharedFlights(flights, redis.leases, settings.advertised_address)
+    evidence = Evidence(SqlEvidenceStore(opened), _rule(), shipped_judge().misses, random, clock)
+    tier_two = _tier_two(settings, cache, embedder=embedder, evidence=evidence, clock=clock, log=log)
+    if shared is not None and redis is not None:
+        _let_hear(shared, redis, cache, attachments, tier_two=tier_two, log=log)
+    desk = SemanticDesk(tier_two.similar, evidence, embedder, tier_two.off)
     return CacheService(
-        CacheServicer(cache, flights, replays, embedder, shared_flights=shared_flights),
-        StoredResponseServicer(responses),
-        collector,
-        memory,
-        flights,
-        replays,
-        embedder,
-        responses,
-        opened,
-        redis,
-        shared,
-        shared_flights,
+        servicer=CacheServicer(cache, flights, replays, embedder, semantic=desk, shared_flights=shared_flights),
+        response_servicer=StoredResponseServicer(responses),
+        collector=CacheCollector(
+            cache, memory, flights, attachments, embedder=embedder, similar=tier_two.similar, shared=figures
+        ),
+        memory=memory,
+        flights=flights,
+        replays=replays,
+        embedder=embedder,
+        evidence=evidence,
+        tier_two=tier_two,
+        responses=responses,
+        database=opened,
+        redis=redis,
+        shared=shared,
+        shared_flights=shared_flights,
     )
 
 
@@ -157,12 +191,25 @@ class _Figures:
         return self._redis.breaker.failed
 
 
-def _let_hear(shared: SharedTier, redis: SharedRedis, cache: AnswerCache, attachments: Attachments) -> None:
+def _let_hear(
+    shared: SharedTier,
+    redis: SharedRedis,
+    cache: AnswerCache,
+    attachments: Attachments,
+    *,
+    tier_two: TierTwo,
+    log: FilteringBoundLogger,
+) -> None:
     """Has what other replicas withdraw dropped here and at the edges, and these know how Redis is."""
 
     async def drop(withdrawal: Withdrawal) -> None:
         with cache.invalidating(withdrawal.selection):
             await cache.withdraw_copies(withdrawal.selection, await shared.hear(withdrawal))
+        if tier_two.similar is not None:
+            try:
+                await tier_two.similar.drop(withdrawal.selection)
+            except StoreUnavailable as error:  # their answers are gone; the questions leave when they expire
+                log.warning("questions_not_dropped", error=str(error))
 
     def notice() -> None:
         shared.notice()
@@ -171,6 +218,69 @@ def _let_hear(shared: SharedTier, redis: SharedRedis, cache: AnswerCache, attach
     redis.withdrawals.on_withdrawn = drop
     redis.withdrawals.on_turn = notice
     shared.on_forgotten = attachments.withdraw_all
+
+
+def open_questions(folder: Path, url: str, api_key: str) -> VectorStore:
+    """Stored questions: at the Qdrant server `url`, or in `folder` if that is empty.
+
+    Raises:
+        ImportError: the extra `semantic` is not installed.
+        StoreUnavailable: the folder cannot be opened.
+    """
+    if url:
+        from asahi_cache.stores.qdrant_server import ServerQuestions  # noqa: PLC0415 - it costs 1 s and 60 MB
+
+        return ServerQuestions(url, api_key, LOCAL_MODEL, LOCAL_DIMENSIONS)
+    from asahi_cache.stores.qdrant_embedded import EmbeddedQuestions  # noqa: PLC0415 - as above
+
+    return EmbeddedQuestions(folder, LOCAL_MODEL, LOCAL_DIMENSIONS)
+
+
+def questions_folder(data_dir: Path) -> Path:
+    """Where the embedded store of questions lies."""
+    return data_dir / "questions"
+
+
+def _tier_two(
+    settings: CacheSettings,
+    cache: AnswerCache,
+    *,
+    embedder: LocalEmbedder,
+    evidence: Evidence,
+    clock: Clock,
+    log: FilteringBoundLogger,
+) -> TierTwo:
+    if not settings.embedding_threads:
+        return TierTwo(off="there is no embedding model, ASAHI_EMBEDDING_THREADS is 0")
+    try:
+        store = open_questions(
+            questions_folder(settings.data_dir), settings.qdrant_url, settings.qdrant_api_key.get_secret_value()
+        )
+    except (ImportError, StoreUnavailable) as error:
+        reason = f"{error}; install asahi-cache[semantic]" if isinstance(error, ImportError) else str(error)
+        log.warning("semantic_off", reason=reason)
+        return TierTwo(off=reason)
+    questions = GuardedQuestions(store, settings.qdrant_wait_seconds, log)
+    similar = SimilarAnswers(
+        store=questions,
+        embedder=embedder,
+        answers=cache.find,
+        evidence=evidence,
+        verifier=shipped_verifier(),
+        judge=shipped_judge(),
+        clock=clock,
+        embed_s=_EMBED_S,
+        trouble=questions.trouble,
+    )
+    return TierTwo(similar, questions)
+
+
+def _rule() -> str:
+    """Names what decides: evidence that was gathered with another verifier, lexicon, judge or model says nothing."""
+    digest = hashlib.sha256(LOCAL_MODEL.encode())
+    for name in ("verifier.json", "lexicon.json", "equivalence.json"):
+        digest.update(files("asahi_cache.domain.semantic").joinpath(name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def load_model(threads: int) -> "MiniLm":
@@ -202,6 +312,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
     loading = asyncio.create_task(_load_embedder(service.embedder, log))
     sweeping = asyncio.create_task(_sweep(service, log))
     draining = asyncio.create_task(_drain(service.flights, stop))
+    learning = asyncio.create_task(_learn(service.tier_two, log))
     sharing = None if service.redis is None else asyncio.create_task(_share(service))
     try:
         await serve(
@@ -222,6 +333,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
         loading.cancel()
         sweeping.cancel()
         draining.cancel()
+        await _close_tier_two(service, learning, log)
         service.embedder.close()
         if sharing is not None and service.redis is not None:
             sharing.cancel()
@@ -259,8 +371,52 @@ async def _sweep(service: CacheService, log: FilteringBoundLogger) -> None:
             await service.responses.expire()
         except AsahiError as error:
             log.warning("database_not_swept", error=error.message)
+        await _sweep_tier_two(service, log)
 
 
 async def _drain(flights: Flights, stop: asyncio.Event) -> None:
     await stop.wait()
     await flights.drain(_DRAIN_S)
+
+
+async def _sweep_tier_two(service: CacheService, log: FilteringBoundLogger) -> None:
+    try:
+        await service.evidence.flush()
+        await service.evidence.expire()
+        if service.tier_two.similar is not None:
+            await service.tier_two.similar.expire()
+    except (AsahiError, StoreUnavailable) as error:
+        log.warning("tier_2_not_swept", error=str(error))
+
+
+async def _learn(tier_two: TierTwo, log: FilteringBoundLogger) -> None:
+    """Keeps questions and judges audits, and watches over the store of questions."""
+    if tier_two.similar is None or tier_two.questions is None:
+        return
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_learn_on(tier_two.similar, log))
+        tasks.create_task(tier_two.questions.watch())
+
+
+async def _learn_on(similar: SimilarAnswers, log: FilteringBoundLogger) -> None:
+    while True:
+        try:
+            await similar.run()
+        except Exception:
+            log.exception("tier_2_learning_failed")
+
+
+async def _close_tier_two(service: CacheService, learning: "asyncio.Task[None]", log: FilteringBoundLogger) -> None:
+    """Keeps what has come still, for a moment, and lets go of the store."""
+    try:
+        if service.tier_two.similar is not None and not learning.done():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_S):
+                    await service.tier_two.similar.settled()
+        await service.evidence.flush()
+        if service.tier_two.questions is not None:
+            await service.tier_two.questions.close()
+    except (AsahiError, StoreUnavailable) as error:
+        log.warning("tier_2_not_closed", error=str(error))
+    finally:
+        learning.cancel()

@@ -182,6 +182,7 @@ async def edge(
                 verdicts.any_in_grace,
                 redis=None if shared is None else lambda: shared.reachable,
                 cache_without=lambda: attachment.degraded,
+                cache_parts=cache_client.condition,
             ),
             clock=clock,
             signups=AddressLimit("signups", settings.signups_per_minute, clock),

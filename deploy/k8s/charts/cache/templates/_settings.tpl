@@ -24,16 +24,26 @@
   value: {{ .Values.flights.bytes | int64 | quote }}
 - name: ASAHI_EMBEDDING_THREADS
   value: {{ .Values.embedding.threads | int64 | quote }}
+{{- with .Values.qdrant.existingSecret }}
+{{ include "asahi.env.secret" (dict "name" "QDRANT_URL" "secret" . "key" $.Values.qdrant.key) }}
+{{- with $.Values.qdrant.apiKeyKey }}
+{{ include "asahi.env.secret" (dict "name" "QDRANT_API_KEY" "secret" $.Values.qdrant.existingSecret "key" .) }}
+{{- end }}
+{{- end }}
 - name: ASAHI_EMBEDDING_QUEUE
   value: {{ .Values.embedding.queue | int64 | quote }}
 {{- end }}
 
-{{- define "cache.dataSize" }}256Mi{{ end }}
+{{/* The database, where it is embedded, and stored questions. */}}
+{{- define "cache.dataSize" }}{{ .Values.qdrant.room }}{{ end }}
 {{- define "cache.volumes" }}{{ end }}
 {{- define "cache.mounts" }}{{ end }}
 {{- define "cache.files" }}{{ end }}
 
 {{- define "cache.egress" -}}
+{{- if .Values.qdrant.existingSecret }}
+{{- include "asahi.network.outside" .Values.qdrant }}
+{{- end }}
 {{- if .Values.redis.existingSecret }}
 {{- include "asahi.network.outside" .Values.redis }}
 {{- end }}

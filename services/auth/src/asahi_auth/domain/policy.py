@@ -281,7 +281,7 @@ _FIELDS: Mapping[str, _Check] = {
         {
             "tiers": _check_tiers,
             "ttl_seconds": partial(_check_whole, 1, 366 * 86_400),
-            "false_hit_bound": _later,
+            "false_hit_bound": partial(_check_number, 0.0001, 0.5),
             "share_between_users": partial(_check_choice, ("exact", "all", "none")),
             "sampled_answers": partial(_check_choice, ("reuse", "never")),
         },

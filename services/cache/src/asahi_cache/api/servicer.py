@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from asahi.cache.v1 import cache_pb2 as pb
 from asahi.cache.v1 import cache_pb2_grpc
+from asahi_cache.api.semantic import SemanticDesk
 from asahi_cache.domain.attachments import Attachment
 from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.embedding import Embedder
@@ -37,10 +38,12 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         replays: Replays,
         embedder: Embedder,
         *,
+        semantic: SemanticDesk,
         shared_flights: SharedFlights | None = None,
     ) -> None:
         """`shared_flights`: the same flights as part of those of all replicas; None: this one is the only one."""
         self._cache = cache
+        self._semantic = semantic
         self._flights = flights
         self._shared_flights = shared_flights
         self._replays = replays
@@ -59,11 +62,13 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         query = Query(request.organization_id, request.fingerprint, max_age_s, request.step)
         started = time.monotonic()
         hit, boarding = await self._cache.lookup(query), None
+        response = pb.LookupResponse()
+        if hit is None and request.HasField("semantic") and await self._semantic.look_up(request, max_age_s, response):
+            return response
         if hit is None and request.flight_key:
             boarding = await self._board(request, time.monotonic() - started)
             if boarding is not None and not boarding.flight_id:
                 hit, boarding = await self._cache.lookup(query), None
-        response = pb.LookupResponse()
         if hit is not None:
             response.hit.tier = hit.tier
             response.hit.entry.MergeFromString(hit.found.entry)
@@ -92,6 +97,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         served_s = await self._cache.store(request.organization_id, request.fingerprint, request.entry, ttl_s)
         if request.flight_id:
             self._flights.land(request.organization_id, request.flight_id, request.entry)
+        self._semantic.learn(request, served_s)
         response = pb.StoreResponse()
         _set(response.ttl, served_s)
         return response
@@ -127,7 +133,23 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             tags=[request.tag] if request.tag else [],
         )
         selection = Selection(request.organization_id, frozenset(labels_of(named)), before)
-        return pb.InvalidateResponse(dropped=await self._cache.invalidate(selection))
+        dropped = await self._cache.invalidate(selection)
+        await self._semantic.drop(selection)
+        return pb.InvalidateResponse(dropped=dropped)
+
+    async def ReportHit(self, request: pb.ReportHitRequest, context: _Context) -> pb.ReportHitResponse:
+        return await self._semantic.report_hit(request)
+
+    async def GetSemanticReport(
+        self, request: pb.GetSemanticReportRequest, context: _Context
+    ) -> pb.GetSemanticReportResponse:
+        return await self._semantic.report(request)
+
+    async def EraseEvidence(self, request: pb.EraseEvidenceRequest, context: _Context) -> pb.EraseEvidenceResponse:
+        return await self._semantic.erase(request)
+
+    async def GetCondition(self, request: pb.GetConditionRequest, context: _Context) -> pb.GetConditionResponse:
+        return pb.GetConditionResponse(parts=[self._semantic.condition()])
 
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
         usage = self._cache.usage(request.organization_id)
@@ -190,7 +212,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 self._flights.publish(attachment, said.delta)
             case "end":
                 self._flights.end(attachment, said.end)
-            case "call" if self._cache.waits and len(answering) < _MOST_CALLS:
+            case "call" if self._may_wait(said.call) and len(answering) < _MOST_CALLS:
                 answering.add(call := asyncio.create_task(self._answer(said.call, attachment)))
                 call.add_done_callback(answering.discard)
             case "call":
@@ -198,6 +220,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             case other:
                 message = f"An attached edge sends `delta`, `end` or `call`, not {other!r}."
                 raise InvalidRequest(message, param="message")
+
+    def _may_wait(self, call: pb.AttachedCall) -> bool:
+        return self._cache.waits or call.lookup.HasField("semantic")
 
     async def _answer(self, call: pb.AttachedCall, attachment: Attachment) -> None:
         try:

@@ -7,7 +7,7 @@ from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi_cache.domain.invalidations import Invalidations
 from asahi_cache.domain.labels import labels_of, names_a_request
 from asahi_cache.domain.rules import check_entry, check_key, check_max_age, check_organization, check_ttl
-from asahi_cache.domain.tiers import Hit, NewEntry, Query, Selection, Tier, Usage
+from asahi_cache.domain.tiers import Found, Hit, NewEntry, Query, Selection, Tier, Usage
 from asahi_core.clock import Clock
 
 _JITTER = 0.1
@@ -62,6 +62,14 @@ class AnswerCache:
                 self.hits[number] += 1
                 return Hit(number, found)
         self.misses += 1
+        return None
+
+    async def find(self, query: Query) -> Found | None:
+        """The answer that is kept under the query's fingerprint, for another tier that knows of it; counts nothing."""
+        for tier in self._tiers:
+            found = await tier.find(query)
+            if found is not None:
+                return found
         return None
 
     async def store(self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float | None) -> float:

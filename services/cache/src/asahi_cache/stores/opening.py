@@ -6,7 +6,7 @@ from asahi_cache.stores.database import CONNECTIONS, CacheDatabase
 from asahi_core.sql.databases import Database, database_at
 from asahi_core.sql.schema import Schema, open_migrated
 
-SCHEMA = Schema("cache", head="0002", migrations="asahi_cache:migrations")
+SCHEMA = Schema("cache", head="0003", migrations="asahi_cache:migrations")
 
 
 def open_database(data_dir: Path, database_url: str = "", *, migrate_first: bool = True) -> CacheDatabase:

@@ -50,5 +50,55 @@ class StoredResponseRow(CacheTable, table=True):
     response: bytes
 
 
+class SemanticOutcomeRow(CacheTable, table=True):
+    """Whether a stored answer served a question; columns are the fields of `domain.semantic.evidence_log.Outcome`."""
+
+    __tablename__ = "semantic_outcomes"
+    __table_args__ = (
+        Index("semantic_outcomes_by_request", "organization_id", "request_id"),
+        Index("semantic_outcomes_by_age", "at_ns"),
+    )
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    number: int = Field(primary_key=True, sa_type=BigInteger)
+    rule: str = Field(sa_type=Text)
+    request_id: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    stratum: int
+    stored: bytes
+    wrong: bool
+    propensity: float
+    at_ns: int = Field(sa_type=BigInteger)
+
+
+class SemanticLedgerRow(CacheTable, table=True):
+    """A ledger's state, and the number of the outcome that it was last brought to."""
+
+    __tablename__ = "semantic_ledgers"
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    rule: str = Field(primary_key=True, sa_type=Text)
+    false_hit_bound: float = Field(primary_key=True)
+    folded: int = Field(sa_type=BigInteger)
+    state: str = Field(sa_type=Text)
+
+
+class SemanticHitRow(CacheTable, table=True):
+    """An answer that tier 2 served; columns are the fields of `domain.semantic.evidence_log.ServedHit`."""
+
+    __tablename__ = "semantic_hits"
+    __table_args__ = (Index("semantic_hits_by_age", "at_ns"),)
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    stratum: int
+    stored: bytes
+    false_hit_bound: float
+    at_ns: int = Field(sa_type=BigInteger)
+
+
 REPLAYS: Table = ReplayRow.metadata.tables["replays"]
 STORED_RESPONSES: Table = StoredResponseRow.metadata.tables["stored_responses"]
+SEMANTIC_OUTCOMES: Table = CacheTable.metadata.tables["semantic_outcomes"]
+SEMANTIC_LEDGERS: Table = CacheTable.metadata.tables["semantic_ledgers"]
+SEMANTIC_HITS: Table = CacheTable.metadata.tables["semantic_hits"]

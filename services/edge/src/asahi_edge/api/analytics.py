@@ -6,6 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from asahi.auth.v1.auth_pb2 import Scope
 from asahi.billing.v1.billing_pb2 import Inference
+from asahi.cache.v1.cache_pb2 import GetSemanticReportResponse
+from asahi_core.errors import AsahiError
 from asahi_core.prices.book import prompt_tokens
 from asahi_edge.api.answers import dollars_or_none
 from asahi_edge.api.authentication import authorize
@@ -22,6 +24,7 @@ from asahi_edge.api.schemas.analytics import (
     TierPerformance,
 )
 from asahi_edge.api.services import services_of
+from asahi_edge.api.similarity import similar_performance
 from asahi_edge.api.times import rfc3339
 
 router = APIRouter(prefix="/analytics", tags=["Analytics"])
@@ -79,6 +82,8 @@ async def cache_performance(request: Request, period: Period = None, start: From
     time = await asked(request, period, start, end, "24h")
     summary = await services_of(request).ledger.cost_summary(time.verdict.organization_id, time.start, time.until)
     requests = summary.total_requests
+    bound = time.verdict.policy.cache.false_hit_bound
+    measured = await _measured(request, time.verdict.organization_id, bound)
     answer = CachePerformance(
         period=time.name,
         start=rfc3339(time.start),
@@ -95,8 +100,20 @@ async def cache_performance(request: Request, period: Period = None, start: From
             )
             for tier in summary.tiers
         ],
+        tier2_error=measured.error if measured is not None and measured.HasField("error") else None,
+        tier2=None if measured is None else similar_performance(measured, bound),
     )
     return json_response(CachePerformanceAnswer(data=answer))
+
+
+async def _measured(request: Request, organization_id: str, bound: float) -> GetSemanticReportResponse | None:
+    """What audits measured; None: there is no bound, or the cache does not tell."""
+    if not bound:
+        return None
+    try:
+        return await services_of(request).cache.semantic_report(organization_id, bound)
+    except AsahiError:
+        return None
 
 
 def _view(inference: Inference) -> InferenceView:

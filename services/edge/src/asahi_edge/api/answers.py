@@ -12,6 +12,7 @@ from asahi_core.money import dollars
 from asahi_edge.api.json import Dollars
 from asahi_edge.api.routing import mode_name
 from asahi_edge.api.schemas.inference import AlternativeView, AsahiObject
+from asahi_edge.api.similarity import similarity_explanation
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 
 
@@ -32,11 +33,12 @@ def opening_headers(opening: AnswerOpening, *, bypass: bool) -> dict[str, str]:
 
 def cache_explanation(result: InferenceResult) -> str:
     """Why the cache answered, or why not."""
+    similar = "" if result.semantic is None else similarity_explanation(result.semantic)
     if result.reused:
-        return result.reason
+        return f"{result.reason} {similar}".rstrip()
     if result.bypassed_cache:
         return "The caller asked that the cache be left aside."
-    return "No answer to the same request is kept for this organization."
+    return f"No answer to the same request is kept for this organization. {similar}".rstrip()
 
 
 def inference_headers(result: InferenceResult) -> dict[str, str]:

@@ -25,6 +25,7 @@ def cache_directives(headers: Mapping[str, str], *, exact_tier: int = 1) -> Cach
     if switch == "off" or (switch == "exact" and exact_tier != 1):
         return CacheDirectives(read=False, write=False)
     read, write, max_age_s = True, True, None
+    similar = switch != "exact"
     for directive in headers.get("cache-control", "").lower().split(","):
         name, _, value = directive.strip().partition("=")
         if name == "no-store":
@@ -37,7 +38,7 @@ def cache_directives(headers: Mapping[str, str], *, exact_tier: int = 1) -> Cach
                     f"Header cache-control: max-age={value[:40]!r} is not a number of seconds.", param="cache-control"
                 )
             max_age_s = float(value)
-    return CacheDirectives(read, write, max_age_s)
+    return CacheDirectives(read, write, max_age_s, similar=similar)
 
 
 def tags(headers: Mapping[str, str]) -> dict[str, str]:

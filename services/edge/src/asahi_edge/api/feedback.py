@@ -14,6 +14,7 @@ from asahi_edge.api.services import services_of
 router = APIRouter(tags=["Inference"])
 _RATINGS = {"up": 1.0, "down": 0.0}
 _FLUSH_S = 2.0
+_SIMILAR_TIER = 2
 
 
 @router.post(
@@ -49,4 +50,6 @@ async def feedback(request: Request) -> Response:
         comment=body.comment or "",
     )
     await services.outcomes.record_outcome(outcome)
+    if body.correct_cache_hit is not None and record.cache_tier == _SIMILAR_TIER:
+        await services.cache.report_hit(verdict.organization_id, record.request_id, correct=body.correct_cache_hit)
     return json_response(FeedbackAnswer(request_id=record.request_id, recorded=True))

@@ -18,7 +18,8 @@ from asahi_edge.api.schemas.inference import InferBody
 from asahi_edge.domain.access import require_organization
 from asahi_edge.domain.fingerprint import fingerprint
 from asahi_edge.domain.inference import STEP_TIER, InferenceRequest
-from asahi_edge.domain.policies import govern_cache, govern_routing, users_apart
+from asahi_edge.domain.policies import govern_cache, govern_routing, named_users, users_apart
+from asahi_edge.domain.similarity import Similarity, in_chat, in_infer, in_native
 from asahi_edge.domain.workflow import DOCUMENT, PROMPT, Step, Workflow, require_whole
 
 _HASHED = (
@@ -39,18 +40,18 @@ def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]
         body.stop = [body.stop]
     exact_tier = 1 if workflow is None else STEP_TIER
     asked = {name: value for name in _HASHED if (value := getattr(body, name)) is not None}
+    apart = users_apart(verdict, user_id, {})
     return InferenceRequest(
         request_id=current_call.get().request_id,
         api=Api.API_INFER,
         verdict=verdict,
         prompt=Prompt(chat=_chat(body)),
         routing=routing,
-        fingerprint=fingerprint(
-            verdict.organization_id, Api.API_INFER, routing, asked, users_apart(verdict, user_id, {})
-        ),
+        fingerprint=fingerprint(verdict.organization_id, Api.API_INFER, routing, asked, apart),
         cache=govern_cache(
             cache_directives(headers, exact_tier=exact_tier), verdict, body.temperature, exact_tier=exact_tier
         ),
+        similarity=Similarity(lambda: in_infer(asked), Api.API_INFER, routing, verdict, apart, (user_id,)),
         stream=body.stream,
         user_id=user_id,
         task_id=body.task_id or "",
@@ -79,6 +80,9 @@ def native_question(
         routing=routing,
         fingerprint=fingerprint(verdict.organization_id, api, routing, decoded, apart),
         cache=govern_cache(cache_directives(headers), verdict, _temperature(api, decoded)),
+        similarity=Similarity(
+            lambda: in_native(api, decoded), api, routing, verdict, apart, named_users(user_id, decoded)
+        ),
         stream=decoded.get("stream") is True,
         user_id=user_id,
         tags=tags(headers),
@@ -106,15 +110,15 @@ def chat_question(
     govern_routing(routing, verdict)
     user_id = user_id[:_MAX_USER] or verdict.user_id
     asked = {"chat": chat.SerializeToString(deterministic=True)}
+    apart = users_apart(verdict, user_id, {})
     return InferenceRequest(
         request_id=current_call.get().request_id,
         api=Api.API_CHAT,
         verdict=verdict,
         prompt=Prompt(chat=chat),
         routing=routing,
-        fingerprint=fingerprint(
-            verdict.organization_id, Api.API_CHAT, routing, asked, users_apart(verdict, user_id, {})
-        ),
+        fingerprint=fingerprint(verdict.organization_id, Api.API_CHAT, routing, asked, apart),
+        similarity=Similarity(lambda: in_chat(chat), Api.API_CHAT, routing, verdict, apart, (user_id,)),
         cache=govern_cache(
             cache_directives(headers), verdict, chat.temperature if chat.HasField("temperature") else None
         ),

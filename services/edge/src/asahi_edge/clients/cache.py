@@ -1,7 +1,7 @@
 """The cache service: answers that were given before."""
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
@@ -19,6 +19,7 @@ from asahi_edge.domain.replays import Claim
 
 _REPLAY_TIMEOUT_S = 5.0
 _MOST_REPLICAS = 64
+_CONDITION_S = 1.0
 SERVICE = pb.DESCRIPTOR.services_by_name["CacheService"]
 
 
@@ -58,12 +59,15 @@ class CacheClient:
         lost_flight_id: str = "",
         *,
         step: bool = False,
+        semantic: pb.SemanticQuestion | None = None,
     ) -> pb.LookupResponse:
         """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed.
 
-        `step`: it is asked for a step of a workflow.
+        `step`: it is asked for a step of a workflow. With `semantic` the answer to a similar question, too.
         """
-        request = pb.LookupRequest(organization_id=organization_id, fingerprint=fingerprint, step=step)
+        request = pb.LookupRequest(
+            organization_id=organization_id, fingerprint=fingerprint, step=step, semantic=semantic
+        )
         if flight_key:
             request.flight_key = flight_key
             request.edge_id = self._attachment.edge_id
@@ -74,11 +78,22 @@ class CacheClient:
         return reply.lookup
 
     async def store(
-        self, organization_id: str, fingerprint: bytes, entry: pb.CacheEntry, ttl_s: float | None, flight_id: str
+        self,
+        organization_id: str,
+        fingerprint: bytes,
+        entry: pb.CacheEntry,
+        ttl_s: float | None,
+        flight_id: str,
+        *,
+        semantic: pb.SemanticQuestion | None = None,
     ) -> float:
         """Keeps a complete answer and ends the flight that brought it; seconds that it will be served."""
         request = pb.StoreRequest(
-            organization_id=organization_id, fingerprint=fingerprint, entry=entry, flight_id=flight_id
+            organization_id=organization_id,
+            fingerprint=fingerprint,
+            entry=entry,
+            flight_id=flight_id,
+            semantic=semantic,
         )
         if ttl_s is not None:
             request.ttl.CopyFrom(_duration(ttl_s))
@@ -149,6 +164,24 @@ class CacheClient:
         """Drops kept answers of an organisation, or of one of its end users; how many there were."""
         request = pb.EraseReplaysRequest(organization_id=organization_id, user_id=user_id)
         return int((await self._stub.EraseReplays(request)).dropped)
+
+    async def report_hit(self, organization_id: str, request_id: str, *, correct: bool) -> bool:
+        """Takes a caller's word on an answer of tier 2; whether it counts."""
+        request = pb.ReportHitRequest(organization_id=organization_id, request_id=request_id, correct=correct)
+        return bool((await self._stub.ReportHit(request, timeout=_REPLAY_TIMEOUT_S)).counted)
+
+    async def semantic_report(self, organization_id: str, false_hit_bound: float) -> pb.GetSemanticReportResponse:
+        """What audits have measured of tier 2's wrong answers."""
+        request = pb.GetSemanticReportRequest(organization_id=organization_id, false_hit_bound=false_hit_bound)
+        return await self._stub.GetSemanticReport(request, timeout=_REPLAY_TIMEOUT_S)
+
+    async def erase_evidence(self, organization_id: str) -> int:
+        """Forgets what audits have measured; how many there were."""
+        return int((await self._stub.EraseEvidence(pb.EraseEvidenceRequest(organization_id=organization_id))).dropped)
+
+    async def condition(self) -> Sequence[pb.GetConditionResponse.Part]:
+        """How the parts behind the service are that it can do without."""
+        return list((await self._stub.GetCondition(pb.GetConditionRequest(), timeout=_CONDITION_S)).parts)
 
     async def stats(self, organization_id: str) -> pb.GetStatsResponse:
         """How much is kept."""

@@ -69,9 +69,11 @@ class Eraser:
             answers = await self._cache.invalidate(organization_id)
             replays = await self._cache.erase_replays(organization_id)
             responses = await self._responses.erase_responses(organization_id)
+            evidence = await self._cache.erase_evidence(organization_id)
             records, alerts = await self._ledger.erase_identities(organization_id)
             erased = {f"auth.{store}": count for store, count in deleted.erased.items()}
             erased |= {"cache.answers": answers, "cache.replays": replays, "cache.responses": responses}
+            erased |= {"cache.evidence": evidence}
             erased |= {"billing.names": records, "billing.alerts": alerts}
             act.results.update(erased)
         return Erasure(act.id, organization_id, "", erased, dict(KEPT_OF_ORGANIZATION))

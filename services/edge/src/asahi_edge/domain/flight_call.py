@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from asahi.cache.v1.cache_pb2 import SemanticQuestion, SemanticVerdict
 from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome, Decision
 from asahi_core.errors import AsahiError
 from asahi_edge.domain.flights import Flight
@@ -30,6 +31,9 @@ class FlightCall:
     """Number of the announced call that was not let begin; 0: none."""
     added_max_output_tokens: int = 0
     degraded: tuple[str, ...] = ()
+    semantic: SemanticQuestion | None = None
+    """What tier 2 finds the answer by later; None: it does not."""
+    semantic_verdict: SemanticVerdict | None = None
     draining: asyncio.TimerHandle | None = None
     given_up: bool = False
     ended: bool = False

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from asahi.cache.v1.cache_pb2 import CacheEntry, CacheHit
+from asahi.cache.v1.cache_pb2 import CacheEntry, CacheHit, SemanticVerdict
 from asahi.router.v1.router_pb2 import AttemptOutcome, Candidate
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi_core.errors import AsahiError, DeadlineExceeded
@@ -31,6 +31,8 @@ class Landing:
     alternatives: tuple[Candidate, ...] = ()
     task_type: str = ""
     degraded: tuple[str, ...] = ()
+    semantic: SemanticVerdict | None = None
+    """What tier 2 found."""
     added_max_output_tokens: int = 0
 
 

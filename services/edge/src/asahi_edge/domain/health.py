@@ -1,9 +1,10 @@
 """Whether inference can be served, and what is wrong if not."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from asahi.cache.v1.cache_pb2 import GetConditionResponse
 from asahi.router.v1.router_pb2 import Model, ModelHealth
 from asahi_core.errors import AsahiError, ServiceUnavailable
 from asahi_edge.domain.ports import Catalog, Probe
@@ -37,6 +38,10 @@ def _nobody() -> bool:
     return False
 
 
+async def _no_parts() -> Sequence[GetConditionResponse.Part]:
+    return ()
+
+
 class HealthCheck:
     """Asks every service, the router's catalog, and the edge's own spool; all at once, within a second or so."""
 
@@ -49,13 +54,16 @@ class HealthCheck:
         *,
         redis: Callable[[], bool] | None = None,
         cache_without: Callable[[], Collection[str]] = tuple,
+        cache_parts: Callable[[], Awaitable[Sequence[GetConditionResponse.Part]]] = _no_parts,
     ) -> None:
         """Needs to be told what it cannot ask.
 
         `keys_in_grace`: whether any key would be let in without the auth service. `redis`: whether it is asked for
         limits; None: none is configured. `cache_without`: stores that the cache does without at the moment.
+        `cache_parts`: how the parts behind the cache are that it can do without.
         """
         self._cache_without = cache_without
+        self._cache_parts = cache_parts
         self._probe = probe
         self._catalog = catalog
         self._usage = usage
@@ -65,7 +73,7 @@ class HealthCheck:
     async def check(self) -> Health:
         """The state of every component now."""
         asking = asyncio.gather(*map(self._probe.serving, _SERVICES))
-        models = await self._models()
+        models, parts = await asyncio.gather(self._models(), self._parts())
         serves = dict(zip(_SERVICES, await asking, strict=True))
         components = {
             "edge": self._edge(),
@@ -78,9 +86,18 @@ class HealthCheck:
         limits_share, cache_shares = self._redis is None or self._redis(), "redis" not in self._cache_without()
         if self._redis is not None or not cache_shares:
             components["redis"] = _redis(limits_share=limits_share, cache_shares=cache_shares)
+        components |= parts
         states = {component.status for component in components.values()}
         worst = next((s for s in ("unhealthy", "degraded") if s in states), "healthy")
         return Health(worst, components)
+
+    async def _parts(self) -> dict[str, Component]:
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                parts = await self._cache_parts()
+        except (AsahiError, TimeoutError):
+            return {}  # `cache` says that it does not answer
+        return {part.name: Component("healthy" if part.works else "degraded", part.detail) for part in parts}
 
     async def _models(self) -> list[Model] | None:
         """The catalog; None: the router does not tell."""

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from asahi.auth.v1.auth_pb2 import Verdict
+from asahi.cache.v1.cache_pb2 import SemanticQuestion, SemanticVerdict
 from asahi.router.v1.router_pb2 import AttemptOutcome, Candidate
 from asahi.type.v1.chat_pb2 import Answer, Api, ChatAnswer, Prompt
 from asahi.type.v1.routing_pb2 import Routing
 from asahi_edge.domain.budgets import is_blocked_by_budget
 from asahi_edge.domain.charge import Charge
+from asahi_edge.domain.similarity import Similarity
 from asahi_edge.domain.workflow import Workflow
 
 STEP_TIER = 3
@@ -32,6 +34,8 @@ class CacheDirectives:
     """Oldest answer accepted; None: any that has not expired."""
     ttl_s: float | None = None
     """How long the answer may be kept; None: as the cache service does."""
+    similar: bool = True
+    """Whether the answer to a similar question will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class InferenceRequest:
     fingerprint: bytes
     """SHA-256 over everything that can change the answer (`domain.fingerprint`)."""
     cache: CacheDirectives = field(default_factory=CacheDirectives)
+    similarity: Similarity | None = None
+    """How its question is compared with others; None: it is not."""
     stream: bool = False
     """Whether the caller wants the answer piece by piece."""
     user_id: str = ""
@@ -103,6 +109,13 @@ class InferenceRequest:
         """Whether a budget that blocks applies to its provider calls."""
         return is_blocked_by_budget(self.verdict, self.tags)
 
+    def semantic_question(self) -> SemanticQuestion | None:
+        """What tier 2 is asked, and keeps the answer by; None: it has no part in this request."""
+        asked = self.cache.read and self.cache.write and self.cache.similar
+        if not asked or self.similarity is None or self.step is not None or self.workflow is not None:
+            return None
+        return self.similarity.question(self.request_id)
+
     @property
     def flight_key(self) -> bytes:
         """Equal for requests one provider call can answer at the same time; empty: it wants a call of its own.
@@ -114,7 +127,7 @@ class InferenceRequest:
         identity = hashlib.sha256(self.fingerprint)
         identity.update(self.routing.SerializeToString(deterministic=True))
         identity.update(f"{self.verdict.policy_version} {list(self.verdict.allowed_models)}".encode())
-        identity.update(repr(self.cache.max_age_s).encode())
+        identity.update(repr((self.cache.max_age_s, self.cache.similar)).encode())
         if self.is_blocked_by_budget:
             identity.update(b"budget")  # its answer may be shorter
         return identity.digest()
@@ -144,6 +157,8 @@ class InferenceResult:
     """Names of the services that were left aside because they did not answer."""
     steps: "tuple[tuple[str, InferenceResult], ...]" = ()
     """Of a workflow, by the steps' ids in their order."""
+    semantic: SemanticVerdict | None = None
+    """What tier 2 found; None: it was not asked, or no answer of it is known."""
     added_max_output_tokens: int = 0
     """Most tokens of the answer, where the question set no limit and the policy did; 0: nothing was added."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
-from asahi.cache.v1.cache_pb2 import CacheEntry, LookupResponse
+from asahi.cache.v1.cache_pb2 import CacheEntry, LookupResponse, SemanticOutcome, SemanticQuestion, SemanticVerdict
 from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome
 from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening
 from asahi_core.clock import Clock
@@ -42,6 +42,7 @@ from asahi_edge.domain.task import task_of
 from asahi_edge.domain.usage import UsageDelivery
 
 _BOARDING_TRIES = 3
+_SIMILAR_TIER = 2
 _OF_THE_LEAD = (Cancelled, DeadlineExceeded, InternalError, ServiceUnavailable)
 """What ends a flight at another edge without a word about the request: who asks anew may do better."""
 
@@ -56,6 +57,14 @@ class FlightLimits:
     """How long the answer of a deserted call is still read."""
     drain_nanos: int = 10_000_000
     """What a call may be expected to cost for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Similar:
+    """What tier 2 was asked, and what it found."""
+
+    question: SemanticQuestion | None
+    verdict: SemanticVerdict | None
 
 
 class Pilot:
@@ -124,8 +133,10 @@ class Pilot:
     async def _look_up_or_call(self, flight: Flight, request: InferenceRequest) -> None:
         degraded: tuple[str, ...] = ()
         flight_id = lost_id = ""
+        semantic, verdict = request.semantic_question(), None
         if request.cache.read:
             degraded = self._cache.degraded if self._cache.attached else ("cache",)
+            asked = semantic if self._cache.attached else None
             for _ in range(_BOARDING_TRIES if self._cache.attached else 0):
                 epoch = self._near.epoch
                 try:
@@ -136,10 +147,16 @@ class Pilot:
                         flight.key,
                         lost_id,
                         step=request.step is not None,
+                        semantic=asked,
                     )
                 except AsahiError:
                     degraded = ("cache",)
                     break
+                asked = None
+                if found.HasField("semantic"):
+                    verdict = found.semantic
+                    if verdict.outcome == SemanticOutcome.SEMANTIC_OUTCOME_UNAVAILABLE:
+                        degraded = (*degraded, "semantic")
                 if found.HasField("hit") and may_use_answer(request.verdict, found.hit.entry.answer):
                     hit = found.hit
                     if hit.tier == request.exact_tier:
@@ -147,7 +164,9 @@ class Pilot:
                         self._near.keep(
                             request.organization_id, request.fingerprint, hit.entry, ttl_s, epoch, tier=hit.tier
                         )
-                    flight.land(Landing(entry=hit.entry, hit=hit))
+                    flight.land(
+                        Landing(entry=hit.entry, hit=hit, semantic=verdict if hit.tier == _SIMILAR_TIER else None)
+                    )
                     return
                 flight_id = found.lead_flight_id
                 if flight_id:
@@ -160,7 +179,7 @@ class Pilot:
                     lost_id = found.follow_flight_id  # ended between the two calls, or gone with its replica
                 else:
                     return
-        await self._complete(flight, request, flight_id, degraded)
+        await self._complete(flight, request, flight_id, degraded, _Similar(semantic, verdict))
 
     async def _follow(self, flight: Flight, request: InferenceRequest, found: LookupResponse) -> None:
         """Hands on what another edge's flight brings.
@@ -198,7 +217,12 @@ class Pilot:
             flight.on_deserted = lambda: None
 
     async def _complete(
-        self, flight: Flight, request: InferenceRequest, flight_id: str, degraded: tuple[str, ...]
+        self,
+        flight: Flight,
+        request: InferenceRequest,
+        flight_id: str,
+        degraded: tuple[str, ...],
+        similar: "_Similar",
     ) -> None:
         """Lets the router choose a model and call its provider."""
         end: CacheEntry | AsahiError | None = None
@@ -210,7 +234,16 @@ class Pilot:
             async with self._router.complete(
                 task_of(request), explain=request.explain, stream=request.stream, confirm=budgeted
             ) as completion:
-                call = FlightCall(flight, request, flight_id, completion, budgeted=budgeted, degraded=degraded)
+                call = FlightCall(
+                    flight,
+                    request,
+                    flight_id,
+                    completion,
+                    budgeted=budgeted,
+                    degraded=degraded,
+                    semantic=similar.question,
+                    semantic_verdict=similar.verdict,
+                )
                 flight.on_deserted = lambda: self._on_deserted(call)
                 flight.on_boarded_again = lambda: self._on_boarded_again(call)
                 if flight.deserted:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from asahi.cache.v1.cache_pb2 import CacheHit
+from asahi.cache.v1.cache_pb2 import CacheHit, SemanticVerdict
 from asahi.type.v1.chat_pb2 import AnswerDelta, Api
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
@@ -149,7 +149,7 @@ class Pipeline:
     def _answer(self, run: _Run, landing: Landing, *, own: bool) -> InferenceResult:
         """What a flight brought, as this request is told it; `own`: this request pays for it."""
         if landing.hit is not None:
-            return self._answer_from_cache(run, landing.hit)
+            return self._answer_from_cache(run, landing.hit, landing.semantic)
         if landing.charge is None or not own:
             return self._answer_from_flight(run, landing)
         latency_ms = self._elapsed_ms(run)
@@ -166,14 +166,17 @@ class Pipeline:
             attempts=landing.attempts,
             alternatives=landing.alternatives,
             degraded=landing.degraded,
+            semantic=landing.semantic,
             added_max_output_tokens=landing.added_max_output_tokens,
         )
 
-    def _answer_from_cache(self, run: _Run, hit: CacheHit) -> InferenceResult:
+    def _answer_from_cache(self, run: _Run, hit: CacheHit, semantic: SemanticVerdict | None = None) -> InferenceResult:
         entry = hit.entry
         age_s = max(0.0, self._clock.now().timestamp() - entry.created_at.ToNanoseconds() / 1e9)
-        reason = f"{entry.answer.model} answered the same request {age_s:.0f} s ago; from cache tier {hit.tier}."
-        return self._reuse(run, Landing(entry), f"cache_tier_{hit.tier}", reason, tier=hit.tier, age_s=age_s)
+        asked = "a similar question" if semantic is not None else "the same request"
+        reason = f"{entry.answer.model} answered {asked} {age_s:.0f} s ago; from cache tier {hit.tier}."
+        landing = Landing(entry, semantic=semantic)
+        return self._reuse(run, landing, f"cache_tier_{hit.tier}", reason, tier=hit.tier, age_s=age_s)
 
     def _answer_from_flight(self, run: _Run, landing: Landing) -> InferenceResult:
         reason = f"{landing.entry.answer.model} was answering the same request already; one call served both."
@@ -197,6 +200,7 @@ class Pipeline:
             latency_ms=latency_ms,
             overhead_ms=latency_ms if tier else 0.0,
             degraded=landing.degraded,
+            semantic=landing.semantic,
         )
         if run.request.step is None:
             self._usage.deliver_later(reuse_record(run.request, result, now))

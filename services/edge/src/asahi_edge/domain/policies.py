@@ -9,6 +9,8 @@ from asahi.type.v1.policy_pb2 import CachePolicy, CacheSharing, SampledAnswers
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode, RoutingPolicy
 from asahi_edge.domain.inference import CacheDirectives, InferenceRequest
 
+_SIMILAR_TIER = 2
+
 
 def govern_routing(routing: Routing, verdict: Verdict) -> None:
     """Asks for the policy's quality where the caller leaves the choice to Asahi and asks for none."""
@@ -37,7 +39,12 @@ def govern_cache(
     if never or exact_tier not in policy.tiers:
         return CacheDirectives(read=False, write=False)
     ttl_s = float(policy.ttl_seconds)
-    return replace(asked, ttl_s=ttl_s, max_age_s=ttl_s if asked.max_age_s is None else min(asked.max_age_s, ttl_s))
+    return replace(
+        asked,
+        similar=asked.similar and _SIMILAR_TIER in policy.tiers,
+        ttl_s=ttl_s,
+        max_age_s=ttl_s if asked.max_age_s is None else min(asked.max_age_s, ttl_s),
+    )
 
 
 def users_apart(verdict: Verdict, user_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,9 +52,14 @@ def users_apart(verdict: Verdict, user_id: str, body: Mapping[str, Any]) -> dict
     policy: CachePolicy = verdict.policy.cache
     if policy.share_between_users != CacheSharing.CACHE_SHARING_NONE:
         return {}
+    return {"user": list(named_users(user_id, body))}
+
+
+def named_users(user_id: str, body: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Whom a request names as its end user, in each place where it can."""
     metadata = body.get("metadata")
     said = metadata.get("user_id") if isinstance(metadata, Mapping) else None
-    return {"user": [user_id, body.get("user"), said]}
+    return user_id, body.get("user"), said
 
 
 def routing_policy(request: InferenceRequest) -> RoutingPolicy:

@@ -10,7 +10,15 @@ from asahi.auth.v1 import auth_pb2
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.billing.v1 import alerts_pb2, analytics_pb2, billing_pb2, prices_pb2, reconciliation_pb2
 from asahi.billing.v1.billing_pb2 import GetCostSummaryResponse, UsageRecord
-from asahi.cache.v1.cache_pb2 import CacheEntry, FollowFlightResponse, GetStatsResponse, LookupResponse
+from asahi.cache.v1.cache_pb2 import (
+    CacheEntry,
+    FollowFlightResponse,
+    GetConditionResponse,
+    GetSemanticReportResponse,
+    GetStatsResponse,
+    LookupResponse,
+    SemanticQuestion,
+)
 from asahi.router.v1.router_pb2 import (
     CompleteResponse,
     CountTokensResponse,
@@ -168,17 +176,29 @@ class AnswerCache(Protocol):
         lost_flight_id: str = "",
         *,
         step: bool = False,
+        semantic: SemanticQuestion | None = None,
     ) -> LookupResponse:
         """The answer kept under the fingerprint, over all tiers, or the flight that leads or is to be followed.
 
         `lost_flight_id`: one that was to be followed and could not be. `step`: it is asked for a step of a workflow.
+        With `semantic` the answer to a similar question, too.
         """
         ...
 
     async def store(
-        self, organization_id: str, fingerprint: bytes, entry: CacheEntry, ttl_s: float | None, flight_id: str
+        self,
+        organization_id: str,
+        fingerprint: bytes,
+        entry: CacheEntry,
+        ttl_s: float | None,
+        flight_id: str,
+        *,
+        semantic: SemanticQuestion | None = None,
     ) -> float:
-        """Keeps a complete answer and ends the flight that brought it; seconds that it will be served."""
+        """Keeps a complete answer and ends the flight that brought it; seconds that it will be served.
+
+        With `semantic` similar questions find it, too.
+        """
         ...
 
     def follow(
@@ -201,6 +221,22 @@ class AnswerCache(Protocol):
 
     async def erase_replays(self, organization_id: str, user_id: str = "") -> int:
         """Drops kept answers to requests that are made once, of one end user if one is given; how many."""
+        ...
+
+    async def report_hit(self, organization_id: str, request_id: str, *, correct: bool) -> bool:
+        """Takes a caller's word on an answer of tier 2; whether it counts."""
+        ...
+
+    async def semantic_report(self, organization_id: str, false_hit_bound: float) -> GetSemanticReportResponse:
+        """What audits have measured of tier 2's wrong answers."""
+        ...
+
+    async def erase_evidence(self, organization_id: str) -> int:
+        """Forgets what audits have measured; how many there were."""
+        ...
+
+    async def condition(self) -> Sequence[GetConditionResponse.Part]:
+        """How the parts behind the service are that it can do without."""
         ...
 
     async def stats(self, organization_id: str) -> GetStatsResponse:

@@ -80,6 +80,7 @@ class Settlement:
             alternatives=tuple(decision.candidates),
             task_type=decision.task_type,
             degraded=(*call.degraded, *(name for name in missing if name not in call.degraded)),
+            semantic=call.semantic_verdict,
             added_max_output_tokens=call.added_max_output_tokens,
         )
 
@@ -106,7 +107,10 @@ class Settlement:
 
     async def _keep(self, call: FlightCall, fingerprint: bytes, entry: CacheEntry, flight_id: str) -> None:
         request = call.request
-        ttl_s = await self._cache.store(request.organization_id, fingerprint, entry, request.cache.ttl_s, flight_id)
+        semantic = call.semantic if fingerprint == request.fingerprint else None
+        ttl_s = await self._cache.store(
+            request.organization_id, fingerprint, entry, request.cache.ttl_s, flight_id, semantic=semantic
+        )
         self._near.keep(request.organization_id, fingerprint, entry, ttl_s, call.flight.epoch, tier=request.exact_tier)
 
     async def fail(self, call: FlightCall, error: AsahiError) -> None:

@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SemanticOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SemanticOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SemanticOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEMANTIC_OUTCOME_UNSPECIFIED: _SemanticOutcome.ValueType  # 0
+    """It was not asked."""
+    SEMANTIC_OUTCOME_SERVED: _SemanticOutcome.ValueType  # 1
+    """The stored answer is served."""
+    SEMANTIC_OUTCOME_AUDITED: _SemanticOutcome.ValueType  # 2
+    """It could be served, and the provider is asked all the same to measure how often it would be wrong."""
+    SEMANTIC_OUTCOME_INSUFFICIENT_EVIDENCE: _SemanticOutcome.ValueType  # 3
+    """Too few audits show that answers as probable as this one keep the bound; this one is audited."""
+    SEMANTIC_OUTCOME_BOUND_EXCEEDED: _SemanticOutcome.ValueType  # 4
+    """Audits show that answers as probable as this one do not keep the bound; this one is audited."""
+    SEMANTIC_OUTCOME_IMPROBABLE: _SemanticOutcome.ValueType  # 5
+    """The stored answer hardly serves."""
+    SEMANTIC_OUTCOME_NO_NEIGHBOUR: _SemanticOutcome.ValueType  # 6
+    """There is nothing to compare with."""
+    SEMANTIC_OUTCOME_UNAVAILABLE: _SemanticOutcome.ValueType  # 7
+    """The model or the store did not answer in time, or is not there."""
+
+class SemanticOutcome(_SemanticOutcome, metaclass=_SemanticOutcomeEnumTypeWrapper):
+    """What came of a question to tier 2."""
+
+SEMANTIC_OUTCOME_UNSPECIFIED: SemanticOutcome.ValueType  # 0
+"""It was not asked."""
+SEMANTIC_OUTCOME_SERVED: SemanticOutcome.ValueType  # 1
+"""The stored answer is served."""
+SEMANTIC_OUTCOME_AUDITED: SemanticOutcome.ValueType  # 2
+"""It could be served, and the provider is asked all the same to measure how often it would be wrong."""
+SEMANTIC_OUTCOME_INSUFFICIENT_EVIDENCE: SemanticOutcome.ValueType  # 3
+"""Too few audits show that answers as probable as this one keep the bound; this one is audited."""
+SEMANTIC_OUTCOME_BOUND_EXCEEDED: SemanticOutcome.ValueType  # 4
+"""Audits show that answers as probable as this one do not keep the bound; this one is audited."""
+SEMANTIC_OUTCOME_IMPROBABLE: SemanticOutcome.ValueType  # 5
+"""The stored answer hardly serves."""
+SEMANTIC_OUTCOME_NO_NEIGHBOUR: SemanticOutcome.ValueType  # 6
+"""There is nothing to compare with."""
+SEMANTIC_OUTCOME_UNAVAILABLE: SemanticOutcome.ValueType  # 7
+"""The model or the store did not answer in time, or is not there."""
+Global___SemanticOutcome: _TypeAlias = SemanticOutcome  # noqa: Y015
 
 @_typing.final
 class LookupRequest(_message.Message):
@@ -34,6 +79,7 @@ class LookupRequest(_message.Message):
     EDGE_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     LOST_FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that asks; entries of others are never found."""
     fingerprint: _builtins.bytes
@@ -50,6 +96,10 @@ class LookupRequest(_message.Message):
     def max_age(self) -> _duration_pb2.Duration:
         """Oldest answer that the caller accepts; absent: any that has not expired."""
 
+    @_builtins.property
+    def semantic(self) -> Global___SemanticQuestion:
+        """What is asked, for tier 2 and for who wants its embedding; absent: neither."""
+
     def __init__(
         self,
         *,
@@ -60,14 +110,57 @@ class LookupRequest(_message.Message):
         edge_id: _builtins.str = ...,
         step: _builtins.bool = ...,
         lost_flight_id: _builtins.str = ...,
+        semantic: Global___SemanticQuestion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age", "semantic", b"semantic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "fingerprint", b"fingerprint", "flight_key", b"flight_key", "lost_flight_id", b"lost_flight_id", "max_age", b"max_age", "organization_id", b"organization_id", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "fingerprint", b"fingerprint", "flight_key", b"flight_key", "lost_flight_id", b"lost_flight_id", "max_age", b"max_age", "organization_id", b"organization_id", "semantic", b"semantic", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupRequest: _TypeAlias = LookupRequest  # noqa: Y015
+
+@_typing.final
+class SemanticQuestion(_message.Message):
+    """A question as its meaning is compared with others'."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    FALSE_HIT_BOUND_FIELD_NUMBER: _builtins.int
+    EMBEDDING_WANTED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Text of the last user message, 1 to 2000 characters."""
+    scope: _builtins.bytes
+    """SHA-256 over everything that the fingerprint covers except `text`, 32 bytes. Only questions of one scope are
+    compared.
+    """
+    false_hit_bound: _builtins.float
+    """Most wrong answers among those that tier 2 serves, as a share, above 0 and below 1; 0: tier 2 is not to answer, and
+    the question is not kept for it.
+    """
+    embedding_wanted: _builtins.bool
+    """Whether the embedding is wanted even where tier 2 has no use for it. Lookups only."""
+    request_id: _builtins.str
+    """The request, so that what its caller says of a hit finds it. Lookups only."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        scope: _builtins.bytes = ...,
+        false_hit_bound: _builtins.float = ...,
+        embedding_wanted: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_wanted", b"embedding_wanted", "false_hit_bound", b"false_hit_bound", "request_id", b"request_id", "scope", b"scope", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SemanticQuestion: _TypeAlias = SemanticQuestion  # noqa: Y015
 
 @_typing.final
 class LookupResponse(_message.Message):
@@ -79,15 +172,25 @@ class LookupResponse(_message.Message):
     LEAD_FLIGHT_ID_FIELD_NUMBER: _builtins.int
     FOLLOW_FLIGHT_ID_FIELD_NUMBER: _builtins.int
     FOLLOW_ADDRESS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     lead_flight_id: _builtins.str
     """A miss; the caller leads this new flight."""
     follow_flight_id: _builtins.str
     """A miss; an identical request is under way in this flight."""
     follow_address: _builtins.str
     """The replica where that flight is to be followed, host:port; empty: there is only one."""
+    embedding: _builtins.bytes
+    """The question's embedding, of length 1: as many little-endian float32 as the model has dimensions. Empty: it was not
+    needed and not wanted, or there is no model.
+    """
     @_builtins.property
     def hit(self) -> Global___CacheHit:
         """The entry."""
+
+    @_builtins.property
+    def semantic(self) -> Global___SemanticVerdict:
+        """What tier 2 found, where `LookupRequest.semantic` asked it and no tier before it answered."""
 
     def __init__(
         self,
@@ -96,16 +199,88 @@ class LookupResponse(_message.Message):
         lead_flight_id: _builtins.str = ...,
         follow_flight_id: _builtins.str = ...,
         follow_address: _builtins.str = ...,
+        embedding: _builtins.bytes = ...,
+        semantic: Global___SemanticVerdict | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome", "semantic", b"semantic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow_address", b"follow_address", "follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "follow_address", b"follow_address", "follow_flight_id", b"follow_flight_id", "hit", b"hit", "lead_flight_id", b"lead_flight_id", "outcome", b"outcome", "semantic", b"semantic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["hit", "lead_flight_id", "follow_flight_id"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___LookupResponse: _TypeAlias = LookupResponse  # noqa: Y015
+
+@_typing.final
+class SemanticVerdict(_message.Message):
+    """What tier 2 found, and why its answer is served or not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    COSINE_FIELD_NUMBER: _builtins.int
+    NEIGHBOUR_AGE_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    AUDITS_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    ERROR_LOW_FIELD_NUMBER: _builtins.int
+    ERROR_HIGH_FIELD_NUMBER: _builtins.int
+    FALSE_HIT_BOUND_FIELD_NUMBER: _builtins.int
+    AUDIT_PROBABILITY_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    outcome: Global___SemanticOutcome.ValueType
+    """What came of it."""
+    probability: _builtins.float
+    """That the nearest stored answer serves this question, 0 to 1, after what audits said of it."""
+    cosine: _builtins.float
+    """Cosine of the two questions' embeddings."""
+    audits: _builtins.int
+    """Audits of answers as probable as this one."""
+    wrong: _builtins.int
+    """How many of them were wrong."""
+    error_low: _builtins.float
+    """Least share of wrong answers that the audits leave possible, at every moment at once."""
+    error_high: _builtins.float
+    """Largest share of wrong answers that they leave possible."""
+    false_hit_bound: _builtins.float
+    """The bound."""
+    audit_probability: _builtins.float
+    """With which probability such an answer is audited instead of served."""
+    detail: _builtins.str
+    """What is wrong, where `outcome` is `SEMANTIC_OUTCOME_UNAVAILABLE`; a sentence."""
+    @_builtins.property
+    def neighbour_age(self) -> _duration_pb2.Duration:
+        """How old the stored answer is."""
+
+    @_builtins.property
+    def against(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Kinds of evidence against it, for example `numbers` or `negation`."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___SemanticOutcome.ValueType = ...,
+        probability: _builtins.float = ...,
+        cosine: _builtins.float = ...,
+        neighbour_age: _duration_pb2.Duration | None = ...,
+        against: _abc.Iterable[_builtins.str] | None = ...,
+        audits: _builtins.int = ...,
+        wrong: _builtins.int = ...,
+        error_low: _builtins.float = ...,
+        error_high: _builtins.float = ...,
+        false_hit_bound: _builtins.float = ...,
+        audit_probability: _builtins.float = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["neighbour_age", b"neighbour_age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "audit_probability", b"audit_probability", "audits", b"audits", "cosine", b"cosine", "detail", b"detail", "error_high", b"error_high", "error_low", b"error_low", "false_hit_bound", b"false_hit_bound", "neighbour_age", b"neighbour_age", "outcome", b"outcome", "probability", b"probability", "wrong", b"wrong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SemanticVerdict: _TypeAlias = SemanticVerdict  # noqa: Y015
 
 @_typing.final
 class CacheHit(_message.Message):
@@ -204,6 +379,7 @@ class StoreRequest(_message.Message):
     ENTRY_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     FLIGHT_ID_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that it belongs to."""
     fingerprint: _builtins.bytes
@@ -218,6 +394,10 @@ class StoreRequest(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """How long it may be served; absent: the service's default."""
 
+    @_builtins.property
+    def semantic(self) -> Global___SemanticQuestion:
+        """What was asked, so that tier 2 finds the answer; absent: it does not."""
+
     def __init__(
         self,
         *,
@@ -226,10 +406,11 @@ class StoreRequest(_message.Message):
         entry: Global___CacheEntry | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
         flight_id: _builtins.str = ...,
+        semantic: Global___SemanticQuestion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "semantic", b"semantic", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "fingerprint", b"fingerprint", "flight_id", b"flight_id", "organization_id", b"organization_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "fingerprint", b"fingerprint", "flight_id", b"flight_id", "organization_id", b"organization_id", "semantic", b"semantic", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1085,3 +1266,286 @@ class TextEmbedding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TextEmbedding: _TypeAlias = TextEmbedding  # noqa: Y015
+
+@_typing.final
+class ReportHitRequest(_message.Message):
+    """A caller's word on an answer of tier 2."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CORRECT_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    request_id: _builtins.str
+    """The request that was answered."""
+    correct: _builtins.bool
+    """Whether the answer served."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        correct: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "organization_id", b"organization_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHitRequest: _TypeAlias = ReportHitRequest  # noqa: Y015
+
+@_typing.final
+class ReportHitResponse(_message.Message):
+    """It is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTED_FIELD_NUMBER: _builtins.int
+    counted: _builtins.bool
+    """Whether tier 2 knows of the request, and this is the first word on it."""
+    def __init__(
+        self,
+        *,
+        counted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHitResponse: _TypeAlias = ReportHitResponse  # noqa: Y015
+
+@_typing.final
+class GetSemanticReportRequest(_message.Message):
+    """Asks what audits have measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    FALSE_HIT_BOUND_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    false_hit_bound: _builtins.float
+    """The bound that they are to be held against, above 0 and below 1."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        false_hit_bound: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["false_hit_bound", b"false_hit_bound", "organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSemanticReportRequest: _TypeAlias = GetSemanticReportRequest  # noqa: Y015
+
+@_typing.final
+class GetSemanticReportResponse(_message.Message):
+    """What audits have measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATA_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    ERROR_LOW_FIELD_NUMBER: _builtins.int
+    ERROR_HIGH_FIELD_NUMBER: _builtins.int
+    JUDGE_MISSES_FIELD_NUMBER: _builtins.int
+    REPORTED_WRONG_FIELD_NUMBER: _builtins.int
+    error: _builtins.float
+    """Wrong answers among those that are served, as a share; absent: none are served, or none was audited yet."""
+    error_low: _builtins.float
+    """Least share that the audits leave possible, at every moment at once with probability 0.95."""
+    error_high: _builtins.float
+    """Largest share."""
+    judge_misses: _builtins.float
+    """Share of wrong answers that the judge of two answers takes for right; the bound is tested that much more strictly."""
+    reported_wrong: _builtins.int
+    """Callers' words that an answer was wrong."""
+    @_builtins.property
+    def strata(self) -> _containers.RepeatedCompositeFieldContainer[Global___SemanticStratum]:
+        """Answers sorted by how probable they are to serve, the surest first."""
+
+    def __init__(
+        self,
+        *,
+        strata: _abc.Iterable[Global___SemanticStratum] | None = ...,
+        error: _builtins.float | None = ...,
+        error_low: _builtins.float = ...,
+        error_high: _builtins.float = ...,
+        judge_misses: _builtins.float = ...,
+        reported_wrong: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "error_high", b"error_high", "error_low", b"error_low", "judge_misses", b"judge_misses", "reported_wrong", b"reported_wrong", "strata", b"strata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+
+Global___GetSemanticReportResponse: _TypeAlias = GetSemanticReportResponse  # noqa: Y015
+
+@_typing.final
+class SemanticStratum(_message.Message):
+    """Answers about equally probable to serve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAST_PROBABILITY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AUDITS_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    ERROR_LOW_FIELD_NUMBER: _builtins.int
+    ERROR_HIGH_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    least_probability: _builtins.float
+    """Least probability of serving; 1: the questions differ in nothing that can change an answer."""
+    state: _builtins.str
+    """What is known: `normal_form` and `proven` are served, `insufficient_evidence` and `bound_exceeded` are not."""
+    audits: _builtins.int
+    """Audits since the evidence began anew."""
+    wrong: _builtins.int
+    """How many of them were wrong."""
+    error_low: _builtins.float
+    """Least share of wrong answers that they leave possible."""
+    error_high: _builtins.float
+    """Largest share."""
+    served: _builtins.int
+    """Answers served since it was proven, about."""
+    def __init__(
+        self,
+        *,
+        least_probability: _builtins.float = ...,
+        state: _builtins.str = ...,
+        audits: _builtins.int = ...,
+        wrong: _builtins.int = ...,
+        error_low: _builtins.float = ...,
+        error_high: _builtins.float = ...,
+        served: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audits", b"audits", "error_high", b"error_high", "error_low", b"error_low", "least_probability", b"least_probability", "served", b"served", "state", b"state", "wrong", b"wrong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SemanticStratum: _TypeAlias = SemanticStratum  # noqa: Y015
+
+@_typing.final
+class EraseEvidenceRequest(_message.Message):
+    """Asks to forget what audits have measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseEvidenceRequest: _TypeAlias = EraseEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class EraseEvidenceResponse(_message.Message):
+    """It is forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DROPPED_FIELD_NUMBER: _builtins.int
+    dropped: _builtins.int
+    """Audits that there were."""
+    def __init__(
+        self,
+        *,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseEvidenceResponse: _TypeAlias = EraseEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class GetConditionRequest(_message.Message):
+    """Asks how the parts are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConditionRequest: _TypeAlias = GetConditionRequest  # noqa: Y015
+
+@_typing.final
+class GetConditionResponse(_message.Message):
+    """How the parts are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Part(_message.Message):
+        """A part behind the service that it can do without."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        WORKS_FIELD_NUMBER: _builtins.int
+        DETAIL_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """`semantic`, …"""
+        works: _builtins.bool
+        """Whether it does its work."""
+        detail: _builtins.str
+        """One sentence: what it does, or what is wrong and what then happens."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            works: _builtins.bool = ...,
+            detail: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "name", b"name", "works", b"works"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetConditionResponse.Part]:
+        """Each part that is configured."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___GetConditionResponse.Part] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConditionResponse: _TypeAlias = GetConditionResponse  # noqa: Y015

@@ -80,6 +80,26 @@ class CacheServiceStub:
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.ReportHit = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/ReportHit',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.ReportHitRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.ReportHitResponse.FromString,
+                _registered_method=True)
+        self.GetSemanticReport = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/GetSemanticReport',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetSemanticReportRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetSemanticReportResponse.FromString,
+                _registered_method=True)
+        self.EraseEvidence = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/EraseEvidence',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseEvidenceRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseEvidenceResponse.FromString,
+                _registered_method=True)
+        self.GetCondition = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/GetCondition',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetConditionRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetConditionResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/asahi.cache.v1.CacheService/GetStats',
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -169,6 +189,35 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportHit(self, request, context):
+        """Takes a caller's word on whether an answer of tier 2 served; a wrong one counts against its bound. Of a request that
+        tier 2 did not answer, or answered too long ago, nothing is known. The first word on a request counts. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSemanticReport(self, request, context):
+        """Says what audits have measured of tier 2's wrong answers. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseEvidence(self, request, context):
+        """Forgets what audits have measured of an organisation: for its end. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCondition(self, request, context):
+        """Says how the parts behind the service are that it can do without. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Says how much is kept. Idempotent.
         """
@@ -223,6 +272,26 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.FromString,
                     response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.SerializeToString,
+            ),
+            'ReportHit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportHit,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.ReportHitRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.ReportHitResponse.SerializeToString,
+            ),
+            'GetSemanticReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSemanticReport,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetSemanticReportRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetSemanticReportResponse.SerializeToString,
+            ),
+            'EraseEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseEvidence,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseEvidenceRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EraseEvidenceResponse.SerializeToString,
+            ),
+            'GetCondition': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCondition,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetConditionRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.GetConditionResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -474,6 +543,114 @@ class CacheService:
             '/asahi.cache.v1.CacheService/Embed',
             asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.SerializeToString,
             asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportHit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/ReportHit',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.ReportHitRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.ReportHitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSemanticReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/GetSemanticReport',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.GetSemanticReportRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.GetSemanticReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/EraseEvidence',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EraseEvidenceRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.EraseEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCondition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/GetCondition',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.GetConditionRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.GetConditionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,16 @@ class CacheServiceStub:
     """Embeds texts by the service's own model. UNAVAILABLE where there is none, with the reason; `overloaded` where too
     much waits already. Idempotent.
     """
+    ReportHit: _aio.UnaryUnaryMultiCallable[_cache_pb2.ReportHitRequest, _cache_pb2.ReportHitResponse]
+    """Takes a caller's word on whether an answer of tier 2 served; a wrong one counts against its bound. Of a request that
+    tier 2 did not answer, or answered too long ago, nothing is known. The first word on a request counts. Idempotent.
+    """
+    GetSemanticReport: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetSemanticReportRequest, _cache_pb2.GetSemanticReportResponse]
+    """Says what audits have measured of tier 2's wrong answers. Idempotent."""
+    EraseEvidence: _aio.UnaryUnaryMultiCallable[_cache_pb2.EraseEvidenceRequest, _cache_pb2.EraseEvidenceResponse]
+    """Forgets what audits have measured of an organisation: for its end. Idempotent."""
+    GetCondition: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetConditionRequest, _cache_pb2.GetConditionResponse]
+    """Says how the parts behind the service are that it can do without. Idempotent."""
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Says how much is kept. Idempotent."""
 
@@ -159,6 +169,40 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         """Embeds texts by the service's own model. UNAVAILABLE where there is none, with the reason; `overloaded` where too
         much waits already. Idempotent.
         """
+
+    @_abc_1.abstractmethod
+    def ReportHit(
+        self,
+        request: _cache_pb2.ReportHitRequest,
+        context: _aio.ServicerContext[_cache_pb2.ReportHitRequest, _abc.Awaitable[_cache_pb2.ReportHitResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.ReportHitResponse]:
+        """Takes a caller's word on whether an answer of tier 2 served; a wrong one counts against its bound. Of a request that
+        tier 2 did not answer, or answered too long ago, nothing is known. The first word on a request counts. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSemanticReport(
+        self,
+        request: _cache_pb2.GetSemanticReportRequest,
+        context: _aio.ServicerContext[_cache_pb2.GetSemanticReportRequest, _abc.Awaitable[_cache_pb2.GetSemanticReportResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.GetSemanticReportResponse]:
+        """Says what audits have measured of tier 2's wrong answers. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def EraseEvidence(
+        self,
+        request: _cache_pb2.EraseEvidenceRequest,
+        context: _aio.ServicerContext[_cache_pb2.EraseEvidenceRequest, _abc.Awaitable[_cache_pb2.EraseEvidenceResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.EraseEvidenceResponse]:
+        """Forgets what audits have measured of an organisation: for its end. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def GetCondition(
+        self,
+        request: _cache_pb2.GetConditionRequest,
+        context: _aio.ServicerContext[_cache_pb2.GetConditionRequest, _abc.Awaitable[_cache_pb2.GetConditionResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.GetConditionResponse]:
+        """Says how the parts behind the service are that it can do without. Idempotent."""
 
     @_abc_1.abstractmethod
     def GetStats(

@@ -8,14 +8,16 @@ same ratio the other way round, restarted whenever that helps it (an e-detector)
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 _BETTER = ((0.0, 0.5), (0.1, 0.2), (0.25, 0.15), (0.5, 0.1), (0.75, 0.05))
 """Shares of δ that the stream may truly have, each with its weight, for the proof that it stays below."""
 _WORSE = (2.0, 4.0, 8.0, 16.0, 32.0)
 """Multiples of δ that it may have come to, for the alarm."""
 _MOST = 0.95
+_KEPT = ("epoch", "audits", "wrong", "proven", "exceeded")
 _FIRST_EPOCH = 0.7
 _LONGEST_EPOCH = 20
 """Audits without a proof, in units of 1/δ, after which the past is forgotten."""
@@ -90,6 +92,18 @@ class Evidence:
         """A confidence sequence for the share of wrong answers in this epoch, valid at every moment at once."""
         return confidence_sequence(self.wrong, self.audits, self.settings.alpha)
 
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, for JSON."""
+        kept = {name: getattr(self, name) for name in _KEPT}
+        return {**kept, "better": [_or_none(one) for one in self._better], "worse": [_or_none(w) for w in self._worse]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes everything from `state`."""
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        self._better = [-math.inf if one is None else one for one in state["better"]]
+        self._worse = [-math.inf if one is None else one for one in state["worse"]]
+
     @property
     def _alpha(self) -> float:
         if self.epoch == 1:
@@ -102,6 +116,11 @@ class Evidence:
         self.proven = False
         self._better = [0.0] * len(_BETTER)
         self._worse = [0.0] * len(_WORSE)
+
+
+def _or_none(log_ratio: float) -> float | None:
+    """JSON has no −∞."""
+    return None if log_ratio == -math.inf else log_ratio
 
 
 def _log_ratio(share: float, against: float, *, wrong: bool) -> float:

@@ -7,9 +7,10 @@ never how much of it is wrong.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from asahi_cache.domain.semantic.bound import BoundSettings, Evidence, confidence_sequence
 from asahi_cache.domain.semantic.verifier import Judgement
@@ -75,10 +76,18 @@ class Record:
 class _Stratum:
     evidence: Evidence
     served: int = 0
+    """Since it was proven, by all who share the ledger as far as known."""
+    unsaved: int = 0
+    """Of these, what nobody else knows of yet."""
+
+    sure: bool = False
+    """Whether it serves from the first request, so that only the least is audited."""
 
     def audit_probability(self) -> float:
         if not self.evidence.proven:
             return 1.0
+        if self.sure:
+            return LEAST_AUDITS
         return max(LEAST_AUDITS, _FIRST_AUDITS / math.sqrt(1 + self.served / _AUDITS_HALVE_AT))
 
 
@@ -97,13 +106,17 @@ class Figures:
 class Ledger:
     """The evidence of one organisation under one bound."""
 
-    def __init__(self, delta: float, random: Callable[[], float]) -> None:
-        """`random` yields numbers in [0, 1)."""
+    def __init__(self, delta: float, random: Callable[[], float], *, judge_misses: float = 0.0) -> None:
+        """`random` yields numbers in [0, 1). `judge_misses`: share of wrong answers that audits take for right.
+
+        Of a share δ of wrong answers such audits see δ·(1 − judge_misses), which is what is tested.
+        """
         self.delta = delta
         self.figures = Figures()
         self._random = random
-        self._classes = _Stratum(Evidence(BoundSettings(delta, ALPHA), proven=True))
-        self._strata = [_Stratum(Evidence(BoundSettings(delta, ALPHA * part))) for _, part in STRATA]
+        tested = delta * (1 - judge_misses)
+        self._classes = _Stratum(Evidence(BoundSettings(tested, ALPHA), proven=True), sure=True)
+        self._strata = [_Stratum(Evidence(BoundSettings(tested, ALPHA * part))) for _, part in STRATA]
 
     def decide(self, judgement: Judgement, record: Record) -> Decision:
         """What to do with a candidate. What is to be audited is to come back by `add_audit`."""
@@ -117,13 +130,14 @@ class Ledger:
         audited = self._random() < rho
         if not audited:
             stratum.served += 1
+            stratum.unsaved += 1
             self.figures.served += 1
         evidence = stratum.evidence
         return Decision(
             Verdict.AUDIT if audited else Verdict.SERVE,
             probability,
             number,
-            self.state(number),
+            self.known(number),
             rho,
             evidence.audits,
             evidence.wrong,
@@ -137,19 +151,15 @@ class Ledger:
             record.wrong += 1
         else:
             record.right += 1
-        evidence = self._stratum(stratum).evidence
-        was_proven = evidence.proven
-        evidence.add(wrong=wrong)
-        if was_proven and not evidence.proven:
-            self._stratum(stratum).served = 0
+        self._add(stratum, wrong=wrong)
 
     def report_wrong(self, stratum: int, record: Record) -> None:
         """Takes a caller's word that a served answer was wrong; it can only make the rule stricter."""
         self.figures.reported_wrong += 1
         record.wrong += 1
-        self._stratum(stratum).evidence.add(wrong=True)
+        self._add(stratum, wrong=True)
 
-    def state(self, stratum: int) -> State:
+    def known(self, stratum: int) -> State:
         """What is known of a stratum."""
         evidence = self._stratum(stratum).evidence
         if evidence.proven:
@@ -163,6 +173,51 @@ class Ledger:
     def interval(self) -> tuple[float, float]:
         """Confidence sequence for the share of wrong answers over all audits."""
         return confidence_sequence(self.figures.wrong, self.figures.audits, ALPHA)
+
+    def served(self, stratum: int) -> int:
+        """Answers served of a stratum since it was proven."""
+        return self._stratum(stratum).served
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes, for JSON."""
+        strata = [{"served": one.served, "evidence": one.evidence.state()} for one in self._all()]
+        return {"strata": strata, "figures": asdict(self.figures)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes the evidence from `state`; what is served here and not saved is added to it."""
+        self.figures = Figures(**state["figures"])
+        for stratum, kept in zip(self._all(), state["strata"], strict=True):
+            stratum.evidence.restore(kept["evidence"])
+            stratum.served = kept["served"] + stratum.unsaved
+            self.figures.served += stratum.unsaved
+
+    def take_unsaved(self) -> Sequence[int]:
+        """What was served here since this was last asked, by stratum, for `add_served` on what is saved."""
+        served = [stratum.unsaved for stratum in self._all()]
+        for stratum in self._all():
+            stratum.unsaved = 0
+        return served
+
+    def return_unsaved(self, served: Sequence[int]) -> None:
+        """It could not be saved."""
+        for stratum, count in zip(self._all(), served, strict=True):
+            stratum.unsaved += count
+
+    def add_served(self, served: Sequence[int]) -> None:
+        """Counts what was served elsewhere."""
+        for stratum, count in zip(self._all(), served, strict=True):
+            stratum.served += count
+            self.figures.served += count
+
+    def _add(self, number: int, *, wrong: bool) -> None:
+        stratum = self._stratum(number)
+        was_proven = stratum.evidence.proven
+        stratum.evidence.add(wrong=wrong)
+        if was_proven and not stratum.evidence.proven:
+            stratum.served = stratum.unsaved = 0
+
+    def _all(self) -> Sequence[_Stratum]:
+        return (self._classes, *self._strata)
 
     def _stratum(self, number: int) -> _Stratum:
         return self._classes if number == 0 else self._strata[number - 1]

@@ -52,6 +52,11 @@ class Pair:
     """In the order of `NAMES`."""
 
     @property
+    def by_name(self) -> dict[str, float]:
+        """The features, each under its name."""
+        return dict(zip(NAMES, self.features, strict=True))
+
+    @property
     def against(self) -> list[str]:
         """The kinds of evidence that speak against the stored answer."""
         quiet = {"cosine", "cosine_high", "same_words", "overlap"}

@@ -59,6 +59,8 @@ class Verifier:
         """How likely the answer to `stored` serves `asked`; symmetric in the two."""
         if asked.form == stored.form:
             return Judgement(_SAME, same_class=True, cosine=cosine, against=())
+        if asked.words.cut or stored.words.cut:
+            return Judgement(0.0, same_class=False, cosine=cosine, against=("length",))
         pair = compare(asked.words, stored.words, cosine)
         return Judgement(
             min(self.score(pair), _SAME - 1e-6), same_class=False, cosine=cosine, against=tuple(pair.against)

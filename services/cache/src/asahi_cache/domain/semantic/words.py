@@ -47,6 +47,8 @@ class Words:
     negations: int
     question: str
     """What the prompt opens with as a question: how, why, what, who, when, where, which, yes-no, or an order."""
+    cut: bool = False
+    """Whether it has more words than were read: it must not be compared with another by them."""
 
 
 def words_of(prompt: str) -> Words:
@@ -56,7 +58,8 @@ def words_of(prompt: str) -> Words:
     lowered = text.replace("−", "-").lower()
     for pattern, replacement in _CONTRACTIONS:
         lowered = pattern.sub(replacement, lowered)
-    raw = _TOKEN.findall(lowered)[:_LONGEST_WORDS]
+    every = _TOKEN.findall(lowered)
+    raw = every[:_LONGEST_WORDS]
     said = _phrased([word for word in raw if word], known)
     canonical = tuple(_canonical(word, known) for word in said)
     numbers = frozenset(word for word in canonical if _DIGITS.search(word) and not word.startswith("-"))
@@ -70,6 +73,7 @@ def words_of(prompt: str) -> Words:
         code=code,
         negations=sum(word in _NEGATIONS for word in canonical),
         question=_question(canonical),
+        cut=len(every) > _LONGEST_WORDS or text is not prompt,
     )
 
 

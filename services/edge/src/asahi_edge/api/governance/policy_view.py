@@ -37,6 +37,7 @@ def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
         cache=CachePolicyView(
             tiers=list(cache.tiers),
             ttl_seconds=cache.ttl_seconds,
+            false_hit_bound=cache.false_hit_bound,
             share_between_users=_word(CacheSharing.Name(cache.share_between_users), "CACHE_SHARING_"),
             sampled_answers=_word(SampledAnswers.Name(cache.sampled_answers), "SAMPLED_ANSWERS_"),
         ),

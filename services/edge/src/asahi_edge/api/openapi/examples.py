@@ -275,7 +275,25 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "hit_rate": 0.5,
                 "saved": 0.000896,
                 "tiers": [{"tier": 1, "hits": 1, "hit_rate": 0.5, "saved": 0.000896}],
-                "tier2_error": None,
+                "tier2_error": 0.0,
+                "tier2": {
+                    "false_hit_bound": 0.01,
+                    "error_low": 0.0,
+                    "error_high": 0.0093,
+                    "judge_misses": 0.1244,
+                    "reported_wrong": 0,
+                    "strata": [
+                        {
+                            "least_probability": 0.985,
+                            "state": "proven",
+                            "audits": 780,
+                            "wrong": 0,
+                            "error_low": 0.0,
+                            "error_high": 0.0093,
+                            "served": 1204,
+                        }
+                    ],
+                },
             }
         }
     },

@@ -58,7 +58,13 @@ _POLICY: dict[str, Any] = {
     "default_max_output_tokens": 4096,
     "timezone": "Europe/Paris",
     "quality": {"default_threshold": None, "floor": 3.0, "epsilon": 0.01, "confidence": 0.95},
-    "cache": {"tiers": [1, 2, 3], "ttl_seconds": 86400, "share_between_users": "exact", "sampled_answers": "reuse"},
+    "cache": {
+        "tiers": [1, 2, 3],
+        "ttl_seconds": 86400,
+        "false_hit_bound": 0.01,
+        "share_between_users": "exact",
+        "sampled_answers": "reuse",
+    },
     "rate_limits": {"requests_per_minute": 600, "per_user": {"requests_per_minute": 60}},
     "retention": {"prompts_days": 0, "usage_days": 400, "responses_days": 30},
     "fail_open_without_billing": False,
@@ -98,6 +104,7 @@ _RECEIPT: dict[str, Any] = {
         {"store": "cache.answers", "erased": 118},
         {"store": "cache.replays", "erased": 4},
         {"store": "cache.responses", "erased": 31},
+        {"store": "cache.evidence", "erased": 812},
     ],
     "kept": [_KEPT_AUDIT, _KEPT_USAGE],
 }

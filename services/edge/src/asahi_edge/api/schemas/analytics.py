@@ -81,6 +81,37 @@ class TierPerformance(Struct, kw_only=True):
     saved: Annotated[Dollars, described("Dollars that it saved.")]
 
 
+class StratumPerformance(Struct, kw_only=True):
+    """Answers of tier 2 that are about equally probable to serve."""
+
+    least_probability: Annotated[Share, described("Least probability; 1: the questions differ in nothing that counts.")]
+    state: Annotated[
+        str,
+        described("`normal_form` and `proven` are served, `insufficient_evidence` and `bound_exceeded` are not."),
+    ]
+    audits: Annotated[Count, described("Answers compared with a provider's since the evidence began anew.")]
+    wrong: Annotated[Count, described("How many of them were wrong.")]
+    error_low: Annotated[Share, described("Least share of wrong answers that the audits leave possible.")]
+    error_high: Annotated[Share, described("Largest share.")]
+    served: Annotated[Count, described("Answers served since it was proven, about.")]
+
+
+class SimilarPerformance(Struct, kw_only=True):
+    """What audits have measured of tier 2, since they began: the period does not matter here."""
+
+    false_hit_bound: Annotated[Share, described("The policy's bound on the share of wrong answers.")]
+    error_low: Annotated[
+        Share | None, described("Least share that the audits leave possible; null: none was measured.")
+    ]
+    error_high: Annotated[Share | None, described("Largest share, with confidence 0.95 at every moment at once.")]
+    judge_misses: Annotated[
+        Share,
+        described("Most wrong answers that the judge takes for right; the bound is tested more strictly by that."),
+    ]
+    reported_wrong: Annotated[Count, described("Answers that callers said were wrong.")]
+    strata: Annotated[list[StratumPerformance], described("The surest answers first.")]
+
+
 class CachePerformance(Struct, kw_only=True):
     """What the cache did over a period."""
 
@@ -95,8 +126,9 @@ class CachePerformance(Struct, kw_only=True):
     saved: Annotated[Dollars, described("Dollars that the cache saved.")]
     tiers: Annotated[list[TierPerformance], described("The tiers that answered anything.")]
     tier2_error: Annotated[
-        None, described("Measured share of wrong answers of tier 2; null: tier 2 serves nothing in this version.")
-    ] = None
+        Share | None, described("Measured share of wrong answers among those of tier 2; null: none was measured.")
+    ]
+    tier2: Annotated[SimilarPerformance | None, described("How that is known; null: the cache does not tell.")]
 
 
 class CachePerformanceAnswer(Struct):

@@ -47,7 +47,10 @@ class CachePolicyBody(Struct, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=1, le=31_536_000)] | UnsetType | None,
         described("Seconds that an answer is kept. Default 86400, a day."),
     ] = UNSET
-    false_hit_bound: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    false_hit_bound: Annotated[
+        Annotated[float, Meta(ge=0.0001, le=0.5)] | UnsetType | None,
+        described("Most wrong answers among those that tier 2 serves, as a share. Default 0.01."),
+    ] = UNSET
     share_between_users: Annotated[
         Literal["exact", "all", "none"] | UnsetType | None,
         described("Which end users get each other's answers: of identical requests, of similar ones too, never."),
@@ -136,6 +139,7 @@ class CachePolicyView(Struct):
 
     tiers: Annotated[list[int], described("Tiers that may answer.")]
     ttl_seconds: Annotated[int, described("Seconds that an answer is kept.")]
+    false_hit_bound: Annotated[float, described("Most wrong answers among those that tier 2 serves, as a share.")]
     share_between_users: Annotated[str, described("`exact`, `all` or `none`.")]
     sampled_answers: Annotated[str, described("`reuse` or `never`.")]
 
