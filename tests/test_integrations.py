@@ -10,7 +10,7 @@ import pytest
 
 from tests.documents import blocks
 from tests.installation import Organization
-from tests.integrations.environments import HERE, PYTHON, asked, lock_of, pinned
+from tests.integrations.environments import NODE, PYTHON, asked, lock_of, pinned
 from tests.integrations.pages import FOLDER, PAGES, Page, PageIsWrong, examples, follow
 from tests.integrations.versions import table, versions, written
 from tests.simulator import SimulatorControl
@@ -41,7 +41,8 @@ def test_every_package_of_a_page_is_pinned_with_hashes_and_without_an_address() 
     for name in PYTHON:
         assert set(asked(name)) <= pinned(name).keys()
         assert lock_of(name).read_text(encoding="utf-8").count("--hash=") >= len(pinned(name))
-    for path in (*(lock_of(name) for name in (*PYTHON, "node")), HERE / "node" / "package.json"):
+    manifests = [folder / "package.json" for folder in NODE.values()]
+    for path in (*(lock_of(name) for name in (*PYTHON, *NODE)), *manifests):
         assert "://" not in re.sub(r'"url": "[^"]*"', "", path.read_text(encoding="utf-8")), path.name
 
 

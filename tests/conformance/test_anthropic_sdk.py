@@ -67,15 +67,15 @@ WAYS: dict[str, Callable[[Place, Question], Any]] = {
     "by the asynchronous helper": _helped_async,
     "by the beta API": _beta,
 }
-_CACHED_BY_THE_PROVIDER = {"a cached system block", "an hour in the cache"}
+CACHED_BY_THE_PROVIDER = {"a cached system block", "an hour in the cache"}
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES)
 def test_a_new_answer_is_the_providers(case: str, way: str, direct: Place, asahi: Place) -> None:
     wanted, found = WAYS[way](direct, CASES[case]), WAYS[way](asahi, CASES[case])
-    if case in _CACHED_BY_THE_PROVIDER:
-        wanted, found = _without_usage(wanted), _without_usage(found)
+    if case in CACHED_BY_THE_PROVIDER:
+        wanted, found = without_usage(wanted), without_usage(found)
     assert found == wanted
 
 
@@ -102,12 +102,12 @@ def test_a_cached_answer_streams_events_that_make_the_new_one(case: str, asahi: 
     assert {**whole, "type of it": ""} == {**plain, "type of it": ""}
 
 
-def _without_usage(value: Any) -> Any:
+def without_usage(value: Any) -> Any:
     """What the provider's own prompt cache does depends on what was asked before."""
     if isinstance(value, dict):
-        return {name: _without_usage(item) for name, item in value.items() if name != "usage"}
+        return {name: without_usage(item) for name, item in value.items() if name != "usage"}
     if isinstance(value, list | tuple):
-        return [_without_usage(item) for item in value]
+        return [without_usage(item) for item in value]
     return value
 
 

@@ -14,13 +14,15 @@ HERE = Path(__file__).parent
 MADE = ROOT / ".venv" / "integrations"
 """Where they are made; `make clean` removes them."""
 PYTHON = ("current", "older")
-"""Environments of Python by name: `<name>.lock`. `node` is the one of Node."""
+"""Environments of Python by name: `<name>.lock`."""
+NODE = {"node": HERE / "node", "conformance": ROOT / "tests" / "conformance" / "node"}
+"""Those of Node, by name: the folders of their `package.json` and lock."""
 _PINNED = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^ ;]+)", re.MULTILINE)
 
 
 def lock_of(name: str) -> Path:
     """The file that pins an environment."""
-    return HERE / "node" / "package-lock.json" if name == "node" else HERE / f"{name}.lock"
+    return NODE[name] / "package-lock.json" if name in NODE else HERE / f"{name}.lock"
 
 
 def asked(name: str) -> list[str]:
@@ -43,12 +45,13 @@ def made(name: str) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    if name == "node":
+    if name in NODE:
         for file in ("package.json", "package-lock.json"):
             shutil.copy(lock.with_name(file), folder)
         # Not `npm ci`: it refuses locks without the optional packages of other platforms, and npm leaves those out.
         _run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
-        _run("npm", "rebuild", "--loglevel=error", "opencode-ai", cwd=folder)  # puts its program in place
+        if name == "node":
+            _run("npm", "rebuild", "--loglevel=error", "opencode-ai", cwd=folder)  # puts its program in place
     else:
         uv = str(ROOT / ".venv" / "bin" / "uv")
         _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder), cwd=HERE)
@@ -64,10 +67,11 @@ def lock(arguments: list[str]) -> None:
         command += ["--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
         command += ["--custom-compile-command", "make integrations", *arguments, "--output-file", f"{name}.lock"]
         _run(*command, f"{name}.in", cwd=HERE)
-    if "--upgrade" in arguments:
-        (HERE / "node" / "package-lock.json").unlink(missing_ok=True)
     command = ["npm", "install", "--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved"]
-    _run(*command, "--no-audit", "--no-fund", "--loglevel=error", cwd=HERE / "node")
+    for name, folder in NODE.items():
+        if "--upgrade" in arguments:
+            lock_of(name).unlink(missing_ok=True)
+        _run(*command, "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
 
 
 def _run(*command: str, cwd: Path) -> None:
