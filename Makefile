@@ -31,7 +31,7 @@ RIGS      := bench.transport bench.relay bench.forged bench.analytics tests.kill
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos release-protos prices lock integrations bench faults verify charts manifests images k8s-check k8s-e2e clean
+.PHONY: help setup run test check format protos release-protos prices lock integrations bench bench-peers faults verify charts manifests images k8s-check k8s-e2e clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ integrations: $(READY) ## Lock and try the clients of docs/integrations (ARGS=--
 
 bench: $(READY) ## Measure speed and print the figures
 	$(BIN)/python -m bench
+
+bench-peers: $(READY) ## Measure beside LiteLLM and Portkey, which it installs into .venv/peers
+	$(BIN)/python -m bench.peers
 
 faults: $(READY) ## Break everything at random, 200 seeds (ARGS=--help says how)
 	$(BIN)/python -m tests.faults --seeds 1-200 $(ARGS)

@@ -40,6 +40,8 @@ class Load(msgspec.Struct, frozen=True):
     """Asks one streamed question a connection, opened at random phases, and watches it for gaps."""
     processes: dict[str, int] = {}
     """Process ids by name."""
+    headers: dict[str, str] = {}
+    """Sent besides."""
     sampled: list[int] = []
     """Ids of processes that are told when the window begins and ends (bench.sampler)."""
 
@@ -174,11 +176,13 @@ class CpuClocks:
 def _questions(load: Load) -> Iterator[bytes]:
     numbers = itertools.cycle(range(load.distinct)) if load.distinct else itertools.count()
     before, after = load.body.encode().split(b"@")
+    headers = "".join(f"{name}: {value}\r\n" for name, value in load.headers.items()).encode()
     for number in numbers:
         body = before + f"{load.salt}-{number}".encode() + after
         yield (
             b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: %b\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (load.path.encode(), load.authorization.encode(), len(body), body)
+            b"%bcontent-length: %d\r\n\r\n%b"
+            % (load.path.encode(), load.authorization.encode(), headers, len(body), body)
         )
 
 
