@@ -1,7 +1,8 @@
 """Requests with an `Idempotency-Key`, repeated by several callers while edge, cache and router are killed under them.
 
-`python -m tests.once --instants 60 --seed 1`. Exit code 1 if a key had two answers, or more than one settled call, or
-if a repeat got anything else in the end than the whole answer or 409 `idempotency_replay_unavailable`.
+`python -m tests.once --instants 60 --seed 1`. Exit code 1 if a key had two answers, or more than one settled call for
+itself or for a step of its workflow, or if a repeat got anything else in the end than the whole answer or 409
+`idempotency_replay_unavailable`.
 """
 
 import argparse
@@ -49,6 +50,14 @@ _PATHS: dict[str, dict[str, Any]] = {
 _NAMED = {"/infer": "prompt", "/v1/responses": "input"}
 """Where a path takes the question as a text."""
 
+_STEPS = [
+    {"id": "one", "prompt": "First of {{prompt}}"},
+    {"id": "two", "prompt": "Second of {{prompt}}"},
+    {"id": "both", "prompt": "{{one}} {{two}}", "depends_on": ["one", "two"]},
+]
+"""Each is a call of its own."""
+_ATTEMPTS_OF_A_STEP = 1000
+
 
 @dataclass(slots=True)
 class Seen:
@@ -89,6 +98,9 @@ def _purposes(random: Random) -> Iterator[_Purpose]:
     for number in itertools.count(1):
         path = random.choice(list(_PATHS))
         text = f"Question {number} of {random.getrandbits(40)}"
+        if path == "/infer" and random.random() < 0.5:
+            yield _Purpose(f"key-{number}", path, {"prompt": text, "steps": _STEPS, "stream": random.random() < 0.5})
+            continue
         asked = {_NAMED[path]: text} if path in _NAMED else {"messages": [{"role": "user", "content": text}]}
         yield _Purpose(f"key-{number}", path, {**asked, **_PATHS[path], "stream": random.random() < 0.5})
 
@@ -148,25 +160,26 @@ def _kill_and_restart(installation: Installation, victim: str) -> None:
 async def _faults(
     installation: Installation, organization: Organization, control: SimulatorControl, seen: Seen
 ) -> list[str]:
-    called = {call["request_id"] for call in control.calls()}
+    called = {(call["request_id"], call["attempt"]) for call in control.calls()}
     for _ in range(120):
         records = call_records(installation.data, organization.id)
-        if called <= {record["request_id"] for record in records}:
+        if called <= {(record["request_id"], str(record["attempt"])) for record in records}:
             break
         await asyncio.sleep(0.5)
-    settled: Counter[str] = Counter()
+    settled: Counter[tuple[str, int]] = Counter()
     orphans = 0
     for record in records:
         orphans += record["orphan"]
-        settled[json.loads(record["tags"])["key"]] += not record["orphan"]
+        step = record["attempt"] // _ATTEMPTS_OF_A_STEP
+        settled[json.loads(record["tags"])["key"], step] += not record["orphan"]
     wrong = [f"repeats ended {n} times with {what}" for what, n in seen.outcomes.items() if what not in _FINE]
     wrong += [f"{key} had {len(answers)} answers" for key, answers in seen.answers.items() if len(answers) > 1]
-    wrong += [f"{key} had {n} settled calls" for key, n in settled.items() if n > 1]
-    missing = called - {record["request_id"] for record in records}
-    wrong += [f"no record of the provider's call for request {request_id}" for request_id in missing]
+    wrong += [f"{key} had {n} settled calls for step {step}" for (key, step), n in settled.items() if n > 1]
+    missing = called - {(record["request_id"], str(record["attempt"])) for record in records}
+    wrong += [f"no record of the provider's call {attempt} for request {one}" for one, attempt in missing]
     print(
         f"{seen.keys} keys, {_REPEATERS} callers each: {dict(seen.outcomes)}, asked again after {dict(seen.passing)}; "
-        f"{len(called)} requests at the provider, {len(records)} records, {orphans} orphans; {len(wrong)} faults",
+        f"{len(called)} calls at the provider, {len(records)} records, {orphans} orphans; {len(wrong)} faults",
         flush=True,
     )
     return wrong
