@@ -1,0 +1,340 @@
+"""Tier 2 as a whole in one process, with the embedded store and a database: tenancy, truth, and the audits' bound."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from asahi.cache.v1.cache_pb2 import CacheEntry
+from asahi.type.v1.chat_pb2 import Answer, ChatAnswer, ContentPart, NativeBody
+from asahi_cache.domain.cache import AnswerCache
+from asahi_cache.domain.embedding import LOCAL_DIMENSIONS, Embedded
+from asahi_cache.domain.labels import user_label
+from asahi_cache.domain.semantic.equivalence import shipped_judge, text_of
+from asahi_cache.domain.semantic.evidence_log import Evidence, Kind, Outcome
+from asahi_cache.domain.semantic.neighbours import VectorStore
+from asahi_cache.domain.semantic.similar import AskedQuestion, Finding, NoAnswer, SimilarAnswers, outcome_of
+from asahi_cache.domain.semantic.verifier import shipped_verifier
+from asahi_cache.domain.tiers import Selection
+from asahi_cache.stores.evidence import SqlEvidenceStore
+from asahi_cache.stores.guarded_questions import GuardedQuestions
+from asahi_cache.stores.memory import MemoryTier
+from asahi_cache.stores.opening import open_database
+from asahi_cache.wiring import open_questions
+from asahi_core.clock import ManualClock
+from services.cache.tests.builders import digest, entry
+from tests.postgresql import postgresql
+
+ORG, SCOPE = "org-1", b"s" * 32
+LOOSE = 0.3
+"""A bound that a few clean audits prove."""
+
+
+class BagOfWords:
+    """An embedder whose vectors are near where words are the same."""
+
+    model = "words"
+    dimensions = LOCAL_DIMENSIONS
+
+    def __init__(self) -> None:
+        self.embedded = 0
+        self.delay_s = 0.0
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        await asyncio.sleep(self.delay_s)
+        self.embedded += len(texts)
+        rows = np.zeros((len(texts), LOCAL_DIMENSIONS), dtype=np.float32)
+        for at, text in enumerate(texts):
+            for word in text.lower().split() or [""]:
+                seed = int.from_bytes(hashlib.sha256(word.strip("?.!").encode()).digest()[:4], "big")
+                rows[at] += np.random.default_rng(seed).normal(size=LOCAL_DIMENSIONS)
+        vectors: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return vectors
+
+    async def read(self, texts: Sequence[str]) -> Embedded:
+        return Embedded(await self.embed(texts), [1] * len(texts), [False] * len(texts))
+
+
+@dataclass
+class TierTwo:
+    """Tier 2 over a tier 1 in memory."""
+
+    similar: SimilarAnswers
+    cache: AnswerCache
+    evidence: Evidence
+    embedder: BagOfWords
+    questions: VectorStore
+    clock: ManualClock
+    number: int = 0
+
+    async def ask(self, text: str, answer: str | None = None, **changed: object) -> Finding:
+        """Looks up; where that finds nothing and there is an `answer`, a provider gives it and it is learnt."""
+        self.number += 1
+        asked = AskedQuestion(
+            organization_id=ORG,
+            fingerprint=digest(self.number),
+            scope=SCOPE,
+            text=text,
+            request_id=f"r-{self.number}",
+            false_hit_bound=LOOSE,
+            embedding_wanted=False,
+            max_age_s=None,
+        )
+        asked = replace(asked, **changed)  # type: ignore[arg-type]
+        finding = await self.similar.look_up(asked)
+        if finding.served is None and answer is not None:
+            given = entry(answer, request_id=asked.request_id, given_at_s=self.clock.now().timestamp())
+            given.user_id = str(changed.get("user_id", "")) or "ann"
+            await self.cache.store(asked.organization_id, asked.fingerprint, given, 3600.0)
+            self.similar.learn(asked, given, 3600.0)
+            await self.similar.settled()
+        return finding
+
+
+@asynccontextmanager
+async def tier_two(folder: Path, random: Callable[[], float] = lambda: 0.99, url: str = "") -> AsyncIterator[TierTwo]:
+    """`random` at 0.99: nothing that may be served is audited."""
+
+    async def withdraw(_organization_id: str, _fingerprint: bytes) -> None:
+        return None
+
+    clock, embedder = ManualClock(), BagOfWords()
+    memory = MemoryTier(clock, max_bytes=10**8, organization_share=1.0)
+    cache = AnswerCache(
+        [memory], default_ttl_s=3600, max_entry_bytes=10**6, random=lambda: 0.0, withdraw=withdraw, clock=clock
+    )
+    database = open_database(folder, url)
+    evidence = Evidence(SqlEvidenceStore(database), "rule", shipped_judge().misses, random, clock)
+    questions = GuardedQuestions(open_questions(folder, "", ""), 5.0, structlog.testing.CapturingLogger())
+    similar = SimilarAnswers(
+        store=questions,
+        embedder=embedder,
+        answers=cache.find,
+        evidence=evidence,
+        verifier=shipped_verifier(),
+        judge=shipped_judge(),
+        clock=clock,
+        embed_s=5.0,
+        trouble=questions.trouble,
+    )
+    learning = asyncio.create_task(similar.run())
+    try:
+        yield TierTwo(similar, cache, evidence, embedder, questions, clock)
+    finally:
+        learning.cancel()
+        await questions.close()
+        await asyncio.to_thread(database.close)
+
+
+def served_text(finding: Finding) -> str:
+    assert finding.served is not None, finding
+    return text_of(CacheEntry.FromString(finding.served.entry).answer)
+
+
+def outcome(finding: Finding) -> str:
+    if finding.decision is None:
+        return str(finding.no_answer)
+    return outcome_of(finding.decision)
+
+
+async def test_a_question_in_another_form_is_answered_at_once(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        assert outcome(await two.ask("What is a heat pump?", "It moves heat.")) == NoAnswer.NO_NEIGHBOUR
+        assert served_text(await two.ask("Hello! what is a HEAT pump")) == "It moves heat."
+
+
+async def test_nothing_is_embedded_where_the_scope_is_empty(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        await two.ask("What is a heat pump?")
+        assert two.embedder.embedded == 0
+        finding = await two.ask("What is a heat pump?", embedding_wanted=True)
+        assert two.embedder.embedded == 1
+        assert np.linalg.norm(np.frombuffer(finding.embedding, "<f4")) == pytest.approx(1)
+        await two.ask("What is a heat pump?", embedding_wanted=True, false_hit_bound=0.0, answer="kept for nobody")
+        assert not await two.questions.holds(ORG, SCOPE, 0) or outcome(await two.ask("x")) == "improbable"
+
+
+async def test_paraphrases_are_served_once_audits_prove_it_and_never_after_they_refute_it(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        seen = []
+        for number in range(40):
+            answer = f"Answer {number} is in part {number}."
+            await two.ask(f"How do I open drawer {number}?", answer)
+            seen.append(outcome(await two.ask(f"How can I open drawer {number}?", answer)))
+        proven = seen.index("served")
+        assert proven >= 10
+        assert set(seen[:proven]) == {"insufficient_evidence"}
+        assert set(seen[proven:]) == {"served"}
+    async with tier_two(tmp_path / "other", Random(1).random) as two:
+        states = []
+        for number in range(60):
+            await two.ask(f"How do I open drawer {number}?", f"Left {number}.")
+            states.append(
+                outcome(await two.ask(f"How can I open drawer {number}?", f"No: turn key {number + 7} first."))
+            )
+        assert "served" not in states
+        assert states[-1] == "bound_exceeded"
+
+
+async def test_the_opposite_is_never_served_however_clean_the_audits_were(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        for number in range(40):
+            await two.ask(f"How do I enable port {number}?", "Yes.")
+            await two.ask(f"How can I enable port {number}?", "Yes.")
+        for number in range(40):
+            assert (await two.ask(f"How do I disable port {number}?")).served is None
+            assert (await two.ask(f"How do I enable port {number + 1000}?")).served is None
+
+
+async def test_a_stored_answer_that_is_gone_is_not_served_and_its_question_leaves(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        await two.ask("What is a heat pump?", "It moves heat.")
+        await two.cache.invalidate(Selection(ORG))
+        assert outcome(await two.ask("what is a heat pump")) == NoAnswer.NO_NEIGHBOUR
+        assert not await two.questions.holds(ORG, SCOPE, 0)
+
+
+async def test_an_answer_that_is_too_old_is_not_served(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        await two.ask("What is a heat pump?", "It moves heat.")
+        two.clock.advance(100)
+        assert served_text(await two.ask("what is a heat pump", max_age_s=101.0)) == "It moves heat."
+        assert (await two.ask("what is a heat pump", max_age_s=99.0)).served is None
+        two.clock.advance(timedelta(hours=1).total_seconds())
+        assert outcome(await two.ask("what is a heat pump")) == NoAnswer.NO_NEIGHBOUR
+
+
+async def test_erasing_an_end_user_erases_their_questions(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        await two.ask("What is a heat pump?", "It moves heat.")
+        await two.similar.drop(Selection(ORG, frozenset({user_label("bob")})))
+        assert await two.questions.holds(ORG, SCOPE, 0)
+        await two.similar.drop(Selection(ORG, frozenset({user_label("ann")})))
+        assert not await two.questions.holds(ORG, SCOPE, 0)
+
+
+async def test_a_slow_model_costs_a_hit_and_no_more(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        await two.ask("What is a heat pump?", "It moves heat.")
+        two.embedder.delay_s = 60.0
+        two.similar._embed_s = 0.01
+        finding = await two.ask("what is a heat pump")
+        assert finding.no_answer is NoAnswer.UNAVAILABLE
+        assert "too long" in finding.detail
+
+
+_FIELDS = st.fixed_dictionaries(
+    {
+        "organization_id": st.sampled_from([ORG, "org-2"]),
+        "scope": st.sampled_from([SCOPE, b"t" * 32]),
+        "text": st.sampled_from(["What is a heat pump?", "How do I enable backups?", "How do I disable backups?"]),
+    }
+)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.lists(st.tuples(_FIELDS, _FIELDS), min_size=30, max_size=30))
+def test_a_difference_in_organization_scope_or_question_is_a_miss_and_equal_in_all_is_a_hit(
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]],
+) -> None:
+    async def ask_all() -> None:
+        with TemporaryDirectory() as folder:
+            async with tier_two(Path(folder)) as two:
+                for number, (one, other) in enumerate(pairs):
+                    place = f"-{number}"  # organisations of its own for each pair
+                    await two.ask(answer="Mine.", **{**one, "organization_id": one["organization_id"] + place})
+                    there = {"text": other["text"].lower(), "organization_id": other["organization_id"] + place}
+                    found = await two.ask(**{**other, **there})
+                    assert (found.served is not None) == (one == other), (one, other)
+
+    asyncio.run(ask_all())
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_evidence_outlives_the_process_and_is_one_for_all_replicas(tmp_path: Path, database: str) -> None:
+    if database == "postgresql":
+        with postgresql() as server:
+            await _shares_evidence(tmp_path, server.create_database("evidence"))
+    else:
+        await _shares_evidence(tmp_path, "")
+
+
+async def _shares_evidence(folder: Path, url: str) -> None:
+    def learnt(number: int, *, wrong: bool = False) -> Outcome:
+        return Outcome(f"r-{number}", Kind.AUDIT, 1, digest(7), wrong, 1.0, number)
+
+    async with tier_two(folder / "a", url=url or "") as one:
+        for number in range(30):
+            assert await one.evidence.add(ORG, LOOSE, learnt(number))
+        assert not await one.evidence.add(ORG, LOOSE, learnt(3)), "an audit counts once"
+        ledger = await one.evidence.ledger(ORG, LOOSE)
+        assert ledger.evidence(1).proven
+        audits = ledger.evidence(1).audits
+        if not url:
+            await asyncio.sleep(0)
+            other_folder = folder / "a"
+        else:
+            other_folder = folder / "b"
+            async with tier_two(other_folder, url=url) as two:
+                assert (await two.evidence.ledger(ORG, LOOSE)).evidence(1).proven
+                await asyncio.gather(
+                    *(r.evidence.add(ORG, LOOSE, learnt(100 + n)) for n, r in enumerate((one, two) * 4))
+                )
+                assert (await two.evidence.ledger("org-2", LOOSE)).evidence(1).audits == 0
+            audits += 8
+    async with tier_two(other_folder, url=url) as again:
+        ledger = await again.evidence.ledger(ORG, LOOSE)
+        assert (ledger.evidence(1).audits, ledger.evidence(1).proven) == (audits, True)
+        assert again.evidence.record(ORG, LOOSE, digest(7)).right == audits
+        stricter = await again.evidence.ledger(ORG, 0.001)
+        assert (stricter.evidence(1).audits, stricter.evidence(1).proven) == (audits, False)
+        assert await again.evidence.erase(ORG) == audits
+        assert (await again.evidence.ledger(ORG, LOOSE)).evidence(1).audits == 0
+
+
+async def test_a_callers_word_counts_once_and_only_against(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        await two.ask("What is a heat pump?", "It moves heat.")
+        finding = await two.ask("what is a heat pump", request_id="hit-1")
+        assert finding.served is not None
+        await two.ask("What is a heat pump", request_id="hit-2")
+        assert not await two.evidence.report(ORG, "unknown", correct=False)
+        assert not await two.evidence.report("org-2", "hit-1", correct=False)
+        assert await two.evidence.report(ORG, "hit-1", correct=False)
+        assert not await two.evidence.report(ORG, "hit-1", correct=False)
+        assert await two.evidence.report(ORG, "hit-2", correct=True)
+        ledger = await two.evidence.ledger(ORG, LOOSE)
+        assert (ledger.figures.reported_wrong, ledger.evidence(0).audits, ledger.evidence(0).wrong) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(chat=ChatAnswer(parts=[ContentPart(text="It "), ContentPart(text="moves heat.")])),
+        Answer(native=NativeBody(body=b'{"choices":[{"message":{"content":"It moves heat."}}]}')),
+        Answer(
+            native=NativeBody(body=b'{"content":[{"type":"text","text":"It "},{"type":"text","text":"moves heat."}]}')
+        ),
+        Answer(native=NativeBody(body=b'{"output":[{"content":[{"type":"output_text","text":"It moves heat."}]}]}')),
+    ],
+)
+def test_the_text_of_an_answer_is_found_in_every_protocol(answer: Answer) -> None:
+    assert text_of(answer) == "It moves heat."
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"content":null}', b"\xff"])
+def test_an_answer_of_no_known_form_has_no_text(body: bytes) -> None:
+    assert text_of(Answer(native=NativeBody(body=body))) == ""
