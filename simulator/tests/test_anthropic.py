@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from anthropic import AsyncAnthropic, BadRequestError
-from anthropic.types import MessageParam, TextBlock, ToolParam, ToolUseBlock
+from anthropic.types import MessageParam, TextBlock, ThinkingBlock, ToolParam, ToolUseBlock
 
 from asahi_simulator.domain.tokens import split
 from simulator.tests.running import RunningSimulator
@@ -148,3 +148,25 @@ async def test_models_are_listed_in_anthropic_s_shape(anthropic: AsyncAnthropic)
     names = [model.id async for model in anthropic.models.list()]
     assert MODEL in names
     assert (await anthropic.models.retrieve(MODEL)).lifecycle == "active"
+
+
+async def test_thoughts_are_shown_signed_billed_and_refused_once_touched(anthropic: AsyncAnthropic) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 1024}}
+    plain = await anthropic.messages.create(**asked, messages=QUESTION)
+    async with anthropic.messages.stream(**asked, messages=QUESTION) as stream:
+        streamed = await stream.get_final_message()
+    thought, said = plain.content
+    assert isinstance(thought, ThinkingBlock)
+    assert isinstance(said, TextBlock)
+    assert [block.model_dump(exclude={"parsed_output"}) for block in streamed.content] == [
+        block.model_dump() for block in plain.content
+    ]
+    assert plain.usage.output_tokens == streamed.usage.output_tokens
+    assert plain.usage.output_tokens == len(split(said.text)) + len(split(thought.thinking))
+    again: Any = {"role": "assistant", "content": [thought.to_dict(), said.to_dict()]}
+    on: list[Any] = [*QUESTION, again, {"role": "user", "content": "Go on."}]
+    assert (await anthropic.messages.create(**asked, messages=on)).content
+    thought.thinking += " touched"
+    touched: Any = {"role": "assistant", "content": [thought.to_dict(), said.to_dict()]}
+    with pytest.raises(BadRequestError, match="Invalid `signature` in `thinking` block"):
+        await anthropic.messages.create(**asked, messages=[*QUESTION, touched, on[-1]])

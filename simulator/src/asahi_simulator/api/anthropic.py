@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from asahi_simulator.api.anthropic_request import read_request
-from asahi_simulator.api.dialect import Failure, Reply, StreamItem
+from asahi_simulator.api.anthropic_request import read_request, sign
+from asahi_simulator.api.dialect import THOUGHT, Failure, Reply, StreamItem
 from asahi_simulator.api.exchange import Header
 from asahi_simulator.domain.completion import Answer, CompletionRequest, Ending, Usage
 from asahi_simulator.domain.prompt_cache import CacheUse, PromptCache
@@ -72,7 +72,17 @@ class Anthropic:
         yield False, _event("message_start", {"message": message})
         ping = _PING
         index = 0
-        if reply.answers and not answer.tool_calls:
+        if answer.thoughts:
+            yield False, _start_block(index, {"type": "thinking", "thinking": "", "signature": ""}) + ping
+            ping = b""
+            for piece in answer.thoughts:
+                delta = {"type": "thinking_delta", "thinking": piece}
+                yield THOUGHT, _event("content_block_delta", {"index": index, "delta": delta})
+            signature = {"type": "signature_delta", "signature": sign("".join(answer.thoughts))}
+            yield False, _event("content_block_delta", {"index": index, "delta": signature})
+            yield False, _event("content_block_stop", {"index": index})
+            index += 1
+        if reply.answers and not answer.tool_calls and (answer.pieces or not answer.thoughts):
             yield False, _start_block(index, {"type": "text", "text": ""}) + ping
             ping = b""
             before = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,' % index
@@ -80,14 +90,14 @@ class Anthropic:
             for piece in answer.pieces:
                 yield True, before + msgspec.json.encode(piece) + b"}}\n\n"
             yield False, _event("content_block_stop", {"index": index})
-        for index, call in enumerate(answer.tool_calls):
+        for place, call in enumerate(answer.tool_calls, index):
             block = {"type": "tool_use", "id": f"toolu_{call.id}", "name": call.name, "input": {}}
-            yield True, _start_block(index, block) + ping
+            yield True, _start_block(place, block) + ping
             ping = b""
             for piece in call.pieces:
                 delta = {"type": "input_json_delta", "partial_json": piece}
-                yield True, _event("content_block_delta", {"index": index, "delta": delta})
-            yield False, _event("content_block_stop", {"index": index})
+                yield True, _event("content_block_delta", {"index": place, "delta": delta})
+            yield False, _event("content_block_stop", {"index": place})
         end: dict[str, Any] = {
             "delta": {
                 "stop_reason": _STOP_REASONS[answer.ending] if answer.stop_sequence is None else "stop_sequence",
@@ -132,9 +142,11 @@ def _message(reply: Reply) -> dict[str, Any]:
 
 
 def _content(answer: Answer) -> list[dict[str, Any]]:
+    thoughts = "".join(answer.thoughts)
+    shown = [{"type": "thinking", "thinking": thoughts, "signature": sign(thoughts)}] if thoughts else []
     if not answer.tool_calls:
-        return [{"type": "text", "text": answer.text}]
-    return [
+        return [*shown, {"type": "text", "text": answer.text}] if answer.text or not shown else shown
+    return shown + [
         {"type": "tool_use", "id": f"toolu_{call.id}", "name": call.name, "input": _input(call.pieces)}
         for call in answer.tool_calls
     ]
@@ -151,6 +163,7 @@ def _input(pieces: Sequence[str]) -> Any:
 def _usage(usage: Usage) -> dict[str, Any]:
     """`input_tokens` are those neither read from nor written to the cache."""
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    thought = {"output_tokens_details": {"thinking_tokens": usage.reasoning_tokens}} if usage.reasoning_tokens else {}
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens - written,
         "cache_creation_input_tokens": written,
@@ -160,6 +173,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
             "ephemeral_1h_input_tokens": usage.cache_write_1h_tokens,
         },
         "output_tokens": usage.completion_tokens,
+        **thought,
         "service_tier": "standard",
     }
 

@@ -1,6 +1,8 @@
 """Anthropic's request bodies, as far as they decide an answer; unknown fields are allowed and ignored."""
 
+from base64 import b64encode
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -9,6 +11,8 @@ from asahi_simulator.api.dialect import Failure, PromptBuilder, WrongBody, read_
 from asahi_simulator.domain.completion import Breakpoint, CacheTime, CompletionRequest, Prompt, Tool, ToolUse
 
 _MOST_BREAKPOINTS = 4
+_THOUGHT_TOKENS = 40
+_SIGNED = b"simulator"
 
 
 class _CacheControl(msgspec.Struct):
@@ -24,6 +28,7 @@ class _Block(msgspec.Struct):
     content: Any = None
     source: Any = None
     thinking: str | None = None
+    signature: str = ""
     cache_control: _CacheControl | None = None
 
 
@@ -50,6 +55,11 @@ class _Format(msgspec.Struct):
     schema: Any = None
 
 
+class _Thinking(msgspec.Struct):
+    type: str
+    budget_tokens: int | None = None
+
+
 class _OutputConfig(msgspec.Struct):
     format: _Format | None = None
 
@@ -70,6 +80,7 @@ class _Body(_Counted, kw_only=True):
     stop_sequences: list[str] | None = None
     tool_choice: _ToolChoice = msgspec.field(default_factory=_ToolChoice)
     output_config: _OutputConfig | None = None
+    thinking: _Thinking | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -81,6 +92,8 @@ def read_request(body: bytes) -> CompletionRequest:
     asked = read_json(body, _decoder)
     if asked.max_tokens < 1:
         raise WrongBody(Failure(400, "max_tokens: must be greater than or equal to 1"))
+    _check_signatures(asked.messages)
+    thinks = asked.thinking is not None and asked.thinking.type != "disabled"
     form = asked.output_config.format if asked.output_config is not None else None
     return CompletionRequest(
         model=asked.model,
@@ -94,7 +107,29 @@ def read_request(body: bytes) -> CompletionRequest:
         tool_named=asked.tool_choice.name,
         parallel_tools=not asked.tool_choice.disable_parallel_tool_use,
         json_schema=schema_of(form.schema) if form is not None else None,
+        reasoning_tokens=_thought(asked.thinking) if thinks else 0,
+        shows_thoughts=thinks,
     )
+
+
+def sign(thoughts: str) -> str:
+    """What shows that thoughts are the simulator's own, and were not touched."""
+    return b64encode(_SIGNED + blake2b(thoughts.encode("utf-8", "surrogatepass"), digest_size=16).digest()).decode()
+
+
+def _check_signatures(messages: list[_Message]) -> None:
+    """Refuses thoughts of the simulator's that were touched; those of others are none of its business."""
+    own = b64encode(_SIGNED).decode()
+    for index, message in enumerate(messages):
+        for place, block in enumerate(_blocks(message.content)):
+            if block.signature.startswith(own) and block.signature != sign(block.thinking or ""):
+                where = f"messages.{index}.content.{place}"
+                raise WrongBody(Failure(400, f"{where}: Invalid `signature` in `thinking` block"))
+
+
+def _thought(thinking: _Thinking | None) -> int:
+    budget = thinking.budget_tokens if thinking is not None else None
+    return _THOUGHT_TOKENS if budget is None else min(budget, _THOUGHT_TOKENS)
 
 
 def count_tokens(body: bytes) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from asahi_simulator.api.dialect import Dialect, Failure, Reply
+from asahi_simulator.api.dialect import THOUGHT, Dialect, Failure, Reply
 from asahi_simulator.api.exchange import CallerLeft, Exchange
 from asahi_simulator.domain.calls import Call
 from asahi_simulator.domain.latency import Pace
@@ -74,13 +74,13 @@ class Delivery:
         await exchange.wait(pace.first_token_s)
         call.status = 200
         await exchange.begin_stream(self._dialect.headers(call.provider_request_id))
-        for is_token, event in self._dialect.stream(self._reply):
-            if is_token:
+        for token, event in self._dialect.stream(self._reply):
+            if token:
                 if call.completion_tokens == breaks_after:
                     break
                 await exchange.wait(started + pace.due_s(call.completion_tokens + 1) - loop.time())
                 call.completion_tokens += 1
-                if not event:
+                if not event or token == THOUGHT:
                     call.reasoning_tokens += 1
             if event:
                 await exchange.send_event(event)

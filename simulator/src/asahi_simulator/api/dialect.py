@@ -14,8 +14,10 @@ from asahi_simulator.domain.rules import Api
 from asahi_simulator.domain.tokens import split
 
 BodyT = TypeVar("BodyT")
-StreamItem = tuple[bool, bytes]
+StreamItem = tuple[int, bytes]
 """Whether one token is generated for it, and its bytes on the wire (none: a token that is not shown)."""
+THOUGHT = 2
+"""In place of True: a token of reasoning that is shown."""
 
 _AT = re.compile(r"(?P<fault>.*) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`(?: - at `\$\.?(?P<path>[^`]*)`)?")

@@ -16,6 +16,8 @@ from asahi_simulator.domain.tokens import split
 
 _REFUSAL = tuple(split("I'm sorry, but I can't help with that request."))
 _ORDINARY = Params()
+_THOUGHT = 0x5EED
+"""Makes thoughts another text than what is said."""
 
 
 class Author:
@@ -48,7 +50,9 @@ class Author:
                 answer = _calling(request.tools, seed, params.arguments)
             case _:
                 answer = self._ordinary(request, seed, params)
-        return _within_limits(replace(answer, reasoning_tokens=request.reasoning_tokens), request)
+        thoughts = self._prose.exactly(seed ^ _THOUGHT, request.reasoning_tokens) if request.shows_thoughts else ()
+        thought = replace(answer, reasoning_tokens=request.reasoning_tokens, thoughts=tuple(thoughts))
+        return _within_limits(thought, request)
 
     def _ordinary(self, request: CompletionRequest, seed: int, params: Params) -> Answer:
         tools = _tools_to_call(request)
@@ -121,4 +125,4 @@ def _cut(answer: Answer, most_tokens: int, ending: Ending) -> Answer:
         if left > 0:
             calls.append(replace(call, pieces=call.pieces[: left - 1]))
             left -= 1 + len(calls[-1].pieces)
-    return Answer(pieces, tuple(calls), ending, None, reasoning)
+    return Answer(pieces, tuple(calls), ending, None, reasoning, answer.thoughts[:reasoning])

@@ -68,6 +68,8 @@ class CompletionRequest:
     parallel_tools: bool = True
     json_schema: Mapping[str, Any] | None = None
     reasoning_tokens: int = 0
+    shows_thoughts: bool = False
+    """Whether the text of the reasoning is part of the answer."""
     seed: int = 0
     to_embed: ToEmbed | None = None
     """What is embedded in place of an answer being written."""
@@ -91,6 +93,8 @@ class Answer:
     ending: Ending = "stop"
     stop_sequence: str | None = None
     reasoning_tokens: int = 0
+    thoughts: tuple[str, ...] = ()
+    """The tokens of the reasoning, where they are shown."""
 
     @property
     def text(self) -> str:
