@@ -117,6 +117,38 @@ async def test_an_organization_within_its_fair_share_loses_nothing_to_a_flood_of
     assert memory.evicted[Eviction.TOTAL] > 0
 
 
+async def test_questions_that_nobody_repeats_do_not_push_out_those_that_are_asked_again() -> None:
+    memory = tier(64 * _KILOBYTE)
+    for number in range(20):
+        await memory.keep(new_entry(number))
+        assert await kept(memory, number) is not None
+    for number in range(100, 1100):
+        await memory.keep(new_entry(number))
+    assert [await kept(memory, number) is not None for number in range(20)] == [True] * 20
+
+
+async def test_what_is_asked_again_soon_after_it_left_stays_longer_than_what_is_new() -> None:
+    memory = tier(64 * _KILOBYTE)
+    for number in range(70):
+        await memory.keep(new_entry(number))
+    assert await kept(memory, 0) is None
+    await memory.keep(new_entry(0))
+    for number in range(1000, 1200):
+        await memory.keep(new_entry(number))
+    assert await kept(memory, 0) is not None
+
+
+async def test_what_was_asked_again_once_leaves_when_others_are_asked_more() -> None:
+    memory = tier(64 * _KILOBYTE)
+    for first in range(0, 3000, 30):
+        for _ in range(3):
+            for number in range(first, first + 30):
+                if await kept(memory, number) is None:
+                    await memory.keep(new_entry(number))
+    assert await kept(memory, 0) is None
+    assert await kept(memory, 2999) is not None
+
+
 async def test_an_entry_over_its_organizations_share_is_not_kept_and_drops_only_what_it_replaces() -> None:
     memory = tier(64 * _KILOBYTE, share=0.25)
     await memory.keep(new_entry(1))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from asahi_cache.domain.labels import request_label, user_label
+from asahi_cache.domain.shared_flights import Lease, Wanted
 from asahi_cache.domain.tiers import NewEntry, Query, Selection
 from asahi_cache.stores.shared_redis import SharedRedis, open_redis
 from asahi_core.clock import SystemClock
@@ -193,6 +194,29 @@ async def test_exactly_what_matches_all_that_is_given_is_dropped(
             found = await redis.entries.find(organization, digest(number))
             assert (found is None) == ((organization, number) in gone)
             assert found is None or found.entry == one
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_three_calls_wait_for_a_redis_that_does_not_answer_and_then_none(server: RedisServer, how: str) -> None:
+    async with redis_entries(server) as redis:
+        await redis.entries.keep(NewEntry("org-1", digest(1), entry(), 60))
+        if how == "killed":
+            server.stop()
+        else:
+            server.freeze()
+        for _ in range(3):
+            assert await redis.entries.find("org-1", digest(1)) is None
+        assert not redis.breaker.reachable
+        # A coroutine that never waits ends in its first step.
+        for asking in (
+            redis.entries.find("org-1", digest(1)),
+            redis.entries.keep(NewEntry("org-1", digest(2), entry(), 60)),
+            redis.leases.take(Wanted("org-1", digest(1), digest(1)), Lease("f-1", "127.0.0.1:1")),
+        ):
+            with pytest.raises(StopIteration):
+                asking.send(None)
+        if how == "stopped":
+            server.thaw()
 
 
 async def test_thousands_of_entries_are_dropped_in_steps_and_expired_ones_leave_the_index(server: RedisServer) -> None:
