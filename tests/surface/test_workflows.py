@@ -194,6 +194,25 @@ def test_questions_about_a_document_share_the_providers_cached_prefix(caller: Or
     assert read[1] > 2000
 
 
+def test_a_provider_that_must_be_asked_keeps_a_document_that_comes_again(caller: Organization) -> None:
+    control = SimulatorControl(caller.installation.url_of("simulator"))
+    asked = {"document": "word " * 5000, "routing_mode": "explicit", "model_override": "claude-sonnet-5-5"}
+    with caller.client() as client:
+        answers = [client.post("/infer", json={**asked, "prompt": f"Question {n}?"}).json() for n in range(3)]
+    calls = [control.calls(answer["request_id"])[0] for answer in answers]
+    assert [call["cache_write_5m_tokens"] > 0 for call in calls] == [False, True, False]
+    assert [call["cached_tokens"] > 4000 for call in calls] == [False, False, True]
+    saved = [answer["savings_breakdown"].get("provider_prompt_cache", 0) for answer in answers]
+    assert saved[0] == 0
+    assert saved[1] < 0 < saved[2], "writing costs more, reading much less"
+    assert -saved[1] < saved[2]
+    for answer in answers:
+        difference = round(1e9 * answer["cost_original"]) - round(1e9 * answer["cost"])
+        assert round(1e9 * sum(answer["savings_breakdown"].values())) == difference
+        assert "The document is sent first" in answer["routing_reason"]
+    assert "provider_prompt_cache" in answers[2]["optimization_techniques"]
+
+
 def test_a_documents_name_without_the_document_is_refused(caller: Organization) -> None:
     with caller.client() as client:
         answer = client.post("/infer", json={"prompt": "x", "document_id": "contract-7"})

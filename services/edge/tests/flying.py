@@ -28,6 +28,7 @@ from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.prefixes import Prefixes
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.workflows import Workflows
 from asahi_edge.stores.spool_memory import MemorySpool
@@ -207,6 +208,7 @@ async def flying(
         near=near,
         board=board,
         leads=leads,
+        prefixes=Prefixes(clock),
         limits=limits or FlightLimits(),
         clock=clock,
         log=structlog.get_logger(),

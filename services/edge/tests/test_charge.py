@@ -105,3 +105,30 @@ def test_a_charge_says_what_was_saved() -> None:
     assert Charge(150, 100).savings_percent == -50
     assert (Charge(5, None).savings_percent, Charge(5, None).saved_nanos) == (None, 0)
     assert Charge(0, 0).savings_percent is None
+
+
+@given(_usages, st.sampled_from(_KNOWN), st.sampled_from(_KNOWN))
+def test_what_a_kept_beginning_saves_is_told_apart_from_routing(usage: Usage, model: str, reference: str) -> None:
+    (call,) = _calls([(model, usage)])
+    call.prompt_cache_asked = True
+    assert charge_calls(_PRICES, [call], model, _NOW).total.savings == (), "it was the caller who asked"
+    charge = charge_calls(_PRICES, [call], reference, _NOW, asked_to_keep=True).total
+    plain = Usage(
+        input_tokens=usage.input_tokens
+        + usage.cache_read_tokens
+        + usage.cache_write_5m_tokens
+        + usage.cache_write_1h_tokens,
+        output_tokens=usage.output_tokens,
+    )
+    without = _PRICES.cost_nanos(model, plain, _NOW)
+    assert without is not None
+    assert charge.original_nanos == _PRICES.cost_nanos(reference, plain, _NOW)
+    assert dict(charge.savings).get("provider_prompt_cache", 0) == without - charge.cost_nanos
+    assert _sums(charge)
+
+
+def test_what_a_provider_keeps_by_itself_is_nothing_that_asahi_saved() -> None:
+    usage = Usage(input_tokens=100, cache_read_tokens=9000, output_tokens=10)
+    calls = _calls([("gpt-4o-mini", usage)])
+    charge = charge_calls(_PRICES, calls, "gpt-4o-mini", _NOW, asked_to_keep=True).total
+    assert charge.savings == ()

@@ -131,6 +131,7 @@ class RiggedChoice:
     max_cost_nanos: int | None = 1_000_000
     max_output_tokens: int | None = None
     added_max_output_tokens: int = 0
+    keeps_when_asked: bool = False
 
     @property
     def provider_model(self) -> str:
@@ -149,8 +150,17 @@ class RiggedRanking:
 class Chain:
     """Decides for the same models always."""
 
-    def __init__(self, models: Sequence[str], provider: str, max_cost_nanos: int | None = 1_000_000) -> None:
-        self._chain = [RiggedChoice(model, provider, max_cost_nanos) for model in models]
+    def __init__(
+        self,
+        models: Sequence[str],
+        provider: str,
+        max_cost_nanos: int | None = 1_000_000,
+        *,
+        keeps_when_asked: bool = False,
+    ) -> None:
+        self._chain = [
+            RiggedChoice(model, provider, max_cost_nanos, keeps_when_asked=keeps_when_asked) for model in models
+        ]
 
     def decide(self, task: Task, *, explain: bool) -> RiggedRanking:
         first = self._chain[0]
@@ -241,6 +251,7 @@ class Rig:
         drain: DrainLimits | None = None,
         max_cost_nanos: int | None = 1_000_000,
         estimator: TokenEstimator | None = None,
+        keeps_when_asked: bool = False,
     ) -> None:
         clock, prices = SystemClock(), load_price_book()
         self.orphans = KeptOrphans()
@@ -249,7 +260,7 @@ class Rig:
         self.estimator = estimator or TokenEstimator()
         self.orphanage = Orphanage(self.orphans, prices, self.estimator, clock, drain or DrainLimits())
         self.completions = Completions(
-            decider=Chain(models, provider.id, max_cost_nanos),
+            decider=Chain(models, provider.id, max_cost_nanos, keeps_when_asked=keeps_when_asked),
             providers={provider.id: provider},
             breakers=self.breakers,
             estimator=self.estimator,

@@ -216,3 +216,15 @@ async def test_attempts_are_numbered_from_where_the_caller_says() -> None:
     assert [attempt.attempt for attempt in told.attempts] == [3001, 3002]
     assert told.completed is not None
     assert told.completed.outcome.attempt == 3002
+
+
+@pytest.mark.parametrize("cache_prefix", [False, True])
+async def test_it_is_told_whether_a_provider_was_asked_to_keep_the_prompt(*, cache_prefix: bool) -> None:
+    asked = start(stream=False)
+    asked.task.prompt.chat.cache_prefix = cache_prefix
+    told = await Rig(_chain(FailureKind.FAILED, 0), keeps_when_asked=True).run(asked)
+    assert told.completed is not None
+    assert told.completed.outcome.prompt_cache_asked is cache_prefix
+    told = await Rig(_chain(FailureKind.FAILED, 0)).run(asked)
+    assert told.completed is not None
+    assert not told.completed.outcome.prompt_cache_asked

@@ -340,3 +340,14 @@ def _translate(asked: Dialect, spoken: Dialect, body: bytes) -> bytes:
         return spoken.write_question(chat, "m", stream=False, default_max_tokens=5)
     except UnsupportedByModel as error:
         raise placed(error, asked.places(body)) from None
+
+
+@pytest.mark.parametrize(("parts", "kept"), [(("A document.", "Who?"), [True, False]), (("Who?",), [])])
+def test_the_beginning_of_a_prompt_is_kept_where_that_is_asked(parts: tuple[str, ...], kept: list[bool]) -> None:
+    message = Message(role=Role.ROLE_USER, parts=[ContentPart(text=text) for text in parts])
+    chat = ChatRequest(messages=[message], cache_prefix=True)
+    body = json.loads(Anthropic().write_question(chat, "m", stream=False, default_max_tokens=1))
+    content = body["messages"][0]["content"]
+    assert [block.get("cache_control") == {"type": "ephemeral"} for block in content if isinstance(block, dict)] == kept
+    chat.cache_prefix = False
+    assert b"cache_control" not in Anthropic().write_question(chat, "m", stream=False, default_max_tokens=1)

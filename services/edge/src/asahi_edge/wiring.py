@@ -47,6 +47,7 @@ from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.pilot import FlightLimits, Pilot
 from asahi_edge.domain.pipeline import Pipeline
+from asahi_edge.domain.prefixes import Prefixes
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.usage import UsageDelivery
@@ -120,6 +121,7 @@ async def edge(
             near=near,
             board=board,
             leads=leads,
+            prefixes=Prefixes(clock),
             limits=FlightLimits(
                 flight_s=settings.request_timeout_seconds,
                 drain_s=settings.drain_seconds,

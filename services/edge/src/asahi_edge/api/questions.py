@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from asahi.auth.v1.auth_pb2 import Verdict
@@ -56,6 +57,7 @@ def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]
         user_id=user_id,
         task_id=body.task_id or "",
         document_id=body.document_id or "",
+        prefix=b"" if body.document is None else sha256(f"{body.system or ''}\0{body.document}".encode()).digest(),
         tags=tags(headers),
         explain=body.explain,
         workflow=workflow,

@@ -1,11 +1,12 @@
 """What an answer costs, what it would have cost without Asahi, and which technique made the difference."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from asahi.router.v1.router_pb2 import AttemptOutcome
 from asahi.type.v1.chat_pb2 import Answer
+from asahi.type.v1.usage_pb2 import Usage
 from asahi_core.prices import PriceBook
 
 
@@ -44,27 +45,33 @@ class RequestCharge:
 
 
 def charge_calls(
-    prices: PriceBook, calls: Sequence[AttemptOutcome], reference_model: str, at: datetime
+    prices: PriceBook,
+    calls: Sequence[AttemptOutcome],
+    reference_model: str,
+    at: datetime,
+    *,
+    asked_to_keep: bool = False,
 ) -> RequestCharge:
     """The charge of a request whose provider calls were `calls`, the last of which ended it.
 
     Every call costs what its provider bills. What would have been paid without Asahi is one call at `reference_model`
-    with the tokens of the last one: calls before it are a loss that is booked to `routing`.
+    with the tokens of the last one: calls before it are a loss that is booked to `routing`. Where Asahi had a provider
+    keep the prompt's beginning (`asked_to_keep`, and the call says that it was asked), nothing would have been
+    kept without it: that difference is `provider_prompt_cache`.
     """
-    costs = {call.attempt: _cost(prices, call, at) for call in calls}
-    last = calls[-1]
     charges = {
-        call.attempt: _charge(prices, costs[call.attempt], _original(prices, call, last, reference_model, at))
+        call.attempt: _charge(
+            prices,
+            call,
+            _without_cache(call.usage) if asked_to_keep and call.prompt_cache_asked else call.usage,
+            reference_model if call is calls[-1] else None,
+            at,
+        )
         for call in calls
     }
-    known = [charge.original_nanos for charge in charges.values()]
-    original = None if None in known else sum(nanos for nanos in known if nanos is not None)
-    unknown = any(charge.price_unknown for charge in charges.values())
-    total = sum(charge.cost_nanos for charge in charges.values())
-    return RequestCharge(
-        total=Charge(total, original, _routing(total, original), prices.version, unknown),
-        calls=charges,
-    )
+    total = add_up(list(charges.values()))
+    savings = tuple((technique, nanos) for technique, nanos in total.savings if nanos)
+    return RequestCharge(total=replace(total, savings=savings), calls=charges)
 
 
 def add_up(charges: Sequence[Charge]) -> Charge:
@@ -91,26 +98,24 @@ def charge_reused(prices: PriceBook, answer: Answer, reference_model: str, techn
     return Charge(cost_nanos=0, original_nanos=original, savings=savings, price_version=prices.version)
 
 
-def _cost(prices: PriceBook, call: AttemptOutcome, at: datetime) -> int | None:
-    """None: it was billed, and no price is known."""
-    return prices.cost_nanos(call.model, call.usage, at) if call.HasField("usage") else 0
-
-
-def _original(
-    prices: PriceBook, call: AttemptOutcome, last: AttemptOutcome, reference_model: str, at: datetime
-) -> int | None:
-    if call is not last or not call.HasField("usage"):
-        return 0
-    if prices.cost_nanos(call.model, call.usage, at) is None:
-        return None
-    return prices.cost_nanos(reference_model, call.usage, at)
-
-
-def _charge(prices: PriceBook, cost: int | None, original: int | None) -> Charge:
-    if cost is None:
+def _charge(prices: PriceBook, call: AttemptOutcome, plain: Usage, reference_model: str | None, at: datetime) -> Charge:
+    """The charge of one call. `plain`: its tokens without Asahi; `reference_model`: None: the call is a loss."""
+    if not call.HasField("usage"):
+        return Charge(0, 0, price_version=prices.version)
+    cost, unkept = (prices.cost_nanos(call.model, usage, at) for usage in (call.usage, plain))
+    if cost is None or unkept is None:
         return Charge(0, None, price_version=prices.version, price_unknown=True)
-    return Charge(cost, original, _routing(cost, original), prices.version)
+    original = 0 if reference_model is None else prices.cost_nanos(reference_model, plain, at)
+    if original is None:
+        return Charge(cost, None, price_version=prices.version)
+    savings = (("routing", original - unkept), ("provider_prompt_cache", unkept - cost))
+    return Charge(cost, original, tuple(saving for saving in savings if saving[1]), prices.version)
 
 
-def _routing(cost: int, original: int | None) -> tuple[tuple[str, int], ...]:
-    return (("routing", original - cost),) if original is not None and original != cost else ()
+def _without_cache(usage: Usage) -> Usage:
+    """The same tokens, none of them written to or read from the provider's prompt cache."""
+    plain = Usage()
+    plain.CopyFrom(usage)
+    plain.input_tokens += usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    plain.cache_read_tokens = plain.cache_write_5m_tokens = plain.cache_write_1h_tokens = 0
+    return plain

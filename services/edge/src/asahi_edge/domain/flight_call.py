@@ -29,6 +29,10 @@ class FlightCall:
     """Why the last announced call must not be made; None: nothing speaks against it."""
     unmade: int = 0
     """Number of the announced call that was not let begin; 0: none."""
+    asked_to_keep: bool = False
+    """Whether Asahi asks for the question's beginning to be kept by the provider."""
+    note: str = ""
+    """What the reason of the decision says besides; empty: nothing."""
     added_max_output_tokens: int = 0
     degraded: tuple[str, ...] = ()
     semantic: SemanticQuestion | None = None

@@ -68,6 +68,8 @@ class InferenceRequest:
     task_id: str = ""
     document_id: str = ""
     """The caller's name of the document that the question is about; empty: none."""
+    prefix: bytes = b""
+    """Digest of the document that its last message begins with, and of what is before it; empty: none."""
     tags: Mapping[str, str] = field(default_factory=dict)
     explain: bool = False
     parts: tuple[bytes, ...] = ()

@@ -36,6 +36,7 @@ from asahi_edge.domain.inference import InferenceRequest
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
 from asahi_edge.domain.ports import AnswerCache, ModelRouter
+from asahi_edge.domain.prefixes import Prefixes
 from asahi_edge.domain.records import intent_record
 from asahi_edge.domain.settlement import Settlement
 from asahi_edge.domain.task import task_of
@@ -82,6 +83,7 @@ class Pilot:
         near: NearCache,
         board: FlightBoard,
         leads: Leads,
+        prefixes: Prefixes,
         limits: FlightLimits,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -94,6 +96,7 @@ class Pilot:
         self._near = near
         self._board = board
         self._leads = leads
+        self._prefixes = prefixes
         self._limits = limits
         self._clock = clock
         self._log = log
@@ -231,8 +234,12 @@ class Pilot:
             if flight.deserted:
                 raise Cancelled("The last caller left.")
             budgeted = request.is_blocked_by_budget
+            task, prospect = task_of(request), None
+            if request.prefix:
+                prospect = self._prefixes.see(request.organization_id, request.prefix)
+                task.prompt.chat.cache_prefix = prospect.is_kept
             async with self._router.complete(
-                task_of(request), explain=request.explain, stream=request.stream, confirm=budgeted
+                task, explain=request.explain, stream=request.stream, confirm=budgeted
             ) as completion:
                 call = FlightCall(
                     flight,
@@ -243,6 +250,8 @@ class Pilot:
                     degraded=degraded,
                     semantic=similar.question,
                     semantic_verdict=similar.verdict,
+                    asked_to_keep=prospect is not None and prospect.is_kept,
+                    note="" if prospect is None else prospect.words,
                 )
                 flight.on_deserted = lambda: self._on_deserted(call)
                 flight.on_boarded_again = lambda: self._on_boarded_again(call)
@@ -265,6 +274,7 @@ class Pilot:
                     match event.WhichOneof("event"):
                         case "decision":
                             call.decision = event.decision
+                            call.decision.reason = f"{event.decision.reason} {call.note}".rstrip()
                         case "attempt":
                             await self._announce(call, event.attempt)
                         case "attempt_failed":

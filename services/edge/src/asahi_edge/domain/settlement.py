@@ -51,7 +51,13 @@ class Settlement:
         outcome.usage.CopyFrom(answer.usage)
         now = self._clock.now()
         calls = (*call.failed, outcome)
-        charge = charge_calls(self._prices.of(call.request.organization_id), calls, decision.reference_model, now)
+        charge = charge_calls(
+            self._prices.of(call.request.organization_id),
+            calls,
+            decision.reference_model,
+            now,
+            asked_to_keep=call.asked_to_keep,
+        )
         entry = CacheEntry(
             answer=answer,
             reference_model=decision.reference_model,
@@ -123,7 +129,9 @@ class Settlement:
             return
         now = self._clock.now()
         reference = call.decision.reference_model if call.decision is not None else call.failed[-1].model
-        charge = charge_calls(self._prices.of(call.request.organization_id), call.failed, reference, now)
+        charge = charge_calls(
+            self._prices.of(call.request.organization_id), call.failed, reference, now, asked_to_keep=call.asked_to_keep
+        )
         for one in call.failed:
             record = call_record(call.request, one, charge.calls[one.attempt], reached_caller=False, at=now)
             if call.decision is not None:

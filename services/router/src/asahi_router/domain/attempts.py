@@ -153,6 +153,7 @@ class Attempts:
         outcome = AttemptOutcome(attempt=self._number, model=choice.model, provider=choice.provider)
         if call is None:
             return self._ended_before_it_began(outcome)
+        outcome.prompt_cache_asked = self._start.task.prompt.chat.cache_prefix and choice.keeps_when_asked
         if self._cause is not None:
             await call.stop()
         self._mailbox.clear_pieces()

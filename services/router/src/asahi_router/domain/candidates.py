@@ -97,6 +97,11 @@ class Candidate(NamedTuple):
         """The model's name as the provider writes it."""
         return self.served.provider_model
 
+    @property
+    def keeps_when_asked(self) -> bool:
+        """Whether its provider keeps the beginning of a prompt only when it is asked to."""
+        return self.served.protocol == "anthropic"
+
     def violates(self, constraint: Constraint) -> Violation | None:
         """How it misses the constraint; None: it does not."""
         return next((violation for violation in self.violations if violation.constraint == constraint), None)

@@ -28,6 +28,11 @@ class Choice(Protocol):
         ...
 
     @property
+    def keeps_when_asked(self) -> bool:
+        """Whether its provider keeps the beginning of a prompt only when it is asked to."""
+        ...
+
+    @property
     def max_cost_nanos(self) -> int | None:
         """Upper bound of a call's cost in nano-dollars; None: the answer's length has no bound."""
         ...

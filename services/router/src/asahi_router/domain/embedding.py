@@ -104,6 +104,8 @@ class EmbeddingChoice:
     max_cost_nanos: int | None
     max_output_tokens: int | None = 0
     added_max_output_tokens: int = 0
+    keeps_when_asked: bool = False
+    """No provider keeps prompts of embeddings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,7 @@ def _chat(prompt: Prompt) -> Features:
         images=images,
         has_schema=has_schema,
         max_output_tokens=chat.max_output_tokens if chat.HasField("max_output_tokens") else None,
+        writes_cache=chat.cache_prefix,
         parameters=frozenset(sent),
         only_in_its_protocol=_beyond_anthropic(sent, chat.temperature, any_json=any_json),
     )

@@ -740,6 +740,7 @@ class AttemptOutcome(_message.Message):
     DURATION_MS_FIELD_NUMBER: _builtins.int
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_ASKED_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number within the request, from 1."""
     model: _builtins.str
@@ -752,6 +753,8 @@ class AttemptOutcome(_message.Message):
     """Milliseconds from the call's start to its end."""
     first_token_ms: _builtins.float
     """Milliseconds from the call's start to the first piece of its answer; absent: there was none."""
+    prompt_cache_asked: _builtins.bool
+    """Whether the provider was asked to keep the question's beginning because of `ChatRequest.cache_prefix`."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """What the provider will bill for the call; absent: nothing. A call that answered: as in `Completed.answer`."""
@@ -766,10 +769,11 @@ class AttemptOutcome(_message.Message):
         duration_ms: _builtins.float = ...,
         first_token_ms: _builtins.float | None = ...,
         usage: _usage_pb2.Usage | None = ...,
+        prompt_cache_asked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "first_token_ms", b"first_token_ms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "attempt", b"attempt", "duration_ms", b"duration_ms", "first_token_ms", b"first_token_ms", "model", b"model", "outcome", b"outcome", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "attempt", b"attempt", "duration_ms", b"duration_ms", "first_token_ms", b"first_token_ms", "model", b"model", "outcome", b"outcome", "prompt_cache_asked", b"prompt_cache_asked", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from asahi.type.v1 import usage_pb2 as asahi_dot_type_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61sahi/type/v1/chat.proto\x12\rasahi.type.v1\x1a\x19\x61sahi/type/v1/usage.proto\"l\n\x06Prompt\x12*\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x1a.asahi.type.v1.ChatRequestH\x00\x12+\n\x06native\x18\x02 \x01(\x0b\x32\x19.asahi.type.v1.NativeBodyH\x00\x42\t\n\x07\x63ontent\"\xb3\x03\n\x0b\x43hatRequest\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.asahi.type.v1.Message\x12\x1e\n\x11max_output_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x1c\n\x14response_format_json\x18\x07 \x01(\x0c\x12\"\n\x05tools\x18\x08 \x03(\x0b\x32\x13.asahi.type.v1.Tool\x12.\n\x0btool_choice\x18\t \x01(\x0b\x32\x19.asahi.type.v1.ToolChoice\x12 \n\x13parallel_tool_calls\x18\n \x01(\x08H\x04\x88\x01\x01\x12\x0c\n\x04user\x18\x0b \x01(\t\x12\x18\n\x10reasoning_effort\x18\x0c \x01(\tB\x14\n\x12_max_output_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seedB\x16\n\x14_parallel_tool_calls\"W\n\x07Message\x12!\n\x04role\x18\x01 \x01(\x0e\x32\x13.asahi.type.v1.Role\x12)\n\x05parts\x18\x02 \x03(\x0b\x32\x1a.asahi.type.v1.ContentPart\"\xec\x01\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12%\n\x05image\x18\x02 \x01(\x0b\x32\x14.asahi.type.v1.ImageH\x00\x12,\n\ttool_call\x18\x03 \x01(\x0b\x32\x17.asahi.type.v1.ToolCallH\x00\x12\x30\n\x0btool_result\x18\x04 \x01(\x0b\x32\x19.asahi.type.v1.ToolResultH\x00\x12+\n\x08thinking\x18\x05 \x01(\x0b\x32\x17.asahi.type.v1.ThinkingH\x00\x12\x11\n\x07refusal\x18\x06 \x01(\tH\x00\x42\x06\n\x04part\"T\n\x05Image\x12\r\n\x03url\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\tB\x08\n\x06source\"b\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\x0c\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_strict\"G\n\nToolChoice\x12+\n\x04mode\x18\x01 \x01(\x0e\x32\x1d.asahi.type.v1.ToolChoiceMode\x12\x0c\n\x04name\x18\x02 \x01(\t\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"_\n\nToolResult\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12)\n\x05parts\x18\x02 \x03(\x0b\x32\x1a.asahi.type.v1.ContentPart\x12\x10\n\x08is_error\x18\x03 \x01(\x08\"=\n\x08Thinking\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x10\n\x08redacted\x18\x03 \x01(\t\"\xa4\x01\n\nNativeBody\x12\x1f\n\x03\x61pi\x18\x01 \x01(\x0e\x32\x12.asahi.type.v1.Api\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x37\n\x07headers\x18\x03 \x03(\x0b\x32&.asahi.type.v1.NativeBody.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe5\x01\n\x06\x41nswer\x12)\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x19.asahi.type.v1.ChatAnswerH\x00\x12+\n\x06native\x18\x02 \x01(\x0b\x32\x19.asahi.type.v1.NativeBodyH\x00\x12\r\n\x05model\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x32\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1b.asahi.type.v1.FinishReason\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.asahi.type.v1.UsageB\t\n\x07\x63ontent\"7\n\nChatAnswer\x12)\n\x05parts\x18\x01 \x03(\x0b\x32\x1a.asahi.type.v1.ContentPart\"\x93\x01\n\x0b\x41nswerDelta\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x14\n\nevent_json\x18\x02 \x01(\x0cH\x00\x12/\n\x07opening\x18\x05 \x01(\x0b\x32\x1c.asahi.type.v1.AnswerOpeningH\x00\x12\x10\n\x08\x66inishes\x18\x03 \x01(\x08\x12\x12\n\nusage_only\x18\x04 \x01(\x08\x42\x07\n\x05\x64\x65lta\"i\n\rAnswerOpening\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x16\n\x0erouting_reason\x18\x03 \x01(\t\x12\x1f\n\x17\x61\x64\x64\x65\x64_max_output_tokens\x18\x04 \x01(\x03*\xa3\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03\x12\x1a\n\x16TOOL_CHOICE_MODE_NAMED\x10\x04*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\xa9\x01\n\x03\x41pi\x12\x13\n\x0f\x41PI_UNSPECIFIED\x10\x00\x12\r\n\tAPI_INFER\x10\x01\x12\x1f\n\x1b\x41PI_OPENAI_CHAT_COMPLETIONS\x10\x02\x12\x1a\n\x16\x41PI_ANTHROPIC_MESSAGES\x10\x03\x12\x0c\n\x08\x41PI_CHAT\x10\x04\x12\x18\n\x14\x41PI_OPENAI_RESPONSES\x10\x05\x12\x19\n\x15\x41PI_OPENAI_EMBEDDINGS\x10\x06*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61sahi/type/v1/chat.proto\x12\rasahi.type.v1\x1a\x19\x61sahi/type/v1/usage.proto\"l\n\x06Prompt\x12*\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x1a.asahi.type.v1.ChatRequestH\x00\x12+\n\x06native\x18\x02 \x01(\x0b\x32\x19.asahi.type.v1.NativeBodyH\x00\x42\t\n\x07\x63ontent\"\xc9\x03\n\x0b\x43hatRequest\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.asahi.type.v1.Message\x12\x1e\n\x11max_output_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x1c\n\x14response_format_json\x18\x07 \x01(\x0c\x12\"\n\x05tools\x18\x08 \x03(\x0b\x32\x13.asahi.type.v1.Tool\x12.\n\x0btool_choice\x18\t \x01(\x0b\x32\x19.asahi.type.v1.ToolChoice\x12 \n\x13parallel_tool_calls\x18\n \x01(\x08H\x04\x88\x01\x01\x12\x0c\n\x04user\x18\x0b \x01(\t\x12\x18\n\x10reasoning_effort\x18\x0c \x01(\t\x12\x14\n\x0c\x63\x61\x63he_prefix\x18\r \x01(\x08\x42\x14\n\x12_max_output_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seedB\x16\n\x14_parallel_tool_calls\"W\n\x07Message\x12!\n\x04role\x18\x01 \x01(\x0e\x32\x13.asahi.type.v1.Role\x12)\n\x05parts\x18\x02 \x03(\x0b\x32\x1a.asahi.type.v1.ContentPart\"\xec\x01\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12%\n\x05image\x18\x02 \x01(\x0b\x32\x14.asahi.type.v1.ImageH\x00\x12,\n\ttool_call\x18\x03 \x01(\x0b\x32\x17.asahi.type.v1.ToolCallH\x00\x12\x30\n\x0btool_result\x18\x04 \x01(\x0b\x32\x19.asahi.type.v1.ToolResultH\x00\x12+\n\x08thinking\x18\x05 \x01(\x0b\x32\x17.asahi.type.v1.ThinkingH\x00\x12\x11\n\x07refusal\x18\x06 \x01(\tH\x00\x42\x06\n\x04part\"T\n\x05Image\x12\r\n\x03url\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\tB\x08\n\x06source\"b\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\x0c\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_strict\"G\n\nToolChoice\x12+\n\x04mode\x18\x01 \x01(\x0e\x32\x1d.asahi.type.v1.ToolChoiceMode\x12\x0c\n\x04name\x18\x02 \x01(\t\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"_\n\nToolResult\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12)\n\x05parts\x18\x02 \x03(\x0b\x32\x1a.asahi.type.v1.ContentPart\x12\x10\n\x08is_error\x18\x03 \x01(\x08\"=\n\x08Thinking\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\t\x12\x10\n\x08redacted\x18\x03 \x01(\t\"\xa4\x01\n\nNativeBody\x12\x1f\n\x03\x61pi\x18\x01 \x01(\x0e\x32\x12.asahi.type.v1.Api\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x37\n\x07headers\x18\x03 \x03(\x0b\x32&.asahi.type.v1.NativeBody.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe5\x01\n\x06\x41nswer\x12)\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x19.asahi.type.v1.ChatAnswerH\x00\x12+\n\x06native\x18\x02 \x01(\x0b\x32\x19.asahi.type.v1.NativeBodyH\x00\x12\r\n\x05model\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x32\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x1b.asahi.type.v1.FinishReason\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\x14.asahi.type.v1.UsageB\t\n\x07\x63ontent\"7\n\nChatAnswer\x12)\n\x05parts\x18\x01 \x03(\x0b\x32\x1a.asahi.type.v1.ContentPart\"\x93\x01\n\x0b\x41nswerDelta\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x14\n\nevent_json\x18\x02 \x01(\x0cH\x00\x12/\n\x07opening\x18\x05 \x01(\x0b\x32\x1c.asahi.type.v1.AnswerOpeningH\x00\x12\x10\n\x08\x66inishes\x18\x03 \x01(\x08\x12\x12\n\nusage_only\x18\x04 \x01(\x08\x42\x07\n\x05\x64\x65lta\"i\n\rAnswerOpening\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x16\n\x0erouting_reason\x18\x03 \x01(\t\x12\x1f\n\x17\x61\x64\x64\x65\x64_max_output_tokens\x18\x04 \x01(\x03*\xa3\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03\x12\x1a\n\x16TOOL_CHOICE_MODE_NAMED\x10\x04*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\xa9\x01\n\x03\x41pi\x12\x13\n\x0f\x41PI_UNSPECIFIED\x10\x00\x12\r\n\tAPI_INFER\x10\x01\x12\x1f\n\x1b\x41PI_OPENAI_CHAT_COMPLETIONS\x10\x02\x12\x1a\n\x16\x41PI_ANTHROPIC_MESSAGES\x10\x03\x12\x0c\n\x08\x41PI_CHAT\x10\x04\x12\x18\n\x14\x41PI_OPENAI_RESPONSES\x10\x05\x12\x19\n\x15\x41PI_OPENAI_EMBEDDINGS\x10\x06*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,44 +34,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NATIVEBODY_HEADERSENTRY']._loaded_options = None
   _globals['_NATIVEBODY_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_TOOLCHOICEMODE']._serialized_start=2141
-  _globals['_TOOLCHOICEMODE']._serialized_end=2304
-  _globals['_ROLE']._serialized_start=2306
-  _globals['_ROLE']._serialized_end=2401
-  _globals['_API']._serialized_start=2404
-  _globals['_API']._serialized_end=2573
-  _globals['_FINISHREASON']._serialized_start=2576
-  _globals['_FINISHREASON']._serialized_end=2735
+  _globals['_TOOLCHOICEMODE']._serialized_start=2163
+  _globals['_TOOLCHOICEMODE']._serialized_end=2326
+  _globals['_ROLE']._serialized_start=2328
+  _globals['_ROLE']._serialized_end=2423
+  _globals['_API']._serialized_start=2426
+  _globals['_API']._serialized_end=2595
+  _globals['_FINISHREASON']._serialized_start=2598
+  _globals['_FINISHREASON']._serialized_end=2757
   _globals['_PROMPT']._serialized_start=70
   _globals['_PROMPT']._serialized_end=178
   _globals['_CHATREQUEST']._serialized_start=181
-  _globals['_CHATREQUEST']._serialized_end=616
-  _globals['_MESSAGE']._serialized_start=618
-  _globals['_MESSAGE']._serialized_end=705
-  _globals['_CONTENTPART']._serialized_start=708
-  _globals['_CONTENTPART']._serialized_end=944
-  _globals['_IMAGE']._serialized_start=946
-  _globals['_IMAGE']._serialized_end=1030
-  _globals['_TOOL']._serialized_start=1032
-  _globals['_TOOL']._serialized_end=1130
-  _globals['_TOOLCHOICE']._serialized_start=1132
-  _globals['_TOOLCHOICE']._serialized_end=1203
-  _globals['_TOOLCALL']._serialized_start=1205
-  _globals['_TOOLCALL']._serialized_end=1265
-  _globals['_TOOLRESULT']._serialized_start=1267
-  _globals['_TOOLRESULT']._serialized_end=1362
-  _globals['_THINKING']._serialized_start=1364
-  _globals['_THINKING']._serialized_end=1425
-  _globals['_NATIVEBODY']._serialized_start=1428
-  _globals['_NATIVEBODY']._serialized_end=1592
-  _globals['_NATIVEBODY_HEADERSENTRY']._serialized_start=1546
-  _globals['_NATIVEBODY_HEADERSENTRY']._serialized_end=1592
-  _globals['_ANSWER']._serialized_start=1595
-  _globals['_ANSWER']._serialized_end=1824
-  _globals['_CHATANSWER']._serialized_start=1826
-  _globals['_CHATANSWER']._serialized_end=1881
-  _globals['_ANSWERDELTA']._serialized_start=1884
-  _globals['_ANSWERDELTA']._serialized_end=2031
-  _globals['_ANSWEROPENING']._serialized_start=2033
-  _globals['_ANSWEROPENING']._serialized_end=2138
+  _globals['_CHATREQUEST']._serialized_end=638
+  _globals['_MESSAGE']._serialized_start=640
+  _globals['_MESSAGE']._serialized_end=727
+  _globals['_CONTENTPART']._serialized_start=730
+  _globals['_CONTENTPART']._serialized_end=966
+  _globals['_IMAGE']._serialized_start=968
+  _globals['_IMAGE']._serialized_end=1052
+  _globals['_TOOL']._serialized_start=1054
+  _globals['_TOOL']._serialized_end=1152
+  _globals['_TOOLCHOICE']._serialized_start=1154
+  _globals['_TOOLCHOICE']._serialized_end=1225
+  _globals['_TOOLCALL']._serialized_start=1227
+  _globals['_TOOLCALL']._serialized_end=1287
+  _globals['_TOOLRESULT']._serialized_start=1289
+  _globals['_TOOLRESULT']._serialized_end=1384
+  _globals['_THINKING']._serialized_start=1386
+  _globals['_THINKING']._serialized_end=1447
+  _globals['_NATIVEBODY']._serialized_start=1450
+  _globals['_NATIVEBODY']._serialized_end=1614
+  _globals['_NATIVEBODY_HEADERSENTRY']._serialized_start=1568
+  _globals['_NATIVEBODY_HEADERSENTRY']._serialized_end=1614
+  _globals['_ANSWER']._serialized_start=1617
+  _globals['_ANSWER']._serialized_end=1846
+  _globals['_CHATANSWER']._serialized_start=1848
+  _globals['_CHATANSWER']._serialized_end=1903
+  _globals['_ANSWERDELTA']._serialized_start=1906
+  _globals['_ANSWERDELTA']._serialized_end=2053
+  _globals['_ANSWEROPENING']._serialized_start=2055
+  _globals['_ANSWEROPENING']._serialized_end=2160
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,8 @@ def write_question(chat: ChatRequest, model: str, *, stream: bool, default_max_t
         if blocks:
             body["system"] = _text(blocks)
     body["messages"] = list(_messages(chat.messages, instructions))
+    if chat.cache_prefix and isinstance(body["messages"][-1]["content"], list):
+        body["messages"][-1]["content"][-2]["cache_control"] = {"type": "ephemeral"}
     for name in ("temperature", "top_p"):
         if chat.HasField(name):
             body[name] = getattr(chat, name)
