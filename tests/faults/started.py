@@ -42,7 +42,7 @@ def _without_records_before_the_last_byte() -> None:
     from asahi.billing.v1.billing_pb2 import UsageRecord  # noqa: PLC0415 - only an edge has it
     from asahi_edge.domain.usage import UsageDelivery  # noqa: PLC0415
 
-    async def settle(self: UsageDelivery, record: UsageRecord) -> bool:
+    async def settle(self: UsageDelivery, record: UsageRecord, **_: object) -> bool:
         asyncio.get_running_loop().call_later(_LATE_S, self._append, [record])
         return True
 
@@ -65,12 +65,12 @@ def _without_idempotency() -> None:
     patch.object(replays.SqlReplayStore, "begin", begin).start()
 
 
-SAFEGUARDS: dict[str, tuple[str, Callable[[], None]]] = {
-    "record before the last byte": ("edge", _without_records_before_the_last_byte),
-    "hand-over of flights": ("edge", _without_hand_over),
-    "idempotency": ("cache", _without_idempotency),
+SAFEGUARDS: dict[str, tuple[str, Callable[[], None], str]] = {
+    "record before the last byte": ("edge", _without_records_before_the_last_byte, "reached its caller"),
+    "hand-over of flights": ("edge", _without_hand_over, "upstream_interrupted"),
+    "idempotency": ("cache", _without_idempotency, "Idempotency-Key"),
 }
-"""What can be left out: in which service, and how."""
+"""What can be left out: in which service, how, and what is in the words of the fault that is then to be seen."""
 
 
 def main() -> None:

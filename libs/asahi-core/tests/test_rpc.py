@@ -261,6 +261,21 @@ async def test_what_broke_inside_is_told_without_its_cause_and_logged_with_it() 
         assert isinstance(event["exc_info"], RuntimeError)
 
 
+@pytest.mark.parametrize("method", ["Lookup", "FollowFlight", "Attach"])
+async def test_bytes_that_are_no_message_are_the_callers_fault_and_not_logged_as_ours(method: str) -> None:
+    async with _running() as running, grpc.aio.insecure_channel(running.address) as channel:
+        path, bad = f"/asahi.cache.v1.CacheService/{method}", b"\xff"
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "Lookup": lambda: channel.unary_unary(path, bytes)(bad, timeout=_GUARD_S),
+            "FollowFlight": lambda: _last_of(channel.unary_stream(path, bytes)(bad, timeout=_GUARD_S)),
+            "Attach": lambda: _last_of(channel.stream_stream(path, bytes)(_once(bad), timeout=_GUARD_S)),
+        }
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await calls[method]()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "cannot be decoded" in (refused.value.details() or "")
+
+
 async def test_a_service_that_is_not_there_is_unavailable_by_name() -> None:
     async with _running() as running:
         address = running.address
@@ -369,6 +384,10 @@ async def test_an_address_in_use_is_an_os_error_that_says_which() -> None:
 async def _health(channel: ServiceChannel, service: str = "") -> Any:
     check = channel.unary_unary(_CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
     return (await check(HealthCheckRequest(service=service))).status
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _last_of(stream: Any) -> Any:

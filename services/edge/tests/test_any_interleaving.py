@@ -29,7 +29,7 @@ _ERRORS: tuple[AsahiError, ...] = (
     DeadlineExceeded("The time ran out."),
     NoModelSatisfies("None is that cheap."),
 )
-_STEPS = (
+STEPS = (
     *("ask", "ask a stream", "ask for no copy", "leave"),
     *("go on", "go on", "go on", "fail", "complete", "break off"),
     *("fly elsewhere", "hear from elsewhere", "finish elsewhere", "fail elsewhere"),
@@ -182,14 +182,14 @@ class _Scene:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(_STEPS), st.integers(0, 1_000)), min_size=30, max_size=80))
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1_000)), min_size=30, max_size=80))
 def test_nobody_waits_for_ever_or_gets_a_part_for_the_whole_and_every_call_has_one_record(
     steps: list[tuple[str, int]],
 ) -> None:
-    asyncio.run(_play([("ask", 0), ("pause", 0), *steps]))
+    asyncio.run(play([("ask", 0), ("pause", 0), *steps]))
 
 
-async def _play(steps: list[tuple[str, int]]) -> None:
+async def play(steps: list[tuple[str, int]]) -> None:
     async with flying(FlightLimits(drain_s=0.002)) as rig:
         scene = _Scene(rig)
         for name, pick in steps:

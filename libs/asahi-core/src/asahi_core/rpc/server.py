@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from structlog.typing import FilteringBoundLogger
 
 from asahi_core.context import CallContext, current_call
-from asahi_core.errors import AsahiError, InternalError
+from asahi_core.errors import AsahiError, InternalError, InvalidRequest
 from asahi_core.rpc.identity import ANONYMOUS, ServiceIdentity, interceptors, listen
 from asahi_core.rpc.methods import AddServicer, Handler, Method, methods_of
 from asahi_core.rpc.status import to_rpc_status
@@ -125,7 +125,31 @@ def _handler(method: Method, tracing: Tracing, log: FilteringBoundLogger) -> Han
     }
     wrap = _guard_stream if method.streams_responses else _guard_unary
     make = kinds[method.streams_requests, method.streams_responses]
-    return make(wrap(method, tracing, log), request_deserializer=method.decode, response_serializer=method.encode)
+    return make(wrap(method, tracing, log), request_deserializer=_decoding(method), response_serializer=method.encode)
+
+
+def _decoding(method: Method) -> Callable[[bytes], Message | None]:
+    """Decodes messages; None: it is none of the method's, for which gRPC itself would blame the server."""
+
+    def decode(body: bytes) -> Message | None:
+        try:
+            return method.decode(body)
+        except DecodeError:
+            return None
+
+    return decode
+
+
+def _decoded(request: Any) -> Any:
+    """The request, or an iterator over requests that raises at one that could not be decoded."""
+    if request is None:
+        raise InvalidRequest("The message cannot be decoded; send one of the type that the method takes.")
+    return request if isinstance(request, Message) else _all_decoded(request)
+
+
+async def _all_decoded(requests: AsyncIterator[Message | None]) -> AsyncIterator[Message]:
+    async for request in requests:
+        yield _decoded(request)
 
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -139,7 +163,7 @@ def _guard_unary(
     async def answer(request: Any, context: Context) -> Message:
         try:
             with handled(method.path, _call_of(context), tracing, log):
-                return await behaviour(request, context)
+                return await behaviour(_decoded(request), context)
         except AsahiError as error:
             await context.abort_with_status(to_rpc_status(error))
             raise AssertionError("abort raises") from error
@@ -155,7 +179,7 @@ def _guard_stream(
     async def answer(request: Any, context: Context) -> AsyncIterator[Message]:
         try:
             with handled(method.path, _call_of(context), tracing, log):
-                async for message in behaviour(request, context):
+                async for message in behaviour(_decoded(request), context):
                     yield message
         except AsahiError as error:
             await context.abort_with_status(to_rpc_status(error))

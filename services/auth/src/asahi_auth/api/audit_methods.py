@@ -1,7 +1,6 @@
 """The methods of `asahi.auth.v1.AuthService` that are about the audit chains."""
 
 import json
-from datetime import UTC
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from asahi_auth.domain.audit import AuditRecord
 from asahi_auth.domain.audit_trail import Act, AuditTrail, Refusals
 from asahi_auth.domain.audit_verification import Verified
 from asahi_core.errors import InvalidRequest
+from asahi_core.times import moment_of
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -83,11 +83,7 @@ def _verification_of(verified: Verified) -> pb.VerifyAuditResponse:
 
 
 def _refusals_of(counted: pb.RefusedLogins) -> Refusals:
-    try:
-        return Refusals(counted.minute.ToDatetime(UTC), counted.address, counted.count)
-    except (OverflowError, ValueError) as error:
-        message = "refusals.minute is not a time of the years 1 to 9999."
-        raise InvalidRequest(message, param="refusals.minute") from error
+    return Refusals(moment_of(counted.minute, "refusals.minute"), counted.address, counted.count)
 
 
 def _plain(details: Struct) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Values of the domain as messages of `asahi.auth.v1`, and back."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from asahi.auth.v1 import auth_pb2 as pb
 from asahi.type.v1.policy_pb2 import Budget, RateLimits
@@ -28,6 +27,7 @@ from asahi_auth.domain.store import Revocation
 from asahi_auth.domain.wanted import Wanted
 from asahi_auth.domain.watch import News
 from asahi_core.errors import InvalidRequest
+from asahi_core.times import moment_of
 
 _TO_MESSAGE = {
     Scope.INFER: pb.Scope.SCOPE_INFER,
@@ -148,7 +148,7 @@ def wanted_of(request: pb.CreateApiKeyRequest) -> Wanted:
         scopes=_scopes_of(request.scopes),
         user_id=request.user_id,
         allowed_models=tuple(request.allowed_models),
-        expires_at=moment_of(request.expires_at) if request.HasField("expires_at") else None,
+        expires_at=moment_of(request.expires_at, "expires_at") if request.HasField("expires_at") else None,
         rate_limits=_limits_of(request.rate_limits) if request.HasField("rate_limits") else {},
         budgets=_budgets_of(request.budgets),
     )
@@ -193,11 +193,3 @@ def uses_of(uses: Iterable[pb.KeyUse]) -> dict[str, datetime]:
         at = moment_of(use.used_at, "uses.used_at")
         last[use.api_key_id] = max(at, last.get(use.api_key_id, at))
     return last
-
-
-def moment_of(timestamp: Timestamp, param: str = "expires_at") -> datetime:
-    """The moment; raises InvalidRequest for one that there is not."""
-    try:
-        return timestamp.ToDatetime(UTC)
-    except (OverflowError, ValueError) as error:
-        raise InvalidRequest(f"{param} is not a time of the years 1 to 9999.", param=param) from error

@@ -13,7 +13,6 @@ from asahi_auth.api.messages import (
     actor_of,
     invite_of,
     message_of,
-    moment_of,
     news_of,
     organization_of,
     policy_of,
@@ -31,6 +30,7 @@ from asahi_auth.domain.people import People
 from asahi_auth.domain.policies import Policies
 from asahi_auth.domain.watch import VerdictWatch
 from asahi_core.keys import KeyDigest
+from asahi_core.times import length_of, moment_of
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -87,7 +87,7 @@ class AuthServicer(AuditMethods, PeopleMethods, auth_pb2_grpc.AuthServiceService
         return pb.RevokeApiKeyResponse(api_key=message_of(key))
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: _Context) -> pb.RotateApiKeyResponse:
-        overlap = request.overlap.ToTimedelta() if request.HasField("overlap") else DEFAULT_OVERLAP
+        overlap = length_of(request.overlap, "overlap") if request.HasField("overlap") else DEFAULT_OVERLAP
         issued, replaced = await self._governance.rotate_key(
             actor_of(request.actor), request.organization_id, request.api_key_id, overlap
         )
@@ -131,7 +131,7 @@ class AuthServicer(AuditMethods, PeopleMethods, auth_pb2_grpc.AuthServiceService
         return pb.DeleteOrganizationResponse(organization=organization_of(organization), erased=erased)
 
     async def CreateInvite(self, request: pb.CreateInviteRequest, context: _Context) -> pb.CreateInviteResponse:
-        expires_at = moment_of(request.expires_at) if request.HasField("expires_at") else None
+        expires_at = moment_of(request.expires_at, "expires_at") if request.HasField("expires_at") else None
         invite, code = await self._administration.create_invite(actor_of(request.actor), request.note, expires_at)
         return pb.CreateInviteResponse(invite=invite_of(invite), code=code)
 

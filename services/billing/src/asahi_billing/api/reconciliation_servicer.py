@@ -1,7 +1,7 @@
 """`asahi.billing.v1.ReconciliationService`: cost reports in, comparisons out."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from asahi.billing.v1 import reconciliation_pb2 as pb
 from asahi.billing.v1 import reconciliation_pb2_grpc
 from asahi_billing.domain.cost_reports.reconciliation import Head, ReportDesk
 from asahi_core.errors import InvalidRequest
+from asahi_core.times import moment_of
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -50,7 +51,4 @@ def _time(request: Message, field: str) -> datetime:
     if not request.HasField(field):
         raise InvalidRequest(f"{field} is missing.", param=field)
     time: Timestamp = getattr(request, field)
-    try:
-        return time.ToDatetime(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidRequest(f"{field} is no time.", param=field) from error
+    return moment_of(time, field)

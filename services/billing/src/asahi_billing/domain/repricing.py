@@ -13,6 +13,7 @@ from asahi_core.errors import InvalidRequest
 from asahi_core.globs import matches_any
 from asahi_core.ids import Ids
 from asahi_core.prices import Books
+from asahi_core.times import nanos_of
 
 _AT_ONCE = 500
 _NANOS = 1_000_000_000
@@ -81,7 +82,7 @@ class Repricing:
             if not request.HasField(field):
                 raise InvalidRequest(f"{field} is missing.", param=field)
         now_ns = int(self._clock.now().timestamp() * _NANOS)
-        start_ns, end_ns = request.start_time.ToNanoseconds(), request.end_time.ToNanoseconds()
+        start_ns, end_ns = nanos_of(request.start_time, "start_time"), nanos_of(request.end_time, "end_time")
         if not start_ns < end_ns <= now_ns:
             message = "A repricing is of a time in the past: start_time, then end_time, and that at most now."
             raise InvalidRequest(message, param="end_time")

@@ -22,6 +22,7 @@ from asahi_cache.domain.shared_flights import SharedFlights, Wanted
 from asahi_cache.domain.tiers import Query, Selection
 from asahi_core.errors import AsahiError, InvalidRequest
 from asahi_core.rpc.status import status_from_error
+from asahi_core.times import nanos_of
 
 _MOST_CALLS = 1000
 """Of one edge, answered at the same time."""
@@ -125,7 +126,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             listening.cancel()
 
     async def Invalidate(self, request: pb.InvalidateRequest, context: _Context) -> pb.InvalidateResponse:
-        before = request.given_before.ToNanoseconds() if request.HasField("given_before") else None
+        before = nanos_of(request.given_before, "given_before") if request.HasField("given_before") else None
         named = pb.CacheEntry(
             request_id=request.request_id,
             user_id=request.user_id,

@@ -9,6 +9,7 @@ from asahi_cache.domain.labels import labels_of, names_a_request
 from asahi_cache.domain.rules import check_entry, check_key, check_max_age, check_organization, check_ttl
 from asahi_cache.domain.tiers import Found, Hit, NewEntry, Query, Selection, Tier, Usage
 from asahi_core.clock import Clock
+from asahi_core.times import nanos_of
 
 _JITTER = 0.1
 _SIMILAR, STEPS = 2, 3
@@ -85,7 +86,7 @@ class AnswerCache:
         check_key(organization_id, fingerprint)
         check_entry(entry, self._max_entry_bytes)
         check_ttl(ttl_s)
-        if self._invalidations.cover(organization_id, labels_of(entry), entry.created_at.ToNanoseconds()):
+        if self._invalidations.cover(organization_id, labels_of(entry), nanos_of(entry.created_at, "entry.created_at")):
             return 0.0
         new = NewEntry(organization_id, fingerprint, entry, ttl_s * (1 - _JITTER * self._random()))
         kept = [await tier.keep(new) for tier in self._tiers]

@@ -19,7 +19,7 @@ from asahi_edge.api.authentication import key_in
 from asahi_edge.api.directives import refuse_idempotency_key
 from asahi_edge.api.json import convert, decode_object
 from asahi_edge.api.questions import chat_question, infer_question, limit_time
-from asahi_edge.api.routing import mode_name, routing_of
+from asahi_edge.api.routing import choice_name, mode_name, routing_of
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.address_limits import peer_address
@@ -146,11 +146,11 @@ def _routing_fields(routing: Routing) -> dict[str, Any]:
     if routing.HasField("quality_threshold"):
         fields["quality_threshold"] = routing.quality_threshold
     if routing.quality_preference:
-        name = QualityPreference.Name(routing.quality_preference)
-        fields["quality_preference"] = name.removeprefix("QUALITY_PREFERENCE_").lower()
+        chosen = choice_name(QualityPreference.DESCRIPTOR, routing.quality_preference, "QUALITY_PREFERENCE_")
+        fields["quality_preference"] = chosen
     if routing.latency_preference:
-        name = LatencyPreference.Name(routing.latency_preference)
-        fields["latency_preference"] = name.removeprefix("LATENCY_PREFERENCE_").lower()
+        chosen = choice_name(LatencyPreference.DESCRIPTOR, routing.latency_preference, "LATENCY_PREFERENCE_")
+        fields["latency_preference"] = chosen
     if routing.HasField("latency_budget_ms"):
         fields["latency_budget_ms"] = routing.latency_budget_ms
     if routing.HasField("cost_budget_nanos"):

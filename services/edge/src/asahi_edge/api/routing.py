@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+from google.protobuf.descriptor import EnumDescriptor
+
 from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, Routing, RoutingMode
 from asahi_core.errors import InvalidRequest
 from asahi_core.money import NANOS_PER_DOLLAR
@@ -21,7 +23,13 @@ VIRTUAL_MODELS = ("asahi", *_GUIDED_MODELS)
 
 def mode_name(mode: RoutingMode.ValueType) -> str:
     """The mode as callers write it."""
-    return RoutingMode.Name(mode).removeprefix("ROUTING_MODE_").lower()
+    return choice_name(RoutingMode.DESCRIPTOR, mode, "ROUTING_MODE_")
+
+
+def choice_name(choices: EnumDescriptor, value: int, prefix: str) -> str:
+    """A value of an enumeration as callers over HTTP write it; of one that there is not, its number."""
+    found = choices.values_by_number.get(value)
+    return str(value) if found is None else found.name.removeprefix(prefix).lower()
 
 
 def routing_of(fields: RoutingFields) -> Routing:

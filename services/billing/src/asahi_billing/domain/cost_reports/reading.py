@@ -10,6 +10,7 @@ import ijson
 from asahi.billing.v1.reconciliation_pb2 import ReportFormat
 from asahi_billing.domain.cost_reports import anthropic, openai
 from asahi_billing.domain.cost_reports.charges import Charges
+from asahi_billing.domain.cost_reports.nesting import Nesting
 from asahi_core.errors import InvalidRequest, RequestTooLarge
 
 MOST_BYTES = 256 * 1024 * 1024
@@ -75,10 +76,12 @@ class _JsonReader:
         self._charges = charges
         self._found: list[Any] = ijson.sendable_list()
         self._parser = ijson.items_coro(self._found, prefix, multiple_values=True)
+        self._nesting = Nesting()
         self._number = 0
         self._since_a_bucket = 0
 
     def feed(self, piece: bytes) -> None:
+        self._nesting.feed(piece)
         try:
             self._parser.send(piece)
         except (ijson.JSONError, StopIteration) as error:

@@ -1,0 +1,274 @@
+"""Connections that mean no good, while somebody else is served: slow, endless, flooding, or just very many."""
+
+import asyncio
+import gzip
+import resource
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import psutil
+
+from tests.installation import Installation, Organization
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_PROBES = 200
+_LIMIT_BYTES = 128 * 1024 * 1024
+"""By how much a process may grow under an attack: four bodies of the largest size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """What an attack did to others."""
+
+    name: str
+    connections: int
+    before_ms: float
+    """Median of somebody else's requests, then their 99th percentile; before and meanwhile."""
+    before_p99_ms: float
+    during_ms: float
+    during_p99_ms: float
+    failed: int
+    """Requests of somebody else that were not answered."""
+    grown_bytes: int
+    """By how much the process grew, at most."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}, {self.connections} connections: "
+            f"p50 of others {self.before_ms:.1f} -> {self.during_ms:.1f} ms, "
+            f"p99 {self.before_p99_ms:.1f} -> {self.during_p99_ms:.1f} ms "
+            f"({self.during_p99_ms / self.before_p99_ms:.1f} times), {self.failed} not answered; "
+            f"memory +{self.grown_bytes / 1e6:.0f} MB"
+        )
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong but for times, which need a quiet machine."""
+        wrong = [f"{self.name}: {self.failed} requests of others were not answered"] if self.failed else []
+        if self.grown_bytes > _LIMIT_BYTES:
+            wrong.append(f"{self.name}: the process grew by {self.grown_bytes / 1e6:.0f} MB")
+        return wrong
+
+
+_Speak = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Attack = Callable[[Organization, int], AsyncIterator[None]]
+
+
+async def press(organization: Organization, name: str, connections: int) -> Pressed:
+    """Runs an attack with so many connections, and asks as somebody else before and meanwhile."""
+    attack, target = ATTACKS[name]
+    process = psutil.Process(organization.installation[target].pid)
+    other = organization.installation.signup("Somebody else")
+    before = await _probe(other)
+    size = process.memory_info().rss
+    async with asynccontextmanager(attack)(organization, connections):
+        during = await _probe(other)
+        grown = process.memory_info().rss - size
+    return Pressed(
+        name,
+        connections,
+        *(_percentile(before, 0.5), _percentile(before, 0.99)),
+        *(_percentile(during, 0.5), _percentile(during, 0.99)),
+        failed=_PROBES - len(during),
+        grown_bytes=max(grown, process.memory_info().rss - size),
+    )
+
+
+async def _probe(organization: Organization) -> list[float]:
+    """Milliseconds of each cached answer that came."""
+    taken = []
+    async with organization.async_client() as http:
+        await http.post("/infer", json={"prompt": "What is 6 times 7?"})
+        for _ in range(_PROBES):
+            began = time.perf_counter()
+            answer = await http.post("/infer", json={"prompt": "What is 6 times 7?"})
+            if answer.status_code == 200:
+                taken.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.01)
+    return taken
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else float("inf")
+
+
+@asynccontextmanager
+async def _many(count: int, port: int, speak: _Speak) -> AsyncIterator[None]:
+    """So many connections, each spoken to until it is closed or the attack ends; closed ones are opened again."""
+
+    async def keep() -> None:
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reading = asyncio.create_task(_swallow(reader))
+                try:
+                    await speak(writer)
+                    await reading
+                finally:
+                    reading.cancel()
+                    writer.transport.abort()
+            await asyncio.sleep(0.05)
+
+    tasks = [asyncio.create_task(keep()) for _ in range(count)]
+    await asyncio.sleep(0.5)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _swallow(reader: asyncio.StreamReader) -> None:
+    while await reader.read(64 * 1024):
+        pass
+
+
+def _head(organization: Organization, *more: str) -> bytes:
+    lines = ("POST /infer HTTP/1.1", "host: 127.0.0.1", f"authorization: Bearer {organization.key}", *more, "", "")
+    return "\r\n".join(lines).encode()
+
+
+async def _idle(organization: Organization, count: int) -> AsyncIterator[None]:
+    """Connections that say nothing."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    opened: list[socket.socket] = []
+    try:
+        for number in range(count):
+            opened.append(socket.create_connection(("127.0.0.1", organization.installation["edge"].http_port), 30))
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        yield
+    finally:
+        for one in opened:
+            one.close()
+
+
+async def _slow_bodies(organization: Organization, count: int) -> AsyncIterator[None]:
+    """Bodies of which a byte comes now and then."""
+
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        writer.write(_head(organization, "content-type: application/json", "content-length: 100000"))
+        while not writer.is_closing():
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.5)
+
+    async with _many(count, organization.installation["edge"].http_port, speak):
+        yield
+
+
+async def _endless_bodies(organization: Organization, count: int) -> AsyncIterator[None]:
+    """Bodies in chunks that never end."""
+
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        writer.write(_head(organization, "content-type: application/json", "transfer-encoding: chunked"))
+        piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        while not writer.is_closing():
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with _many(count, organization.installation["edge"].http_port, speak):
+        yield
+
+
+async def _header_floods(organization: Organization, count: int) -> AsyncIterator[None]:
+    """Headers that never end."""
+
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n")
+        number = 0
+        while not writer.is_closing():
+            number += 1
+            writer.write(b"x-flood-%d: %b\r\n" % (number, b"y" * 1000))
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    async with _many(count, organization.installation["edge"].http_port, speak):
+        yield
+
+
+async def _bombs(organization: Organization, count: int) -> AsyncIterator[None]:
+    """Small bodies that would be a gigabyte unpacked."""
+    bomb = gzip.compress(gzip.compress(b" " * 2**26) * 16)
+
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        size = f"content-length: {len(bomb)}"
+        writer.write(_head(organization, "content-type: application/json", "content-encoding: gzip", size) + bomb)
+        await writer.drain()
+        await asyncio.sleep(0.2)
+
+    async with _many(count, organization.installation["edge"].http_port, speak):
+        yield
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2 (RFC 9113, 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _flood_of(frames: Callable[[int], bytes]) -> Attack:
+    """Connections to the edge's gRPC port that send frames as fast as they are taken; `frames` of a round."""
+
+    async def attack(organization: Organization, count: int) -> AsyncIterator[None]:
+        async def speak(writer: asyncio.StreamWriter) -> None:
+            writer.write(_HTTP2_PREFACE + _frame(4, 0, 0))
+            number = 0
+            while not writer.is_closing():
+                writer.write(frames(number))
+                number += 1
+                await writer.drain()
+                await asyncio.sleep(0.005)
+
+        async with _many(count, organization.installation["edge"].grpc_port, speak):
+            yield
+
+    return attack
+
+
+_REQUEST = b"\x83\x86\x41\x09127.0.0.1\x44\x02/x"
+"""HPACK: POST, http, authority, path."""
+
+
+def _pings(_: int) -> bytes:
+    return _frame(6, 0, 0, b"flooding") * 50
+
+
+def _settings(_: int) -> bytes:
+    return _frame(4, 0, 0, b"\x00\x04\x00\x01\x00\x00") * 50
+
+
+def _resets(number: int) -> bytes:
+    """Requests that are taken back at once (CVE-2023-44487)."""
+    streams = range(2 * 50 * number + 1, 2 * 50 * (number + 1), 2)
+    return b"".join(_frame(1, 4, stream, _REQUEST) + _frame(3, 0, stream, b"\x00\x00\x00\x08") for stream in streams)
+
+
+def _continuations(number: int) -> bytes:
+    """One request whose headers never end (VU#421644)."""
+    begin = _frame(1, 0, 1, _REQUEST) if number == 0 else b""
+    return begin + _frame(9, 0, 1, b"\x00\x01a\x7f\x81\x07" + b"b" * 1000) * 10
+
+
+ATTACKS: dict[str, tuple[Attack, str]] = {
+    "idle connections": (_idle, "edge"),
+    "slow bodies": (_slow_bodies, "edge"),
+    "endless bodies": (_endless_bodies, "edge"),
+    "header floods": (_header_floods, "edge"),
+    "compressed bombs": (_bombs, "edge"),
+    "HTTP/2 pings": (_flood_of(_pings), "edge"),
+    "HTTP/2 settings": (_flood_of(_settings), "edge"),
+    "HTTP/2 rapid resets": (_flood_of(_resets), "edge"),
+    "HTTP/2 endless headers": (_flood_of(_continuations), "edge"),
+}
+"""Each with the process whose memory is watched."""
+
+
+def still_serves(installation: Installation) -> bool:
+    """Whether every process of the installation runs."""
+    return all(process.running for process in installation.processes.values())
