@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, Api, ChatAnswer, NativeBody
+from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, ChatAnswer, NativeBody
 from asahi_core.clock import Clock, SystemClock
 from asahi_core.errors import InvalidRequest, UnsupportedByModel
 from asahi_router.domain.counting import TokenCount
@@ -18,6 +18,8 @@ from asahi_router.providers.config import ProviderConfig, ProviderProtocol
 from asahi_router.providers.dialect import (
     Dialect,
     Mark,
+    Native,
+    NativeReader,
     QuestionForm,
     StreamReader,
     StreamWriter,
@@ -42,7 +44,7 @@ def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = N
         ProviderProtocol.ANTHROPIC: Anthropic(),
     }
     return HttpProvider(
-        config, api_key, dialects[config.protocol], [*dialects.values(), Responses()], clock or SystemClock()
+        config, api_key, dialects[config.protocol], list(dialects.values()), clock or SystemClock()
     )
 
 
@@ -50,12 +52,14 @@ class HttpProvider:
     """Calls one provider. Knows its key, and shows it to nobody else."""
 
     def __init__(
-        self, config: ProviderConfig, api_key: str, spoken: Dialect, dialects: Sequence[QuestionForm], clock: Clock
+        self, config: ProviderConfig, api_key: str, spoken: Dialect, dialects: Sequence[Dialect], clock: Clock
     ) -> None:
-        """`spoken`: the provider's own protocol; `dialects`: those that questions may be written in."""
+        """`spoken`: the provider's own protocol; `dialects`: those that questions may be written in, beside responses."""
         self._config = config
         self._spoken = spoken
-        self._dialects: dict[Api.ValueType, QuestionForm] = {dialect.api: dialect for dialect in dialects}
+        self._responses = Responses()
+        forms: tuple[QuestionForm, ...] = (*dialects, self._responses)
+        self._dialects = {form.api: form for form in forms}
         self._clock = clock
         self._transport = Transport(config, spoken.path, spoken.headers(api_key), clock)
         self._under_way: dict[tuple[str, int], Progress] = {}
@@ -77,25 +81,29 @@ class HttpProvider:
                 yield await self._embeddings(call, progress)
                 return
             asked = self._asked(call)
+            native = self._native(asked)
             question = self._question(call, asked)
-            headers = self._headers(call, asked)
+            headers = self._headers(call, native)
+            path = native.path if native is not None else ""
             if not call.stream:
-                body = await self._transport.post(question, headers, progress)
+                body = await self._transport.post(question, headers, progress, path)
                 yield self._answer(call, asked, body, progress)
                 return
-            reader = self._spoken.stream_reader()
-            async with aclosing(self._transport.stream(question, headers, progress)) as events:
-                if asked is self._spoken:
+            reader: NativeReader
+            async with aclosing(self._transport.stream(question, headers, progress, path)) as events:
+                if native is not None:
+                    reader = native.stream_reader()
                     async for event in events:
                         mark = reader.read(event, progress)
                         if not mark & Mark.UNSHOWN:
                             yield _delta(mark, event)
                         progress.ended = bool(mark & Mark.LAST)
                 else:
+                    reader = foreign = self._spoken.stream_reader()
                     writer = asked.stream_writer(call.model, self._now()) if asked is not None else None
                     async for event in events:
-                        progress.ended = bool(reader.read(event, progress) & Mark.LAST)
-                        for delta in _translated(reader, writer):
+                        progress.ended = bool(foreign.read(event, progress) & Mark.LAST)
+                        for delta in _translated(foreign, writer):
                             yield delta
             if not progress.ended:
                 raise progress.failure(FailureKind.INTERRUPTED, "its answer ended too soon")
@@ -122,7 +130,7 @@ class HttpProvider:
             return None
         question = spoken.adapt(call.prompt.native.body, call.provider_model, stream=False)
         progress = Progress(self._clock)
-        body = await self._transport.post(question, self._headers(call, asked), progress, spoken.count_path)
+        body = await self._transport.post(question, self._headers(call, spoken), progress, spoken.count_path)
         try:
             return TokenCount(_count.decode(body).input_tokens, body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -146,10 +154,17 @@ class HttpProvider:
             raise InvalidRequest("The protocol of the question is not one that models are asked in.", param="prompt")
         return dialect
 
+    def _native(self, asked: QuestionForm | None) -> Native | None:
+        """The protocol of the question, if it goes on as it is; None: it is translated."""
+        if asked is self._spoken:
+            return self._spoken
+        return self._responses if asked is self._responses and self._config.responses else None
+
     def _question(self, call: ProviderCall, asked: QuestionForm | None) -> bytes:
         spoken, body = self._spoken, call.prompt.native.body
-        if asked is spoken:
-            return spoken.adapt(body, call.provider_model, stream=call.stream)
+        native = self._native(asked)
+        if native is not None:
+            return native.adapt(body, call.provider_model, stream=call.stream)
         chat = call.prompt.chat if asked is None else asked.read_question(body)
         try:
             return spoken.write_question(
@@ -158,27 +173,27 @@ class HttpProvider:
         except UnsupportedByModel as error:
             raise (placed(error, asked.places(body)) if asked is not None else error) from None
 
-    def _headers(self, call: ProviderCall, asked: QuestionForm | None) -> Mapping[str, str]:
+    def _headers(self, call: ProviderCall, native: Native | None) -> Mapping[str, str]:
         """Those of this call alone: the caller's, as far as they are the protocol's, and for the simulator its name."""
-        own = self._spoken.own_headers
-        sent = call.prompt.native.headers if asked is self._spoken else _NO_HEADERS
-        headers = {name: value for name, value in sent.items() if name in own}
+        sent = call.prompt.native.headers if native is not None else _NO_HEADERS
+        headers = {name: value for name, value in sent.items() if native is not None and name in native.own_headers}
         if self._config.label_calls:
             headers |= {"x-asahi-request-id": call.request_id, "x-asahi-attempt": str(call.attempt)}
         return headers
 
     def _answer(self, call: ProviderCall, asked: QuestionForm | None, body: bytes, progress: Progress) -> Answer:
         """The whole answer in the form of the question; raises ProviderFailure if `body` is none."""
+        native = self._native(asked)
         try:
-            summary = self._spoken.summarize(body)
+            summary = (native or self._spoken).summarize(body)
             progress.usage = summary.usage
             if summary.empty:
                 raise progress.failure(FailureKind.FAILED, _EMPTY)
             answer = Answer(
                 model=call.model, provider=self._config.id, finish_reason=summary.finish_reason, usage=summary.usage
             )
-            if asked is self._spoken:
-                answer.native.CopyFrom(NativeBody(api=asked.api, body=body))
+            if native is not None:
+                answer.native.CopyFrom(NativeBody(api=native.api, body=body))
                 return answer
             chat = self._spoken.read_answer(body)
         except (ValueError, IndexError, msgspec.DecodeError) as error:

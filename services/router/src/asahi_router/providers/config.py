@@ -33,6 +33,8 @@ class ProviderConfig:
     protocol: ProviderProtocol
     base_url: str
     """With OpenAI's protocol it ends in `/v1` as a rule, as `OPENAI_BASE_URL` does; with Anthropic's it does not."""
+    responses: bool = False
+    """Whether it speaks OpenAI's responses beside its protocol."""
     label_calls: bool = False
     """Whether calls carry request id and attempt (the simulator shows them); never sent to others."""
     default_max_tokens: int = 4096

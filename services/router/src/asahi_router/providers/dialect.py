@@ -109,19 +109,23 @@ class Translated:
     summary: Summary
 
 
-class StreamReader(Protocol):
-    """Reads one streamed answer, event by event."""
+class NativeReader(Protocol):
+    """Reads one streamed answer that is passed on, event by event."""
 
     def read(self, event: bytes, progress: Progress) -> Mark:
         """Takes the event in; raises ProviderFailure if it is an error, or cannot be understood."""
         ...
 
-    def pieces(self) -> Iterator[Piece]:
-        """The event that was read last, in the intermediate form."""
-        ...
-
     def body(self) -> bytes:
         """The body of the plain answer that all events together are."""
+        ...
+
+
+class StreamReader(NativeReader, Protocol):
+    """Reads one streamed answer that may have to be translated."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """The event that was read last, in the intermediate form."""
         ...
 
 
@@ -155,30 +159,39 @@ class QuestionForm(Protocol):
         ...
 
 
-class Dialect(QuestionForm, Protocol):
-    """A provider protocol."""
+class Native(QuestionForm, Protocol):
+    """A protocol that a provider may be asked in as it is."""
 
     path: str
     """After the provider's base URL."""
-    count_path: str
-    """Where tokens are counted without an answer; empty: nowhere."""
     own_headers: frozenset[str]
     """Headers that callers may send with a question in this protocol, in lower case."""
-
-    def headers(self, api_key: str) -> dict[str, str]:
-        """Headers of every call."""
-        ...
 
     def adapt(self, body: bytes, model: str, *, stream: bool) -> bytes:
         """A question in this protocol, for `model`, with all else as it was written; raises InvalidRequest."""
         ...
 
-    def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:
-        """The question in this protocol; raises UnsupportedByModel for what it cannot carry."""
-        ...
-
     def summarize(self, body: bytes) -> Summary:
         """Why a plain answer ended and what it consumed; raises ValueError if it is no answer."""
+        ...
+
+    def stream_reader(self) -> NativeReader:
+        """For one answer."""
+        ...
+
+
+class Dialect(Native, Protocol):
+    """A provider's protocol, which questions in others are translated into."""
+
+    count_path: str
+    """Where tokens are counted without an answer; empty: nowhere."""
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        """Headers of every call."""
+        ...
+
+    def write_question(self, chat: ChatRequest, model: str, *, stream: bool, default_max_tokens: int) -> bytes:
+        """The question in this protocol; raises UnsupportedByModel for what it cannot carry."""
         ...
 
     def read_answer(self, body: bytes) -> ChatAnswer:

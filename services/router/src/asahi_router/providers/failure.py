@@ -66,9 +66,14 @@ def failure_from_status(status: int, headers: Mapping[str, str], body: bytes, no
 def failure_from_event(event: bytes, received: Received, *, begun: bool) -> ProviderFailure:
     """The failure that an error in the midst of a stream tells; `begun`: part of the answer had come."""
     error = _error(event)
-    kind = _TYPES.get(error.type or "") or _TYPES.get(str(error.code)) or FailureKind.FAILED
-    message = clean(error.message) or "it broke its answer off"
-    return ProviderFailure(FailureKind.INTERRUPTED if begun else kind, message, received=received)
+    told = error.type if error.type in _TYPES else str(error.code)
+    return failure_told(error.message, told, received, begun=begun)
+
+
+def failure_told(message: str, code: str | None, received: Received, *, begun: bool) -> ProviderFailure:
+    """The failure that a stream's own event tells in these words; `begun`: part of the answer had come."""
+    kind = FailureKind.INTERRUPTED if begun else _TYPES.get(code or "", FailureKind.FAILED)
+    return ProviderFailure(kind, clean(message) or "it broke its answer off", received=received)
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:

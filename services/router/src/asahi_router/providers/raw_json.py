@@ -7,7 +7,7 @@ import msgspec
 from asahi_core.errors import InvalidRequest
 
 Raw = msgspec.Raw
-TRUE = Raw(b"true")
+TRUE, FALSE = Raw(b"true"), Raw(b"false")
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -70,8 +70,10 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _failure(error, progress) from error
 
-    async def stream(self, body: bytes, headers: Mapping[str, str], progress: Progress) -> AsyncGenerator[bytes, None]:
-        """The data of each event of a successful answer.
+    async def stream(
+        self, body: bytes, headers: Mapping[str, str], progress: Progress, path: str = ""
+    ) -> AsyncGenerator[bytes, None]:
+        """The data of each event of a successful answer; `path`: where, if not at the protocol's own.
 
         Raises:
             ProviderFailure: there is none, or it broke off.
@@ -81,7 +83,7 @@ class Transport:
         left = config.max_answer_bytes
         try:
             async with (
-                self._open(QuestionBody(body, progress), headers, self._stream_timeout) as response,
+                self._open(QuestionBody(body, progress), headers, self._stream_timeout, path) as response,
                 asyncio.timeout(config.timeouts.whole_s),
             ):
                 progress.answering = True
