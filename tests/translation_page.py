@@ -20,7 +20,15 @@ translated: its body goes on as it was written, but for `model`, `stream` (and O
 and Asahi's own `organization_id`; so do fields that nobody here knows, and Anthropic's headers `anthropic-version` and
 `anthropic-beta`. The answer comes back as the provider wrote it, with `asahi` added.
 
-Questions to `POST /v1/responses` are always translated: to chat completions, or to Anthropic's messages.
+A question to `POST /v1/responses` goes on as it is to a provider that speaks them: OpenAI (unless
+`ASAHI_OPENAI_RESPONSES=false`), servers of the operator's with `responses: true`, the simulator. The provider is told
+`store: false`, for Asahi keeps responses itself, and nothing of `previous_response_id`, for it is sent all that was
+said before. Of its answer `store`, `previous_response_id`, `metadata` and `user` are what they are to this caller.
+Encrypted thoughts are given back to the kind of provider that thought them; others are asked without. Where the
+provider used tools of its own, the answer is never cached, and its cost is that of its tokens: what is charged for
+each use of such a tool is not in the price book, so that it is refused (`price_unknown`) where a budget blocks or
+`cost_budget` is set. To all other providers a question is translated: to chat completions, or to Anthropic's
+messages.
 
 A question to a provider of **the other protocol** goes through Asahi's own form. Nothing is dropped in silence: what
 becomes of each field is below, and what is not below is refused with 400 `unsupported_by_model`, which names the field
@@ -60,7 +68,7 @@ Anthropic's providers; for others `input_tokens` is an estimate, and `asahi.esti
 def page() -> str:
     """The whole page."""
     parts = [_INTRODUCTION]
-    parts += ["\n## A question to `/v1/responses`, any provider\n", *_tables(FROM_RESPONSES)]
+    parts += ["\n## A question to `/v1/responses`, a provider that does not speak them\n", *_tables(FROM_RESPONSES)]
     parts += ["\n## OpenAI's question, Anthropic's provider\n", *_tables(FROM_OPENAI)]
     parts += ["\n## Anthropic's question, OpenAI's provider\n", *_tables(FROM_ANTHROPIC), _ANSWERS]
     return "".join(parts)

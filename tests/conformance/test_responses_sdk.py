@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from openai import BadRequestError, NotFoundError
+from openai import BadRequestError, NotFoundError, PermissionDeniedError
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from tests.conformance.conftest import NewKey
 from tests.conformance.openai_cases import TOOLS as CHAT_TOOLS
 from tests.conformance.places import Place
 
@@ -153,15 +154,84 @@ def test_an_effort_is_carried_to_a_model_that_thinks(asahi: Place) -> None:
     assert thought.reasoning.effort == "low"
 
 
+_NATIVE = "gpt-4.1-nano"
+_SEARCH: dict[str, Any] = {"input": "Use web_search, please.", "tools": [{"type": "web_search"}]}
+_PASSED: dict[str, dict[str, Any]] = {
+    "a field that nobody knows": {"input": "Hi", "extra_body": {"some_new_field": {"deep": [1]}}},
+    "a tool that the provider runs": _SEARCH,
+    "thoughts": {"model": "gpt-6-luna", "input": "Think.", "reasoning": {"effort": "low"}},
+    "items that only its protocol has": {
+        "input": [
+            {
+                "type": "web_search_call",
+                "id": "ws_1",
+                "status": "completed",
+                "action": {"type": "search", "query": "x"},
+            },
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"},
+            {"role": "user", "content": [{"type": "input_file", "file_data": "data:text/plain;base64,eA=="}]},
+        ]
+    },
+    **_CASES,
+}
+
+
+@pytest.mark.parametrize("case", _PASSED)
+def test_a_provider_that_speaks_responses_answers_as_if_it_were_asked_directly(
+    case: str, direct: Place, asahi: Place
+) -> None:
+    question = {"model": _NATIVE, "store": False, **_PASSED[case]}
+    told = []
+    for place in (direct, asahi):
+        with place.openai() as sdk:
+            plain = sdk.responses.create(**question)
+            events = list(sdk.responses.create(**question, stream=True, extra_headers=_NEW))
+        told.append((_told(plain), [_seen(event.to_dict(mode="json")) for event in events]))
+    at_the_provider, at_asahi = told
+    assert at_asahi[0] == at_the_provider[0]
+    assert at_asahi[1] == at_the_provider[1]
+
+
+def test_what_the_providers_own_tools_found_is_not_kept_for_others_and_goes_along(asahi: Place) -> None:
+    with asahi.openai() as sdk:
+        first = sdk.responses.create(model=_NATIVE, **_SEARCH)
+        again = sdk.responses.with_raw_response.create(model=_NATIVE, **_SEARCH)
+        assert [item.type for item in first.output] == ["web_search_call"]
+        second = sdk.responses.create(model=_NATIVE, input="Thanks.", previous_response_id=first.id)
+        types = [item.type for item in sdk.responses.input_items.list(second.id, order="asc")]
+        with pytest.raises(BadRequestError) as refused:
+            sdk.responses.create(model="claude-haiku-4-5", input="Thanks.", previous_response_id=first.id)
+    assert again.headers["x-asahi-cache"] == "miss"
+    assert types == ["message", "web_search_call", "message"]
+    assert (refused.value.code, refused.value.param) == ("unsupported_by_model", "input[1]")
+
+
+def test_tools_whose_cost_is_not_known_are_refused_where_a_budget_blocks(new_key: NewKey) -> None:
+    place = new_key(budgets=[{"per": "key", "window": "day", "limit_usd": 5, "action": "block"}])
+    with place.openai() as sdk, pytest.raises(PermissionDeniedError) as refused:
+        sdk.responses.create(model=_NATIVE, **_SEARCH)
+    assert (refused.value.code, refused.value.param) == ("price_unknown", "tools[0]")
+
+
+def test_asahi_chooses_among_those_who_can_be_told_all_that_is_asked(asahi: Place) -> None:
+    with asahi.openai() as sdk:
+        for quality in ("low", "medium", "high"):
+            found = sdk.responses.create(model=f"asahi/{quality}", **_SEARCH).to_dict()
+            assert str(found["model"]).startswith("gpt-")
+
+
 @pytest.mark.parametrize(
     ("model", "fields", "param"),
     [
-        ("gpt-4.1-nano", {"extra_body": {"some_new_field": 1}}, "some_new_field"),
+        ("claude-haiku-4-5", {"extra_body": {"some_new_field": 1}}, "some_new_field"),
         ("gpt-4.1-nano", {"conversation": "conv_1"}, "conversation"),
-        ("gpt-4.1-nano", {"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ("gpt-4.1-nano", {"background": True}, "background"),
+        ("claude-haiku-4-5", {"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ("claude-haiku-4-5", {"tool_choice": {"type": "web_search"}}, "tool_choice"),
         ("claude-haiku-4-5", {"reasoning": {"effort": "low"}}, "reasoning"),
-        ("gpt-4.1-nano", {"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
-        ("gpt-4.1-nano", {"input": _said({"type": "input_file", "file_id": "f"})}, "input[0].content[0]"),
+        ("claude-haiku-4-5", {"text": {"verbosity": "low"}}, "text.verbosity"),
+        ("claude-haiku-4-5", {"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ("claude-haiku-4-5", {"input": _said({"type": "input_file", "file_id": "f"})}, "input[0].content[0]"),
     ],
 )
 def test_what_cannot_be_carried_is_refused_by_its_name(

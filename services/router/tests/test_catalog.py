@@ -130,7 +130,7 @@ def test_yaml_values_keep_their_lines() -> None:
 
 def test_each_vendor_serves_its_own_models() -> None:
     known = load_catalog()
-    catalog = serve_models(known, vendor_endpoints("https://api.openai.com/v1", ""), "")
+    catalog = serve_models(known, vendor_endpoints("https://api.openai.com/v1", "", responses=True), "")
     served = {model.model.id: model.provider for model in catalog.models}
     assert served["gpt-6-luna"] == "openai"
     assert served["claude-haiku-5-5"] == ""
@@ -156,7 +156,7 @@ def test_a_provider_of_the_operators_serves_the_models_that_it_lists(own: Path) 
     )
     known = load_catalog()
     endpoints = own_endpoints(own, known, lambda name: name == "LOCAL_KEY")
-    catalog = serve_models(known, endpoints + vendor_endpoints("https://api.openai.com/v1", ""), "")
+    catalog = serve_models(known, endpoints + vendor_endpoints("https://api.openai.com/v1", "", responses=True), "")
     luna, sol = catalog.find("gpt-6-luna"), catalog.find("gpt-6.1-sol")
     assert luna is not None
     assert (luna.provider, luna.provider_model) == ("own", "luna-quantised")
@@ -179,6 +179,7 @@ def test_a_provider_of_the_operators_serves_the_models_that_it_lists(own: Path) 
             "line 2: providers.0.base_url: String should match",
         ),
         ("id: Local, protocol: openai", "line 2: providers.0.id: String should match"),
+        ("id: own, protocol: anthropic, responses: true", "line 2: providers.0.responses: goes with protocol openai"),
     ],
 )
 def test_a_wrong_provider_is_refused_with_line_and_field(own: Path, entry: str, where: str) -> None:

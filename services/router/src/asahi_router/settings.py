@@ -17,6 +17,10 @@ class RouterSettings(ServiceSettings):
     openai_base_url: str = Field(
         default="https://api.openai.com/v1", alias="OPENAI_BASE_URL", description="OpenAI's API, or a stand-in."
     )
+    openai_responses: bool = Field(
+        default=True,
+        description="Whether the server at `OPENAI_BASE_URL` speaks OpenAI's responses; if not, they are translated.",
+    )
     anthropic_api_key: SecretStr = Field(
         default=SecretStr(""), alias="ANTHROPIC_API_KEY", description="Anthropic's models are served if it is set."
     )

@@ -204,6 +204,7 @@ def _endpoints(settings: RouterSettings, known: CatalogFile) -> list[Endpoint]:
     vendors = vendor_endpoints(
         settings.openai_base_url if settings.openai_api_key.get_secret_value() else "",
         settings.anthropic_base_url if settings.anthropic_api_key.get_secret_value() else "",
+        responses=settings.openai_responses,
     )
     if not vendors and settings.simulator_url:
         vendors = simulator_endpoints(settings.simulator_url)
@@ -225,6 +226,7 @@ def _providers(
             id=endpoint.provider,
             protocol=ProviderProtocol(endpoint.protocol),
             base_url=endpoint.base_url,
+            responses=endpoint.responses,
             label_calls=endpoint.provider == SIMULATOR,
             default_max_tokens=endpoint.default_max_tokens,
         )

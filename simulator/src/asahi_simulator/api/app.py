@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from asahi_simulator.api import anthropic, openai
+from asahi_simulator.api import anthropic, openai, responses
 from asahi_simulator.api.anthropic_request import count_tokens
 from asahi_simulator.api.control import Control
 from asahi_simulator.api.conversation import Provider
@@ -26,9 +26,11 @@ class SimulatorApp:
         self._openai = openai.OpenAI()
         self._anthropic = anthropic.Anthropic()
         embeddings = Embeddings()
+        self._responses = responses.Responses()
         self._handlers: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/chat/completions"): lambda exchange: provider.complete(exchange, self._openai),
             ("POST", "/v1/embeddings"): lambda exchange: provider.complete(exchange, embeddings),
+            ("POST", "/v1/responses"): lambda exchange: provider.complete(exchange, self._responses),
             ("POST", "/v1/messages"): lambda exchange: provider.complete(exchange, self._anthropic),
             ("POST", "/v1/messages/count_tokens"): self._count_tokens,
             ("GET", _MODELS): self._list_models,

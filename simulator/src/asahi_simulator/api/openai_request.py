@@ -7,7 +7,7 @@ import msgspec
 from asahi_simulator.api.dialect import Failure, PromptBuilder, WrongBody, read_json, schema_of
 from asahi_simulator.domain.completion import CompletionRequest, Prompt, Tool, ToolUse
 
-_REASONING_TOKENS = {"low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 256}
+REASONING_TOKENS = {"low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 256}
 _MOST_CHOICES = 128
 
 
@@ -93,8 +93,8 @@ def read_request(body: bytes) -> CompletionRequest:
         tool_use=tool_use,
         tool_named=tool_named,
         parallel_tools=asked.parallel_tool_calls is not False,
-        json_schema=_schema(asked.response_format),
-        reasoning_tokens=_REASONING_TOKENS.get(asked.reasoning_effort or "", 0),
+        json_schema=json_schema(asked.response_format),
+        reasoning_tokens=REASONING_TOKENS.get(asked.reasoning_effort or "", 0),
         seed=asked.seed or 0,
     )
 
@@ -147,7 +147,8 @@ def _tool_choice(choice: Any) -> tuple[ToolUse, str]:
     return use, ""
 
 
-def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
+def json_schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The schema that an answer must fit; None: it is free."""
     match response_format:
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
             return schema

@@ -1,7 +1,7 @@
 """The values of a completion that both protocols share: what is asked, what is answered, what it counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -39,6 +39,8 @@ class Tool:
 
     name: str
     schema: Mapping[str, Any]
+    runs_here: bool = False
+    """Whether the provider runs it itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class CompletionRequest:
     shows_thoughts: bool = False
     """Whether the text of the reasoning is part of the answer."""
     seed: int = 0
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The whole body, where the answer repeats parts of it."""
     to_embed: ToEmbed | None = None
     """What is embedded in place of an answer being written."""
 

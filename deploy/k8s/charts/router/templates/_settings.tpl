@@ -13,6 +13,8 @@
 - name: OPENAI_BASE_URL
   value: {{ . | quote }}
 {{- end }}
+- name: ASAHI_OPENAI_RESPONSES
+  value: {{ .Values.providers.openaiResponses | quote }}
 {{- with .Values.providers.anthropicBaseUrl }}
 - name: ANTHROPIC_BASE_URL
   value: {{ . | quote }}

@@ -75,6 +75,8 @@ class ProviderEntry(_Entry):
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
     models: Annotated[dict[Name, Name] | tuple[Name, ...], Field(min_length=1)]
     default_max_tokens: Tokens = 4096
+    responses: bool = False
+    """Whether it speaks OpenAI's responses beside `protocol`, which is `openai` then."""
 
     @property
     def names(self) -> dict[str, str]:

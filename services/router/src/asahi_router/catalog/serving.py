@@ -28,6 +28,8 @@ class Endpoint:
     models: Mapping[str, str] | None = None
     """Its own names by catalog id; None: it serves all models of the vendor that its protocol is named after."""
     default_max_tokens: int = _DEFAULT_MAX_TOKENS
+    responses: bool = False
+    """Whether it speaks OpenAI's responses beside `protocol`."""
 
     def name_of(self, model: CatalogModel | EmbeddingModel) -> str | None:
         """What it calls the model; None: it does not serve it."""
@@ -36,16 +38,20 @@ class Endpoint:
         return self.models.get(model.id)
 
 
-def vendor_endpoints(openai_url: str, anthropic_url: str) -> list[Endpoint]:
-    """The vendors' own servers at these URLs; an empty one: not called."""
-    urls = {"openai": openai_url, "anthropic": anthropic_url}
-    return [Endpoint(name, name, url, f"{name.upper()}_API_KEY") for name, url in urls.items() if url]
+def vendor_endpoints(openai_url: str, anthropic_url: str, *, responses: bool = True) -> list[Endpoint]:
+    """The vendors' own servers at these URLs; an empty one: not called. `responses`: whether OpenAI's speaks those."""
+    found = []
+    if openai_url:
+        found.append(Endpoint("openai", "openai", openai_url, "OPENAI_API_KEY", responses=responses))
+    if anthropic_url:
+        found.append(Endpoint("anthropic", "anthropic", anthropic_url, "ANTHROPIC_API_KEY"))
+    return found
 
 
 def simulator_endpoints(url: str) -> list[Endpoint]:
     """The simulator, which answers for both vendors."""
     return [
-        Endpoint(SIMULATOR, "openai", f"{url.rstrip('/')}/v1"),
+        Endpoint(SIMULATOR, "openai", f"{url.rstrip('/')}/v1", responses=True),
         Endpoint(SIMULATOR, "anthropic", url),
     ]
 
@@ -74,6 +80,7 @@ def own_endpoints(path: Path, known: CatalogFile, has_key: Callable[[str], bool]
                 entry.api_key_env or "",
                 entry.names,
                 entry.default_max_tokens,
+                entry.responses,
             )
         )
     return endpoints
@@ -107,6 +114,8 @@ def _check(
     path = ("providers", index)
     if entry.id in (SIMULATOR, LOCAL) or entry.id in PROTOCOLS:
         raise document.fault((*path, "id"), f"{entry.id!r} is taken; choose another")
+    if entry.responses and entry.protocol != "openai":
+        raise document.fault((*path, "responses"), "goes with protocol openai")
     for model in entry.names:
         if model in known.embeddings:
             if entry.protocol != "openai":
@@ -123,7 +132,7 @@ def _serve(model: CatalogModel, endpoints: list[Endpoint]) -> ServedModel:
         name = endpoint.name_of(model)
         if name is not None:
             bound = endpoint.default_max_tokens if endpoint.protocol == "anthropic" else None
-            return ServedModel(model, endpoint.provider, name, endpoint.protocol, bound)
+            return ServedModel(model, endpoint.provider, name, endpoint.protocol, bound, endpoint.responses)
     return ServedModel(model)
 
 

@@ -252,13 +252,16 @@ def unsupported(served: ServedModel, features: Features, *, by_name: bool) -> It
     ):
         if needed and capability not in model.capabilities:
             yield Violation(Constraint.CAPABILITY, f"no {capability}", field=features.field(field))
-    only_without_reasoning = model.tools_only_without_reasoning and not by_name
+    native = is_native(served, features)
+    takes_both = by_name or (native and features.api == Api.API_OPENAI_RESPONSES)
+    only_without_reasoning = model.tools_only_without_reasoning and not takes_both
     if features.has_tools and only_without_reasoning and model.reasons(features.reasoning_effort):
         words = "takes tools only with reasoning_effort none"
         yield Violation(Constraint.CAPABILITY, words, field="tools")
     refused = {features.field(name): name for name in features.parameters & model.refused(features.reasoning_effort)}
-    if not speaks(served, features):
-        refused |= {name: name for name in features.only_in_its_protocol}
+    if not native:
+        beyond = features.untranslatable if speaks(served, features) else features.only_in_its_protocol
+        refused |= {name: name for name in beyond}
     for field, name in sorted(refused.items()):
         yield Violation(Constraint.PARAMETER, f"does not take {name}", field=field)
     most = features.max_output_tokens
@@ -267,10 +270,15 @@ def unsupported(served: ServedModel, features: Features, *, by_name: bool) -> It
         yield Violation(Constraint.ANSWER, words, most / model.max_output_tokens - 1, features.field("max_tokens"))
 
 
+def is_native(served: ServedModel, features: Features) -> bool:
+    """Whether the question goes to the provider as it is."""
+    return served.responses if features.api == Api.API_OPENAI_RESPONSES else features.api == PROTOCOLS[served.protocol]
+
+
 def speaks(served: ServedModel, features: Features) -> bool:
     """Whether the question can be said to the provider as it is, or nearly: our own form and responses to OpenAI's."""
     near_openai = features.api in (_OWN_FORM, Api.API_OPENAI_RESPONSES)
-    return features.api == PROTOCOLS[served.protocol] or (near_openai and served.protocol == "openai")
+    return is_native(served, features) or (near_openai and served.protocol == "openai")
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:

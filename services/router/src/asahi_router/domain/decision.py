@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from asahi.router.v1 import router_pb2 as pb
 from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi_core.clock import Clock
-from asahi_core.errors import InvalidRequest
+from asahi_core.errors import InvalidRequest, PriceUnknown
 from asahi_router.domain.candidates import (
     NOTHING_KNOWN,
     Candidate,
@@ -107,6 +107,7 @@ def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None 
     """
     _check(task)
     features = read_features(task.prompt, task.kind)
+    _check_tools(task, features)
     if task.routing.mode == RoutingMode.ROUTING_MODE_EXPLICIT:
         return _by_name(task, features, scale, explain=explain)
     reference = scale.catalog.find(task.policy.baseline_model) or scale.catalog.baseline_model
@@ -175,6 +176,16 @@ def _by_name(task: pb.Task, features: Features, scale: Scale, *, explain: bool) 
     listed = [candidate, *(weigh(served, features, limits, scale) for served in others)] if explain else ()
     decision = _decision(candidate, reason, candidate.served, features, listed)
     return Ranking(decision, (candidate,), features)
+
+
+def _check_tools(task: pb.Task, features: Features) -> None:
+    """Refuses tools whose cost nobody knows where no more may be spent than is known."""
+    if features.unpriced_tool and (task.policy.price_needed or task.routing.HasField("cost_budget_nanos")):
+        message = (
+            f"What the provider charges for uses of '{features.unpriced_tool}' is not known, so that the budgets that "
+            "apply cannot be kept; leave it out."
+        )
+        raise PriceUnknown(message, param=features.unpriced_tool)
 
 
 def _check(task: pb.Task) -> None:

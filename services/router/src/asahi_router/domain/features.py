@@ -79,6 +79,10 @@ class Features:
     """What can be seen of it in numbers, see `domain.form`."""
     thread: bytes = b""
     """Digest of how the conversation begins: of its first question, and what is said before it."""
+    untranslatable: frozenset[str] = frozenset()
+    """Of these, what OpenAI's other protocol cannot carry either: places in a question to its responses."""
+    unpriced_tool: str = ""
+    """Where a tool stands whose uses the provider charges for at prices that are not in the book; empty: nowhere."""
     writes_cache: bool = False
     """Whether parts are marked to be kept in the provider's prompt cache, which may cost more than they do."""
 
@@ -160,6 +164,8 @@ def _native(prompt: Prompt) -> Features:
     has_schema = has_schema or b'"json_schema"' in bytes(fields.get("output_config", b""))
     tools = bytes(fields.get("tools", b"[]"))
     has_tools = tools != b"[]"
+    untranslatable: set[str] = set()
+    unpriced_tool = ""
     if openai:
         temperature = value(fields.get("temperature"))
         known = _CARRIED_FROM_OPENAI
@@ -168,6 +174,9 @@ def _native(prompt: Prompt) -> Features:
         known = _CARRIED_FROM_RESPONSES
         beyond = _beyond_anthropic(sent, value(fields.get("temperature")), any_json=False)
         beyond |= frozenset({"text"}) if any_json else frozenset()
+        unpriced_tool = next(question.tools_run_elsewhere(fields), "")
+        untranslatable = (sent - known - {FORCED_TOOL_CHOICE}) | set(question.untranslatable(fields))
+        beyond |= untranslatable
     else:
         known = _CARRIED_FROM_ANTHROPIC
         beyond = frozenset()
@@ -181,6 +190,8 @@ def _native(prompt: Prompt) -> Features:
     size = prompt_bytes(prompt)
     kind = kind_of(text, has_tools=has_tools, has_schema=has_schema or any_json)
     return Features(
+        untranslatable=frozenset(untranslatable),
+        unpriced_tool=unpriced_tool,
         api=native.api,
         asked_bytes=size,
         most_input_tokens=_most_tokens(size, images, has_tools=has_tools),

@@ -71,6 +71,8 @@ class ServedModel:
     """What the provider speaks, a key of `PROTOCOLS`; empty: there is none."""
     default_max_tokens: int | None = None
     """Most tokens of an answer where the question does not say; None: as many as the model can."""
+    responses: bool = False
+    """Whether the provider speaks OpenAI's responses beside its protocol."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,18 @@
 """Questions in the providers' protocols, read once, as far as routing needs them: all else is theirs to judge."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from asahi.type.v1.chat_pb2 import Api, NativeBody
 from asahi_core.errors import InvalidRequest
+from asahi_router.domain.translation.fates import Fate, entries_of
+from asahi_router.domain.translation.from_responses import FROM_RESPONSES
 
 _LARGEST = 2**53
+_CALLERS_TOOLS = ("function", "custom")
 _KNOWN = (Api.API_OPENAI_CHAT_COMPLETIONS, Api.API_OPENAI_RESPONSES, Api.API_ANTHROPIC_MESSAGES)
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (1,),
@@ -52,6 +57,7 @@ class Turn(msgspec.Struct):
 class _Input(msgspec.Struct):
     """An item of what a response is asked for; those without a role are said by no one."""
 
+    type: str = "message"
     role: str = ""
     content: str | list[Part] | None = None
 
@@ -66,17 +72,64 @@ class _ResponseQuestion(msgspec.Struct):
         """As a conversation."""
         if isinstance(self.input, str):
             return Question([Turn("user", self.input)])
-        return Question([Turn(item.role, item.content) for item in self.input])
+        return Question([Turn(item.role, item.content) for item in self.input], list(self._foreign(self.input)))
+
+    @staticmethod
+    def _foreign(items: list[_Input]) -> Iterator[str]:
+        """Where items and parts stand that only this protocol has."""
+        for index, item in enumerate(items):
+            if f"input:{item.type}" not in FROM_RESPONSES:
+                yield f"input[{index}]"
+            elif item.type == "message" and isinstance(item.content, list):
+                for number, part in enumerate(item.content):
+                    if f"content:{part.type}" not in FROM_RESPONSES:
+                        yield f"input[{index}].content[{number}]"
 
 
-class Question(msgspec.Struct):
-    """What routing reads of a body."""
+class _Messages(msgspec.Struct):
+    """A body of OpenAI's chat completions or of Anthropic's messages."""
 
     messages: list[Turn]
 
+    def question(self) -> "Question":
+        """As a conversation."""
+        return Question(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What routing reads of a body."""
+
+    messages: Sequence[Turn]
+    foreign: Sequence[str] = ()
+    """Where items stand that only the protocol of the question has."""
+
+    @staticmethod
+    def tools_run_elsewhere(fields: Mapping[str, msgspec.Raw]) -> Iterator[str]:
+        """Where the tools stand that the provider runs, not the caller."""
+        for index, tool in enumerate(value(fields.get("tools")) or ()):
+            if not isinstance(tool, dict) or tool.get("type") not in _CALLERS_TOOLS:
+                yield f"tools[{index}]"
+
+    def untranslatable(self, fields: Mapping[str, msgspec.Raw]) -> Iterator[str]:
+        """Places in a question to OpenAI's responses that no other protocol has anything for."""
+        yield from self.foreign
+        for index, tool in enumerate(value(fields.get("tools")) or ()):
+            if not isinstance(tool, dict) or f"tools:{tool.get('type')}" not in FROM_RESPONSES:
+                yield f"tools[{index}]"
+        choice = value(fields.get("tool_choice"))
+        if isinstance(choice, dict) and f"tool_choice:{choice.get('type')}" not in FROM_RESPONSES:
+            yield "tool_choice"
+        for name in ("text", "reasoning"):
+            inner, known = value(fields.get(name)), entries_of(FROM_RESPONSES, f"request/{name}")
+            for field, given in inner.items() if isinstance(inner, dict) else ():
+                entry = known.get(field)
+                if given is not None and (entry is None or (entry.fate == Fate.NEUTRAL and given not in entry.values)):
+                    yield f"{name}.{field}"
+
 
 _response_questions = msgspec.json.Decoder(_ResponseQuestion)
-_questions = msgspec.json.Decoder(Question)
+_questions = msgspec.json.Decoder(_Messages)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _values = msgspec.json.Decoder()
 
@@ -92,9 +145,8 @@ def read_body(native: NativeBody) -> tuple[Question, dict[str, msgspec.Raw]]:
         raise InvalidRequest(message, param="native.api")
     try:
         asks_response = native.api == Api.API_OPENAI_RESPONSES
-        question = (
-            _response_questions.decode(native.body).question() if asks_response else _questions.decode(native.body)
-        )
+        decoder = _response_questions if asks_response else _questions
+        question = decoder.decode(native.body).question()
         fields = _fields.decode(native.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what, _, path = str(error).partition(" - at `$.")

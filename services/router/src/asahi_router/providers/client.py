@@ -43,9 +43,7 @@ def build_provider(config: ProviderConfig, api_key: str, clock: Clock | None = N
         ProviderProtocol.OPENAI: OpenAI(),
         ProviderProtocol.ANTHROPIC: Anthropic(),
     }
-    return HttpProvider(
-        config, api_key, dialects[config.protocol], list(dialects.values()), clock or SystemClock()
-    )
+    return HttpProvider(config, api_key, dialects[config.protocol], list(dialects.values()), clock or SystemClock())
 
 
 class HttpProvider:
@@ -54,7 +52,7 @@ class HttpProvider:
     def __init__(
         self, config: ProviderConfig, api_key: str, spoken: Dialect, dialects: Sequence[Dialect], clock: Clock
     ) -> None:
-        """`spoken`: the provider's own protocol; `dialects`: those that questions may be written in, beside responses."""
+        """`spoken`: the provider's protocol; `dialects`: those that questions may be written in, beside responses."""
         self._config = config
         self._spoken = spoken
         self._responses = Responses()
@@ -202,8 +200,8 @@ class HttpProvider:
         if asked is None:
             answer.chat.CopyFrom(chat)
         else:
-            native = asked.write_answer(self._translated(call, body, chat, summary))
-            answer.native.CopyFrom(NativeBody(api=asked.api, body=native))
+            written = asked.write_answer(self._translated(call, body, chat, summary))
+            answer.native.CopyFrom(NativeBody(api=asked.api, body=written))
         return answer
 
     def _translated(self, call: ProviderCall, body: bytes, chat: ChatAnswer, summary: Summary) -> Translated:

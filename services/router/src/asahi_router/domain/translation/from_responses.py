@@ -1,4 +1,4 @@
-"""OpenAI's responses, asked of a provider through the intermediate form."""
+"""OpenAI's responses, asked through the intermediate form of a provider that does not speak them."""
 
 from asahi_router.domain.translation.fates import Entries, Table, carried, left_out, neutral, refused, translated
 
@@ -80,9 +80,9 @@ FROM_RESPONSES: Table = {
         "status": _GIVEN,
     },
     "input:reasoning": {
-        "type": translated("thoughts; left out where nobody signed them"),
+        "type": translated("thoughts; left out where nobody signed them, or OpenAI did"),
         "content": carried("with a signature"),
-        "encrypted_content": translated("a signature, or thoughts that are kept encrypted"),
+        "encrypted_content": translated("a signature, or encrypted thoughts, where Anthropic's protocol said them"),
         "summary": left_out("no provider takes it back"),
         "id": _GIVEN,
         "status": _GIVEN,

@@ -1,18 +1,19 @@
 """OpenAI's responses as their provider speaks them: questions adapted, answers understood as far as Asahi must."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from asahi.type.v1.chat_pb2 import FinishReason
-from asahi_router.domain.translation.fates import OURS
+from asahi_router.domain.provider import FailureKind
 from asahi_router.providers.counts import Junk
 from asahi_router.providers.dialect import Mark, Summary
 from asahi_router.providers.failure import clean, failure_told
+from asahi_router.providers.fields import OURS
 from asahi_router.providers.openai.answer import UsageBody, usage_of
 from asahi_router.providers.progress import Progress
 from asahi_router.providers.raw_json import FALSE, TRUE, raw, read_object
+from asahi_router.providers.responses.seals import MARK, unseal
 
 _ASKING = frozenset({"function_call", "custom_tool_call"})
 """Items by which the model asks the caller for something."""
@@ -24,13 +25,14 @@ _INCOMPLETE: dict[str, FinishReason.ValueType] = {
 _WHOLE = frozenset({"response.completed", "response.incomplete"})
 
 
-class _Part(msgspec.Struct):
-    type: str = ""
-
-
 class _Item(msgspec.Struct):
     type: str = ""
-    content: list[_Part] | Junk = None
+    content: Any = None
+
+
+class _Thought(msgspec.Struct):
+    type: str = ""
+    encrypted_content: Any = None
 
 
 class _Reason(msgspec.Struct):
@@ -53,7 +55,7 @@ class _Response(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     type: str
-    delta: str | Junk = None
+    delta: Any = None
     message: str = ""
     code: str | None = None
     error: _Fault | Junk = None
@@ -62,17 +64,34 @@ class _Event(msgspec.Struct):
 
 _response = msgspec.json.Decoder(_Response)
 _event = msgspec.json.Decoder(_Event)
+_raw_items = msgspec.json.Decoder(list[msgspec.Raw])
+_thought = msgspec.json.Decoder(_Thought)
 
 
 def adapt(body: bytes, model: str, *, stream: bool) -> bytes:
-    """The question for `model`; Asahi keeps responses itself, so the provider is told not to."""
+    """The question for `model`, without thoughts of others; Asahi keeps responses, so the provider is told not to."""
     fields = read_object(body)
     fields.pop(OURS, None)
     fields.pop("stream", None)
     fields |= {"model": raw(model), "store": FALSE}
     if stream:
         fields["stream"] = TRUE
+    if MARK in body and "input" in fields:
+        fields["input"] = _without_others_thoughts(fields["input"])
     return bytes(raw(fields))
+
+
+def _without_others_thoughts(asked: msgspec.Raw) -> msgspec.Raw:
+    try:
+        kept = [item for item in _raw_items.decode(asked) if not _is_sealed(_thought.decode(item))]
+    except msgspec.DecodeError:
+        return asked  # a text, or what the provider will refuse
+    return raw(kept)
+
+
+def _is_sealed(thought: "_Thought") -> bool:
+    sealed = thought.encrypted_content
+    return thought.type == "reasoning" and isinstance(sealed, str) and bool(unseal(sealed))
 
 
 def summarize(body: bytes) -> Summary:
@@ -89,7 +108,7 @@ def _finish(answer: _Response) -> FinishReason.ValueType:
     if answer.status == "incomplete":
         why = answer.incomplete_details.reason if answer.incomplete_details is not None else ""
         return _INCOMPLETE.get(why, FinishReason.FINISH_REASON_LENGTH)
-    if any(part.type == "refusal" for part in _parts(answer.output)):
+    if any(_refuses(item) for item in answer.output):
         return FinishReason.FINISH_REASON_CONTENT_FILTER
     kinds = {item.type for item in answer.output}
     if kinds - _SAYING - _ASKING:
@@ -97,8 +116,9 @@ def _finish(answer: _Response) -> FinishReason.ValueType:
     return FinishReason.FINISH_REASON_TOOL_CALLS if kinds & _ASKING else FinishReason.FINISH_REASON_STOP
 
 
-def _parts(output: Iterable[_Item]) -> Iterable[_Part]:
-    return (part for item in output if isinstance(item.content, list) for part in item.content)
+def _refuses(item: _Item) -> bool:
+    parts = item.content if isinstance(item.content, list) else ()
+    return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
 
 
 class ResponseStreamReader:

@@ -25,6 +25,7 @@ from asahi_router.domain.translation.fates import entries_of
 from asahi_router.domain.translation.from_responses import FROM_RESPONSES
 from asahi_router.providers.fields import Fields, unsupported
 from asahi_router.providers.raw_json import Raw
+from asahi_router.providers.responses.seals import unseal
 
 _ROLES: dict[str, Role.ValueType] = {
     "system": Role.ROLE_SYSTEM,
@@ -139,8 +140,8 @@ def _item(fields: Fields) -> _Said | None:
 
 
 def _thoughts(fields: Fields) -> _Said | None:
-    """Thoughts, unless nobody signed them: no provider takes those back."""
-    sealed = fields.take("encrypted_content", str) or ""
+    """Thoughts, unless nobody signed them, or OpenAI did: no provider of another protocol takes those back."""
+    sealed = unseal(fields.take("encrypted_content", str) or "")
     text = "".join(_thought(part) for part in fields.items("content"))
     if not sealed:
         return None

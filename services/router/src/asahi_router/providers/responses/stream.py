@@ -18,6 +18,7 @@ from asahi_router.providers.dialect import (
     TextPiece,
     ThinkingPiece,
 )
+from asahi_router.providers.responses.seals import seal
 
 _TEXT, _REFUSAL, _REASONING = "output_text", "refusal", "reasoning_text"
 _SAYS = {_TEXT: "text", _REFUSAL: "refusal", _REASONING: "text"}
@@ -71,7 +72,7 @@ class ResponseStreamWriter:
                 if signature or redacted:
                     yield from self._enter("reasoning")
                     if self._item is not None:
-                        self._item["encrypted_content"] = signature or redacted
+                        self._item["encrypted_content"] = seal(signature or redacted)
                     yield from self._leave("completed")
             case CallBegan(id=call_id, name=name):
                 yield from self._leave("completed")
