@@ -1,5 +1,8 @@
 """Internal callers: the same answers over gRPC, through the same pipeline."""
 
+import asyncio
+from typing import Any
+
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -10,6 +13,7 @@ from asahi.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from asahi.type.v1.chat_pb2 import ChatRequest, ContentPart, Message, Role
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode
 from tests.installation import Organization
+from tests.simulator import SimulatorControl
 
 
 def metadata(organization: Organization) -> list[tuple[str, str]]:
@@ -111,3 +115,49 @@ async def test_errors_over_grpc_carry_the_contracts_codes(
     info = ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (info.domain, info.reason) == ("asahi", reason)
+
+
+_ONCE = ("idempotency-key", "once")
+_UNCACHED = ("x-asahi-cache", "off")
+
+
+@pytest.mark.parametrize("method", ["Infer", "StreamInfer", "Chat", "StreamChat"])
+async def test_a_call_with_a_key_is_made_once(organization: Organization, method: str) -> None:
+    prompt = f"Once by {method}"
+    chat = pb.ChatRequest(chat=ChatRequest(messages=[Message(role=Role.ROLE_USER, parts=[ContentPart(text=prompt)])]))
+    infer = pb.InferRequest(prompt=prompt)
+    request = {
+        "Infer": infer,
+        "StreamInfer": pb.StreamInferRequest(request=infer),
+        "Chat": chat,
+        "StreamChat": pb.StreamChatRequest(request=chat),
+    }[method]
+    sent = [*metadata(organization), _ONCE, _UNCACHED]
+    control = SimulatorControl(organization.installation.url_of("simulator"))
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+
+        async def ask() -> tuple[list[Any], bool]:
+            call = getattr(InferenceServiceStub(channel), method)(request, metadata=sent)
+            told = [event async for event in call] if method.startswith("Stream") else [await call]
+            return told, ("idempotent-replayed", "true") in tuple(await call.initial_metadata())
+
+        together = await asyncio.gather(ask(), ask(), ask())
+        later = await ask()
+        with pytest.raises(grpc.aio.AioRpcError) as conflict:
+            await InferenceServiceStub(channel).Infer(pb.InferRequest(prompt="Another"), metadata=sent)
+    assert all(told == later[0] for told, _ in together)
+    assert sorted(replayed for _, replayed in together) == [False, True, True]
+    assert later[1]
+    last = later[0][-1]
+    outcome = getattr(last, "done", last)
+    request_id = getattr(outcome, "outcome", outcome).request_id
+    assert len(control.calls(request_id)) == 1
+    assert conflict.value.code() is grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_a_key_that_cannot_be_one_is_refused_over_grpc(organization: Organization) -> None:
+    sent = [*metadata(organization), ("idempotency-key", "x" * 256)]
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await InferenceServiceStub(channel).Infer(pb.InferRequest(prompt="x"), metadata=sent)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, RoutingMode
-from asahi_core.errors import InvalidRequest, NotImplementedYet
-from asahi_edge.api.directives import cache_directives, refuse_idempotency_key, tags
+from asahi_core.errors import InvalidRequest
+from asahi_edge.api.directives import cache_directives, tags
 from asahi_edge.api.routing import mode_name, routing_of, routing_of_model
 from asahi_edge.api.schemas.inference import RoutingFields
 from asahi_edge.api.times import parse_time, period_of, rfc3339
@@ -34,7 +34,7 @@ AUTOPILOT, GUIDED, EXPLICIT = (
         ({"cache-control": "private, must-revalidate"}, CacheDirectives()),
         ({"x-asahi-cache": "off"}, CacheDirectives(read=False, write=False)),
         ({"x-asahi-cache": "OFF", "cache-control": "max-age=5"}, CacheDirectives(read=False, write=False)),
-        ({"x-asahi-cache": "exact"}, CacheDirectives()),
+        ({"x-asahi-cache": "exact"}, CacheDirectives(similar=False)),
     ],
 )
 def test_cache_headers_say_what_the_cache_may_do(headers: dict[str, str], expected: CacheDirectives) -> None:
@@ -84,12 +84,6 @@ def test_tags_that_cannot_be_understood_are_refused(header: str) -> None:
         tags({"x-asahi-tags": header})
     assert caught.value.param == "x-asahi-tags"
     assert len(caught.value.message) < 250
-
-
-def test_an_idempotency_key_is_refused_rather_than_ignored() -> None:
-    refuse_idempotency_key({})
-    with pytest.raises(NotImplementedYet):
-        refuse_idempotency_key({"idempotency-key": "k"})
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ async def edge(
             timeout_s=settings.request_timeout_seconds,
             max_header_bytes=settings.max_header_bytes,
         )
-        servicer = InferenceServicer(pipeline, verdicts, ids, settings.request_timeout_seconds)
+        servicer = InferenceServicer(pipeline, verdicts, replays, ids, settings.request_timeout_seconds)
         delivering = asyncio.create_task(usage.run())
         await _connect(channels)
         await _take_prices(follower)

@@ -44,7 +44,7 @@ async def answer(request: Request, inference: InferenceRequest, body: bytes, tol
     """
     once = idempotency_key(request.headers)
     if once:
-        claim = claim_of(request, once, inference, body)
+        claim = claim_of(request.url.path, request.headers, once, inference, body)
         produce = partial(_record, request, inference, told)
         return await answer_once(request, claim, produce, stream=inference.stream, error_name=told.error_name)
     if inference.stream and told.events is not None:

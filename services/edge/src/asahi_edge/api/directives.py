@@ -1,20 +1,14 @@
-"""The headers that inference paths take: cache directives, tags, and those that a later version will serve."""
+"""The headers that inference paths take: cache directives and tags."""
 
 import re
 from collections.abc import Mapping
 
-from asahi_core.errors import InvalidRequest, NotImplementedYet
+from asahi_core.errors import InvalidRequest
 from asahi_edge.domain.inference import CacheDirectives
 
 _MAX_TAGS = 10
 _TAG = re.compile(r"\s*([A-Za-z0-9_.-]{1,64})=([^,=]{1,128}?)\s*")
 _SWITCHES = {"on", "off", "exact"}
-
-
-def refuse_idempotency_key(headers: Mapping[str, str]) -> None:
-    """Raises NotImplementedYet over gRPC: to ignore it would bill a repeat twice."""
-    if "idempotency-key" in headers:
-        raise NotImplementedYet("Idempotency-Key is served over HTTP only; leave it out.")
 
 
 def cache_directives(headers: Mapping[str, str], *, exact_tier: int = 1) -> CacheDirectives:

@@ -1,12 +1,13 @@
 """`asahi.inference.v1.InferenceService`: the same questions over gRPC, through the same pipeline."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from asahi.auth.v1.auth_pb2 import Scope, Verdict
 from asahi.inference.v1 import inference_pb2 as pb
@@ -16,28 +17,34 @@ from asahi_core.context import CallContext, current_call
 from asahi_core.ids import Ids
 from asahi_core.money import dollars
 from asahi_edge.api.authentication import key_in
-from asahi_edge.api.directives import refuse_idempotency_key
 from asahi_edge.api.json import convert, decode_object
 from asahi_edge.api.questions import chat_question, infer_question, limit_time
+from asahi_edge.api.replays import Staying, claim_of, idempotency_key
 from asahi_edge.api.routing import choice_name, mode_name, routing_of
+from asahi_edge.api.rpc_replays import answer_once
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.address_limits import peer_address
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult, answer_text
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
+from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.verdicts import Verdicts
 
+MessageT = TypeVar("MessageT", bound=Message)
 _Context = grpc.aio.ServicerContext[Any, Any]
 _INFER_FIELDS = ("prompt", "system", "task_id", "user_id", "organization_id", "document_id", "document")
 _INFER_NUMBERS = ("max_tokens", "temperature", "top_p", "seed")
 
 
-class NeverLeaves:
-    """A caller over gRPC: when it leaves, grpc cancels the method."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A call that is understood."""
 
-    async def left(self) -> None:
-        """Never returns."""
-        await asyncio.get_running_loop().create_future()
+    request: Message
+    """As it was sent."""
+    question: InferenceRequest
+    key: str
+    """By which it is made once; empty: as often as it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +53,55 @@ class InferenceServicer(InferenceServiceServicer):
 
     pipeline: LimitedPipeline
     verdicts: Verdicts
+    replays: Replays
     ids: Ids
     timeout_s: float
 
     async def Infer(self, request: pb.InferRequest, context: _Context) -> pb.InferResponse:
-        question = await self._infer_question(request, context, stream=False)
-        result = await self.pipeline.infer(question, NeverLeaves())
-        return pb.InferResponse(response=answer_text(result.answer.chat), outcome=_outcome(question, result))
+        asked = await self._infer_question(request, request, context, stream=False)
+        return await _only(self._serve(asked, self._infer(asked.question), pb.InferResponse, context))
 
     async def StreamInfer(
         self, request: pb.StreamInferRequest, context: _Context
     ) -> AsyncIterator[pb.StreamInferResponse]:
-        question = await self._infer_question(request.request, context, stream=True)
+        asked = await self._infer_question(request.request, request, context, stream=True)
+        events = self._serve(asked, self._stream_infer(asked.question), pb.StreamInferResponse, context)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def Chat(self, request: pb.ChatRequest, context: _Context) -> pb.ChatResponse:
+        asked = await self._chat_question(request, request, context, stream=False)
+        return await _only(self._serve(asked, self._chat(asked.question), pb.ChatResponse, context))
+
+    async def StreamChat(
+        self, request: pb.StreamChatRequest, context: _Context
+    ) -> AsyncIterator[pb.StreamChatResponse]:
+        asked = await self._chat_question(request.request, request, context, stream=True)
+        events = self._serve(asked, self._stream_chat(asked.question), pb.StreamChatResponse, context)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _serve(
+        self, asked: _Asked, told: AsyncGenerator[MessageT, None], kind: type[MessageT], context: _Context
+    ) -> AsyncGenerator[MessageT, None]:
+        """What `told` says, messages of `kind`; made once where the call bears a key."""
+        if not asked.key:
+            async with aclosing(told):
+                async for message in told:
+                    yield message
+            return
+        body = asked.request.SerializeToString(deterministic=True)
+        claim = claim_of(asked.request.DESCRIPTOR.full_name, {}, asked.key, asked.question, body)
+        async for sent in answer_once(self.replays, claim, told, context):
+            yield kind.FromString(sent)
+
+    async def _infer(self, question: InferenceRequest) -> AsyncGenerator[pb.InferResponse, None]:
+        result = await self.pipeline.infer(question, Staying())
+        yield pb.InferResponse(response=answer_text(result.answer.chat), outcome=_outcome(question, result))
+
+    async def _stream_infer(self, question: InferenceRequest) -> AsyncGenerator[pb.StreamInferResponse, None]:
         begun = False
         async with aclosing(self.pipeline.stream(question)) as pieces:
             async for piece in pieces:
@@ -72,15 +116,11 @@ class InferenceServicer(InferenceServiceServicer):
                     yield pb.StreamInferResponse(delta=piece.text)
                 begun = True
 
-    async def Chat(self, request: pb.ChatRequest, context: _Context) -> pb.ChatResponse:
-        question = await self._chat_question(request, context, stream=False)
-        result = await self.pipeline.infer(question, NeverLeaves())
-        return pb.ChatResponse(answer=result.answer.chat, outcome=_outcome(question, result))
+    async def _chat(self, question: InferenceRequest) -> AsyncGenerator[pb.ChatResponse, None]:
+        result = await self.pipeline.infer(question, Staying())
+        yield pb.ChatResponse(answer=result.answer.chat, outcome=_outcome(question, result))
 
-    async def StreamChat(
-        self, request: pb.StreamChatRequest, context: _Context
-    ) -> AsyncIterator[pb.StreamChatResponse]:
-        question = await self._chat_question(request.request, context, stream=True)
+    async def _stream_chat(self, question: InferenceRequest) -> AsyncGenerator[pb.StreamChatResponse, None]:
         begun = False
         async with aclosing(self.pipeline.stream(question)) as pieces:
             async for piece in pieces:
@@ -96,7 +136,9 @@ class InferenceServicer(InferenceServiceServicer):
                     yield pb.StreamChatResponse(delta=piece.text)
                 begun = True
 
-    async def _infer_question(self, request: pb.InferRequest, context: _Context, *, stream: bool) -> InferenceRequest:
+    async def _infer_question(
+        self, request: pb.InferRequest, sent: Message, context: _Context, *, stream: bool
+    ) -> _Asked:
         verdict, headers = await self._admit(context)
         fields: dict[str, Any] = {**_routing_fields(request.routing), "stream": stream, "explain": request.explain}
         fields |= {name: value for name in _INFER_FIELDS if (value := getattr(request, name))}
@@ -109,9 +151,11 @@ class InferenceServicer(InferenceServiceServicer):
             fields["steps"] = [_step_fields(step) for step in request.steps]
         question = infer_question(verdict, convert(fields, InferBody), headers)
         limit_time(question.routing)
-        return question
+        return _Asked(sent, question, idempotency_key(headers))
 
-    async def _chat_question(self, request: pb.ChatRequest, context: _Context, *, stream: bool) -> InferenceRequest:
+    async def _chat_question(
+        self, request: pb.ChatRequest, sent: Message, context: _Context, *, stream: bool
+    ) -> _Asked:
         verdict, headers = await self._admit(context)
         routing = routing_of(convert(_routing_fields(request.routing), RoutingFields))
         question = chat_question(
@@ -125,7 +169,7 @@ class InferenceServicer(InferenceServiceServicer):
             explain=request.explain,
         )
         limit_time(question.routing)
-        return question
+        return _Asked(sent, question, idempotency_key(headers))
 
     async def _admit(self, context: _Context) -> tuple[Verdict, Mapping[str, str]]:
         """Mints the request's id, limits its time, and asks whose key it is."""
@@ -136,8 +180,13 @@ class InferenceServicer(InferenceServiceServicer):
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         verdict = await self.verdicts.verdict(key_in(metadata), peer_address(context.peer()))
         require_scope(verdict, Scope.SCOPE_INFER)
-        refuse_idempotency_key(metadata)
         return verdict, metadata
+
+
+async def _only(events: AsyncGenerator[MessageT, None]) -> MessageT:
+    """The one message of a plain answer."""
+    async with aclosing(events):
+        return await anext(events)
 
 
 def _routing_fields(routing: Routing) -> dict[str, Any]:

@@ -36,10 +36,10 @@ def idempotency_key(headers: Mapping[str, str]) -> str:
     return key
 
 
-def claim_of(request: Request, key: str, inference: InferenceRequest, body: bytes) -> Claim:
+def claim_of(path: str, headers: Mapping[str, str], key: str, inference: InferenceRequest, body: bytes) -> Claim:
     """The request as one that is made once. What makes it the same: path, body, and the headers that choose a model."""
-    digest = hashlib.sha256(request.url.path.encode())
-    for part in (request.headers.get("x-asahi-routing", "").encode(), body):
+    digest = hashlib.sha256(path.encode())
+    for part in (headers.get("x-asahi-routing", "").encode(), body):
         digest.update(len(part).to_bytes(8, "big") + part)
     verdict = inference.verdict
     return Claim(

@@ -29,7 +29,8 @@ class InferenceServiceStub:
     """Inference for callers inside the network, through the same pipeline as HTTP: keys, cache, routing, budgets, billing.
     The key travels in the metadata `authorization` (`Bearer ask_…`) or `x-api-key`; `cache-control`, `x-asahi-cache`,
     `x-asahi-tags`, `idempotency-key` and `x-request-id` mean what they mean as HTTP headers. Errors are the HTTP
-    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself.
+    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself; a call with
+    `idempotency-key` is made once, and a repeat is told so by the initial metadata `idempotent-replayed: true`.
     """
 
     def __init__(self, channel):
@@ -64,7 +65,8 @@ class InferenceServiceServicer:
     """Inference for callers inside the network, through the same pipeline as HTTP: keys, cache, routing, budgets, billing.
     The key travels in the metadata `authorization` (`Bearer ask_…`) or `x-api-key`; `cache-control`, `x-asahi-cache`,
     `x-asahi-tags`, `idempotency-key` and `x-request-id` mean what they mean as HTTP headers. Errors are the HTTP
-    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself.
+    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself; a call with
+    `idempotency-key` is made once, and a repeat is told so by the initial metadata `idempotent-replayed: true`.
     """
 
     def Infer(self, request, context):
@@ -130,7 +132,8 @@ class InferenceService:
     """Inference for callers inside the network, through the same pipeline as HTTP: keys, cache, routing, budgets, billing.
     The key travels in the metadata `authorization` (`Bearer ask_…`) or `x-api-key`; `cache-control`, `x-asahi-cache`,
     `x-asahi-tags`, `idempotency-key` and `x-request-id` mean what they mean as HTTP headers. Errors are the HTTP
-    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself.
+    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself; a call with
+    `idempotency-key` is made once, and a repeat is told so by the initial metadata `idempotent-replayed: true`.
     """
 
     @staticmethod

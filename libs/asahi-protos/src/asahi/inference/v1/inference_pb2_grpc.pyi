@@ -16,7 +16,8 @@ class InferenceServiceStub:
     """Inference for callers inside the network, through the same pipeline as HTTP: keys, cache, routing, budgets, billing.
     The key travels in the metadata `authorization` (`Bearer ask_…`) or `x-api-key`; `cache-control`, `x-asahi-cache`,
     `x-asahi-tags`, `idempotency-key` and `x-request-id` mean what they mean as HTTP headers. Errors are the HTTP
-    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself.
+    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself; a call with
+    `idempotency-key` is made once, and a repeat is told so by the initial metadata `idempotent-replayed: true`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -33,7 +34,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Inference for callers inside the network, through the same pipeline as HTTP: keys, cache, routing, budgets, billing.
     The key travels in the metadata `authorization` (`Bearer ask_…`) or `x-api-key`; `cache-control`, `x-asahi-cache`,
     `x-asahi-tags`, `idempotency-key` and `x-request-id` mean what they mean as HTTP headers. Errors are the HTTP
-    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself.
+    contract's, their codes as the reason of an ErrorInfo. Nothing here is idempotent by itself; a call with
+    `idempotency-key` is made once, and a repeat is told so by the initial metadata `idempotent-replayed: true`.
     """
 
     @_abc_1.abstractmethod
