@@ -1,7 +1,8 @@
 """Identical requests at two edges, attached to two replicas of the cache service on one Redis.
 
 `python -m tests.shared_flights` has 200 ask at once, which must make one provider call; then kills the edge that leads
-a flight at random instants: whoever waits at the other edge and was sent nothing is answered, with two calls at most.
+a flight at random instants, and a fifth as often the replica that it is attached to: whoever waits at the other edge
+and was sent nothing is answered, with two calls at most.
 """
 
 import argparse
@@ -126,24 +127,32 @@ async def _round(running: Installation, organization: Organization, count: int, 
     return wrong
 
 
-async def kill_the_lead(running: Installation, organization: Organization, instant_s: float, prompt: str) -> list[str]:
-    """Kills the edge whose request leads `instant_s` after others followed at the other edge; what is wrong."""
+async def kill_the_lead(
+    running: Installation, organization: Organization, instant_s: float, prompt: str, victim: str = "edge"
+) -> list[str]:
+    """Kills the edge whose request leads, or its replica of the cache, some time after others followed; what is wrong.
+
+    `instant_s` is that time. The others ask at the other edge, which is attached to the other replica.
+    """
     control = slow_answers(running)
     async with organization.async_client("edge") as one, organization.async_client("edge2") as two:
         leading = asyncio.create_task(ask(one, prompt, streamed=True))
         await asyncio.sleep(_LEAD_S)
         following = [asyncio.create_task(ask(two, prompt, streamed=n % 2 == 1)) for n in range(_FOLLOWERS)]
         await asyncio.sleep(instant_s)
-        await asyncio.to_thread(running["edge"].kill)
+        await asyncio.to_thread(running[victim].kill)
         told = await asyncio.gather(*following)
-        await asyncio.gather(leading, return_exceptions=True)
+        (led,) = await asyncio.gather(leading, return_exceptions=True)
     calls = len(control.calls())
     await asyncio.to_thread(running.start)
     wrong = [f"{one}" for one in told if not one.text and not (one.pieces and one.error == "upstream_interrupted")]
+    if victim != "edge" and (isinstance(led, BaseException) or not led.text):
+        wrong.append(f"the lead was told {led}")
     if calls > 2:
         wrong.append(f"{calls} provider calls")
     ends = Counter("answered" if one.text else f"{one.error} after {one.pieces} pieces" for one in told)
-    print(f"killed after {instant_s:.3f} s: {calls} calls, {dict(ends)}{'; WRONG: ' + str(wrong) if wrong else ''}")
+    fault = f"; WRONG: {wrong}" if wrong else ""
+    print(f"{victim} killed after {instant_s:.3f} s: {calls} calls, {dict(ends)}{fault}")
     return wrong
 
 
@@ -157,6 +166,10 @@ async def _run(running: Installation, instants: int, seed: int) -> bool:
     for number in range(instants):
         instant_s = random.uniform(0, _LASTS_S)
         wrong += await kill_the_lead(running, organization, instant_s, f"Who survives? ({seed}/{number})")
+    for number in range(instants // 5):
+        instant_s = random.uniform(0, _LASTS_S)
+        prompt = f"Who survives the replica? ({seed}/{number})"
+        wrong += await kill_the_lead(running, organization, instant_s, prompt, "cache")
     print(f"{instants} kills, seed {seed}: {len(wrong)} faults")
     return not wrong
 
@@ -164,7 +177,7 @@ async def _run(running: Installation, instants: int, seed: int) -> bool:
 def main() -> int:
     """Runs the rig; exit code 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instants", type=int, default=50, help="how often the lead is killed")
+    parser.add_argument("--instants", type=int, default=50, help="how often the edge that leads is killed")
     parser.add_argument("--seed", type=int, default=1, help="of the instants")
     options = parser.parse_args()
     with two_of_each() as running:

@@ -3,6 +3,7 @@
 The rig of `tests.shared_flights`, small, comes first.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 from itertools import count
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.installation import Installation, Organization
-from tests.shared_flights import identical, kill_the_lead, two_of_each
+from tests.shared_flights import identical, kill_the_lead, slow_answers, two_of_each
 
 _INFER, _CHAT = "/infer", "/v1/chat/completions"
 _OTHER = "Another question."
@@ -92,6 +93,40 @@ async def test_who_was_sent_nothing_by_a_killed_edge_is_answered_with_two_calls_
     running: Installation, instant_s: float
 ) -> None:
     assert await kill_the_lead(running, running.signup(), instant_s, f"Who survives after {instant_s} s?") == []
+
+
+async def test_a_killed_replica_costs_its_edges_request_nothing_and_others_one_call_more(running: Installation) -> None:
+    assert await kill_the_lead(running, running.signup(), 0.3, "Who survives the replica?", "cache") == []
+
+
+async def test_nothing_stale_is_served_anywhere_after_an_invalidation_has_answered(running: Installation) -> None:
+    slow_answers(running)
+    organization = running.signup()
+    body = {"prompt": "What does it say?", "document_id": "doc-1", "document": "It says 42."}
+    told: list[tuple[float, str]] = []
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    async def read(client: httpx2.AsyncClient) -> None:
+        while not stop.is_set():
+            asked_at = loop.time()
+            answer = await client.post("/infer", json=body)
+            assert answer.status_code == 200, answer.text
+            told.append((asked_at, answer.json()["response"]))
+
+    async with organization.async_client("edge") as one, organization.async_client("edge2") as two:
+        reading = [asyncio.create_task(read(client)) for client in (one, two) for _ in range(3)]
+        for _ in range(3):
+            await asyncio.sleep(1.5)
+            dropped = await one.request("DELETE", "/governance/cache", json={"document_id": "doc-1"})
+            assert dropped.status_code == 200, dropped.text
+            answered_at = loop.time()
+            before = {text for asked_at, text in told}
+            await asyncio.sleep(1.5)
+            stale = [text for asked_at, text in told if asked_at > answered_at and text in before]
+            assert not stale
+        stop.set()
+        await asyncio.gather(*reading)
+    assert len({text for _, text in told}) >= 4
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
