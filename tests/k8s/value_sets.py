@@ -231,6 +231,7 @@ VALUE_SETS = (
         {
             "cache": {"fullnameOverride": "llm-cache"},
             "edge": {"targets": {"cache": "dns:///llm-cache.asahi.svc:50052"}},
+            "router": {"targets": {"cache": "dns:///llm-cache.asahi.svc:50052"}},
         },
     ),
     ValueSet("only some services", "asahi", {"billing": {"enabled": False}, "router": {"enabled": False}}),

@@ -16,6 +16,7 @@ from asahi.type.v1.chat_pb2 import Answer, FinishReason, NativeBody
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_router.domain.embedding import EMBEDDINGS
 from asahi_router.domain.provider import ProviderCall
+from asahi_router.providers.fields import OURS
 from asahi_router.providers.raw_json import raw, read_object
 
 PATH = "/embeddings"
@@ -41,6 +42,7 @@ _bodies = msgspec.json.Decoder(_Body)
 def adapt(body: bytes, model: str) -> bytes:
     """The question for `model`, asked for base64; all else as it was written."""
     fields = read_object(body)
+    fields.pop(OURS, None)
     fields["model"], fields["encoding_format"] = raw(model), raw("base64")
     return bytes(raw(fields))
 
