@@ -32,6 +32,8 @@ _QUIET_S = 0.5
 _BUDGET_ANSWERS = 25
 _BUDGET_TOKENS = 120
 """About what an answer to `traffic.spending` has."""
+_WELL = ("plain", "streamed", "once", "whole", "health")
+"""What must be well at each edge: three kinds of requests, answers without a degradation, its own word."""
 _BILLING = pb.DESCRIPTOR.services_by_name["BillingService"]
 _ALWAYS = {"200", "left", "refused", "503:service_unavailable", "stream:upstream_interrupted"}
 """What callers may see while something is broken, by the degrade table."""
@@ -91,7 +93,7 @@ async def run_seed(seed: int, data: Path, postgresql: PostgreSQL, *, commit: str
             await working
         wrong = []
         if recovered_s > RECOVERED_WITHIN_S:
-            wrong = [f"all was well again only after {recovered_s:.1f} s; before: {'; '.join(ill)}"]
+            wrong = [f"all was well again only after {recovered_s:.1f} s; not yet: {'; '.join(ill)}"]
         wrong += _strange(book, schedule)
         wrong += await _look_once_more(organizations, book)
         books = await _books(machine, organizations, book)
@@ -148,38 +150,39 @@ async def _break(machine: Machine, schedule: Schedule) -> None:
 
 
 async def _recover(organization: Organization) -> tuple[float, list[str]]:
-    """Seconds until every edge answers all kinds of requests, with nothing degraded; and what was not well at last."""
+    """Seconds until every edge has answered each kind of request well; and what has not been well at last."""
     began = time.monotonic()
     number = 0
-    ill: list[str] = []
-    while time.monotonic() - began < 3 * RECOVERED_WITHIN_S:
+    ill = {f"{edge} {what}": "" for edge in EDGES for what in _WELL}
+    while ill and time.monotonic() - began < 3 * RECOVERED_WITHIN_S:
         number += 1
-        found = [one for edge in EDGES async for one in _ills(organization, edge, number)]
-        if not found:
-            break
-        ill = found
+        for edge in EDGES:
+            async for what, wrong in _looks(organization, edge, number):
+                if not wrong:
+                    ill.pop(f"{edge} {what}", None)
+                elif f"{edge} {what}" in ill:
+                    ill[f"{edge} {what}"] = wrong
         await asyncio.sleep(0.1)
-    return time.monotonic() - began, ill
+    return time.monotonic() - began, [f"{what}: {wrong}" for what, wrong in ill.items()]
 
 
-async def _ills(organization: Organization, edge: str, number: int) -> AsyncIterator[str]:
-    """What is not well at an edge."""
+async def _looks(organization: Organization, edge: str, number: int) -> AsyncIterator[tuple[str, str]]:
+    """Each of `_WELL` at an edge, and what is wrong with it; empty: nothing."""
     once = {"idempotency-key": f"recovery-{edge}-{number}"}
+    degraded = ""
     async with organization.async_client(edge) as http:
         try:
-            for stream, headers in ((False, {}), (True, {}), (False, once)):
-                body = {"prompt": f"Is all well, {edge}, {number}, {stream}?", "stream": stream, "max_tokens": 200}
+            for what, stream, headers in (("plain", False, {}), ("streamed", True, {}), ("once", False, once)):
+                body = {"prompt": f"Is all well, {edge}, {number}, {what}?", "stream": stream, "max_tokens": 200}
                 answer = await http.post("/infer", json=body, headers=headers, timeout=5.0)
-                if answer.status_code != 200 or "event: error" in answer.text:
-                    yield f"{edge} answers {answer.status_code} {answer.text[-200:]}"
-                if "x-asahi-degraded" in answer.headers:
-                    yield f"{edge} is without {answer.headers['x-asahi-degraded']}"
+                well = answer.status_code == 200 and "event: error" not in answer.text
+                yield what, "" if well else f"{answer.status_code} {answer.text[-200:]}"
+                degraded = degraded or answer.headers.get("x-asahi-degraded", "")
+            yield "whole", f"without {degraded}" if degraded else ""
             health = (await http.get("/health")).json()
+            yield "health", "" if health["status"] == "healthy" else str(health["components"])
         except httpx2.TransportError as error:
-            yield f"{edge}: {type(error).__name__}"
-        else:
-            if health["status"] != "healthy":
-                yield f"{edge} says {health['components']}"
+            yield "health", type(error).__name__
 
 
 def _strange(book: ClientsBook, schedule: Schedule) -> list[str]:

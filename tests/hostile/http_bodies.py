@@ -110,13 +110,13 @@ async def _ask_many(
     outcome: Outcome,
 ) -> None:
     """`callers`: who asks governance, and who asks all else."""
-    async with _Wire(callers[False].installation) as wire:
+    async with Wire(callers[False].installation) as wire:
         for number in numbers:
             random = Random(f"{seed}/{number}")
             method, path = random.choice(operations)
             told = _request(random, method, path, callers[path.startswith("/governance")])
             try:
-                status, text = await asyncio.wait_for(wire.ask(told), _PATIENCE_S)
+                status, _, text = await asyncio.wait_for(wire.ask(told), _PATIENCE_S)
             except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
                 outcome.faults.append(f"{seed}/{number} {method} {path}: {type(error).__name__}")
                 await wire.open()
@@ -157,7 +157,7 @@ _QUERIES = (
 )
 
 
-class _Wire:
+class Wire:
     """One kept-alive connection that reads whole answers and says nothing about what it sends."""
 
     def __init__(self, installation: Installation) -> None:
@@ -165,7 +165,7 @@ class _Wire:
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
 
-    async def __aenter__(self) -> "_Wire":
+    async def __aenter__(self) -> "Wire":
         await self.open()
         return self
 
@@ -176,8 +176,8 @@ class _Wire:
         """A new connection."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=64 * 1024 * 1024)
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body."""
+    async def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
+        """Status, head in lower case, body."""
         if self._writer.is_closing() or self._reader.at_eof():
             await self.open()
         self._writer.write(request)
@@ -194,4 +194,4 @@ class _Wire:
             body = await self._reader.readexactly(int(found[1])) if found else b""
         if b"connection: close" in lowered:
             self._writer.close()
-        return status, body
+        return status, lowered, body
