@@ -63,6 +63,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await opened.close()
 
 
+def shards(folder: Path) -> list[Path]:
+    return [shard for collection in folder.iterdir() for shard in collection.iterdir()]
+
+
 async def texts(
     store: VectorStore, organization: str = "org-1", scope: bytes = SCOPE, now_ns: int = NOW_NS
 ) -> list[str]:
@@ -207,3 +211,49 @@ async def test_an_embedded_store_moves_to_a_server(stand_in: tuple[str, StandIn]
     server = open_questions(tmp_path, stand_in[0], "")
     assert await texts(server) == ["question 1", "question 2", "question 3"]
     await server.close()
+
+
+async def test_over_its_most_the_oldest_of_whoever_has_most_leave(tmp_path: Path) -> None:
+    store = open_questions(tmp_path, "", "", 10)
+    for number in range(1, 16):
+        await store.keep(question(number, created_at_ns=NOW_NS + number * 1000), vector(1.0, number))
+    for number in range(3):
+        await store.keep(question(number, "org-2", created_at_ns=NOW_NS - HOUR_NS), vector(1.0))
+    await store.expire(NOW_NS)
+    near = await store.nearest("org-1", SCOPE, vector(1.0), NOW_NS, 20)
+    assert sorted(one.question.fingerprint[-1] for one in near) == list(range(9, 16))
+    assert len(await texts(store, "org-2")) == 3
+    await store.close()
+
+
+async def test_room_is_given_back_while_questions_come_and_go(tmp_path: Path) -> None:
+    store = open_questions(tmp_path, "", "")
+    for _ in range(60):
+        for number in range(100):
+            await store.keep(question(number), vector(1.0, number))
+    renewing = asyncio.create_task(store.expire(NOW_NS))
+    await asyncio.sleep(0)
+    await store.keep(question(200), vector(1.0))
+    await store.keep(question(3, text="asked anew"), vector(1.0))
+    await store.forget("org-1", question(99).fingerprint)
+    await renewing
+    found = await store.nearest("org-1", SCOPE, vector(1.0), NOW_NS, 1000)
+    kept = {int.from_bytes(one.question.fingerprint, "big"): one.question.text for one in found}
+    assert set(kept) == {*range(99), 200}
+    assert kept[3] == "asked anew"
+    await store.close()
+    assert [shard.name for shard in shards(tmp_path)] == ["2"]
+    again = open_questions(tmp_path, "", "")
+    assert len(await again.nearest("org-1", SCOPE, vector(1.0), NOW_NS, 1000)) == 100
+    await again.close()
+
+
+async def test_a_copy_that_broke_off_is_no_loss(tmp_path: Path) -> None:
+    store = open_questions(tmp_path, "", "")
+    await store.keep(question(1), vector(1.0))
+    await store.close()
+    (first,) = shards(tmp_path)
+    first.with_name("2").mkdir()
+    again = open_questions(tmp_path, "", "")
+    assert await texts(again) == ["question 1"]
+    await again.close()

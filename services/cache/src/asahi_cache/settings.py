@@ -5,6 +5,8 @@ from pydantic import Field, SecretStr, model_validator
 from asahi_cache.domain.rules import MAX_TTL_S
 from asahi_core.settings import RedisUrl, ServiceSettings
 
+MOST_QUESTIONS = 100_000
+
 
 class CacheSettings(ServiceSettings):
     """Field `x` is the variable `ASAHI_X`."""
@@ -38,6 +40,12 @@ class CacheSettings(ServiceSettings):
     )
     qdrant_wait_seconds: float = Field(
         default=0.05, gt=0, le=1, description="Longest that a lookup waits for Qdrant; then tier 2 is left aside."
+    )
+    questions_most: int = Field(
+        default=MOST_QUESTIONS,
+        ge=100,
+        le=10_000_000,
+        description="Most questions that are kept in this process without `QDRANT_URL`; 1 000 take 4 MB of disk.",
     )
     cache_max_bytes: int = Field(
         default=256 * 1024 * 1024, ge=1024 * 1024, description="Most bytes of memory that entries take."

@@ -30,7 +30,7 @@ from asahi_cache.domain.shared import SharedTier, Withdrawal
 from asahi_cache.domain.shared_flights import SharedFlights
 from asahi_cache.domain.stored_responses import StoredResponses
 from asahi_cache.metrics import CacheCollector
-from asahi_cache.settings import CacheSettings
+from asahi_cache.settings import MOST_QUESTIONS, CacheSettings
 from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.embedder import LocalEmbedder
 from asahi_cache.stores.evidence import SqlEvidenceStore
@@ -220,8 +220,8 @@ def _let_hear(
     shared.on_forgotten = attachments.withdraw_all
 
 
-def open_questions(folder: Path, url: str, api_key: str) -> VectorStore:
-    """Stored questions: at the Qdrant server `url`, or in `folder` if that is empty.
+def open_questions(folder: Path, url: str, api_key: str, most: int = MOST_QUESTIONS) -> VectorStore:
+    """Stored questions: at the Qdrant server `url`, or if that is empty in `folder`, at most `most`.
 
     Raises:
         ImportError: the extra `semantic` is not installed.
@@ -233,7 +233,7 @@ def open_questions(folder: Path, url: str, api_key: str) -> VectorStore:
         return ServerQuestions(url, api_key, LOCAL_MODEL, LOCAL_DIMENSIONS)
     from asahi_cache.stores.qdrant_embedded import EmbeddedQuestions  # noqa: PLC0415 - as above
 
-    return EmbeddedQuestions(folder, LOCAL_MODEL, LOCAL_DIMENSIONS)
+    return EmbeddedQuestions(folder, LOCAL_MODEL, LOCAL_DIMENSIONS, most)
 
 
 def questions_folder(data_dir: Path) -> Path:
@@ -254,7 +254,10 @@ def _tier_two(
         return TierTwo(off="there is no embedding model, ASAHI_EMBEDDING_THREADS is 0")
     try:
         store = open_questions(
-            questions_folder(settings.data_dir), settings.qdrant_url, settings.qdrant_api_key.get_secret_value()
+            questions_folder(settings.data_dir),
+            settings.qdrant_url,
+            settings.qdrant_api_key.get_secret_value(),
+            settings.questions_most,
         )
     except (ImportError, StoreUnavailable) as error:
         reason = f"{error}; install asahi-cache[semantic]" if isinstance(error, ImportError) else str(error)
