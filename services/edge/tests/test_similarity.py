@@ -12,7 +12,7 @@ from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Image, Message
 from asahi.type.v1.policy_pb2 import CacheSharing
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode
 from asahi_edge.domain.policies import named_users
-from asahi_edge.domain.similarity import MOST_CHARACTERS, Similarity, in_chat, in_native
+from asahi_edge.domain.similarity import MOST_BYTES, MOST_CHARACTERS, Similarity, in_chat, in_native
 
 _CHAT, _MESSAGES, _RESPONSES = Api.API_OPENAI_CHAT_COMPLETIONS, Api.API_ANTHROPIC_MESSAGES, Api.API_OPENAI_RESPONSES
 _EXPLICIT = Routing(mode=RoutingMode.ROUTING_MODE_EXPLICIT, model="gpt-4o")
@@ -42,10 +42,12 @@ def asked(
     by: Verdict | None = None,
     user_id: str = "",
     apart: dict[str, Any] | None = None,
+    size: int = 100,
 ) -> SemanticQuestion | None:
     caller = by or verdict()
     named = named_users(user_id, body)
-    return Similarity(lambda: in_native(api, body), api, routing, caller, apart or {}, named).question("r-1")
+    similarity = Similarity(lambda: in_native(api, body), api, routing, caller, apart or {}, named=named, size=size)
+    return similarity.question("r-1")
 
 
 def scope(body: dict[str, Any], **changed: Any) -> bytes:
@@ -151,6 +153,11 @@ def test_who_names_nobody_shares_with_the_key_alone() -> None:
 )
 def test_tier_2_is_off_where_more_than_text_decides(api: Api.ValueType, body: dict[str, Any]) -> None:
     assert asked(body, api=api) is None
+
+
+def test_a_request_that_is_costly_to_hash_is_not_compared() -> None:
+    assert asked(chat(), size=MOST_BYTES) is not None
+    assert asked(chat(), size=MOST_BYTES + 1) is None
 
 
 @given(_JSON)

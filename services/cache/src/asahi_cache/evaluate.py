@@ -19,6 +19,7 @@ from typing import Any
 
 from asahi_cache.domain.semantic.decision import Ledger, Record, Verdict
 from asahi_cache.domain.semantic.verifier import Judgement, question_of, shipped_verifier
+from asahi_cache.evaluate_picture import Panel, curve, draw
 from asahi_cache.wiring import load_model
 
 _BASELINES = (0.85, 0.92)
@@ -40,17 +41,21 @@ def main() -> None:
     parser.add_argument("--delta", type=float, default=0.01, help="the bound on wrong answers among those served")
     parser.add_argument("--seeds", type=int, default=1, help="random orders; served and false hits are their means")
     parser.add_argument("--most", type=int, default=0, help="most pairs of a source, drawn at random; 0: all")
+    parser.add_argument("--picture", type=Path, help="where to draw share served against share wrong, as SVG")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     judged = _judge(_read(options.pairs, options.most))
     sources = sorted({one.source for one in judged})
+    of_sources = {
+        source: _figures([one for one in judged if one.source == source], options.delta, options.seeds)
+        for source in sources
+    }
     figures = {
-        "sources": {
-            source: _figures([one for one in judged if one.source == source], options.delta, options.seeds)
-            for source in sources
-        },
+        "sources": of_sources,
         "decision_ms": _quantiles([one.decision_ms for one in judged]),
     }
+    if options.picture:
+        draw([_panel(source, judged, of_sources[source], options.delta) for source in sources], options.picture)
     if options.json:
         json.dump(figures, sys.stdout)
         print()
@@ -100,6 +105,22 @@ def _figures(judged: Sequence[_Judged], delta: float, seeds: int) -> dict[str, A
         **_hits(mean(served for served, _ in runs), mean(wrong for _, wrong in runs)),
         "baselines": {f"cosine_{least}": _baseline(judged, least) for least in _BASELINES},
     }
+
+
+def _panel(source: str, judged: Sequence[_Judged], figures: dict[str, Any], delta: float) -> Panel:
+    of_source = [one for one in judged if one.source == source]
+    rules = {f"Asahi, bound {delta:g}": figures} | figures["baselines"]
+    return Panel(
+        f"{source}: {len(of_source)} pairs",
+        [
+            curve("Asahi's probability, every cut", [(one.judgement.probability, one.right) for one in of_source]),
+            curve("cosine, every cut", [(one.judgement.cosine, one.right) for one in of_source]),
+        ],
+        [
+            (name.replace("_", " "), rule["served"] / len(of_source), rule["false_hit_share"]["point"] or 0.0)
+            for name, rule in rules.items()
+        ],
+    )
 
 
 def _stream(judged: Sequence[_Judged], delta: float, seed: int) -> tuple[int, int]:

@@ -52,7 +52,15 @@ def infer_question(verdict: Verdict, body: InferBody, headers: Mapping[str, str]
         cache=govern_cache(
             cache_directives(headers, exact_tier=exact_tier), verdict, body.temperature, exact_tier=exact_tier
         ),
-        similarity=Similarity(lambda: in_infer(asked), Api.API_INFER, routing, verdict, apart, (user_id,)),
+        similarity=Similarity(
+            lambda: in_infer(asked),
+            Api.API_INFER,
+            routing,
+            verdict,
+            apart,
+            named=(user_id,),
+            size=len(body.prompt) + len(body.document or "") + len(body.system or ""),
+        ),
         stream=body.stream,
         user_id=user_id,
         task_id=body.task_id or "",
@@ -83,7 +91,13 @@ def native_question(
         fingerprint=fingerprint(verdict.organization_id, api, routing, decoded, apart),
         cache=govern_cache(cache_directives(headers), verdict, _temperature(api, decoded)),
         similarity=Similarity(
-            lambda: in_native(api, decoded), api, routing, verdict, apart, named_users(user_id, decoded)
+            lambda: in_native(api, decoded),
+            api,
+            routing,
+            verdict,
+            apart,
+            named=named_users(user_id, decoded),
+            size=len(body),
         ),
         stream=decoded.get("stream") is True,
         user_id=user_id,
@@ -120,7 +134,15 @@ def chat_question(
         prompt=Prompt(chat=chat),
         routing=routing,
         fingerprint=fingerprint(verdict.organization_id, Api.API_CHAT, routing, asked, apart),
-        similarity=Similarity(lambda: in_chat(chat), Api.API_CHAT, routing, verdict, apart, (user_id,)),
+        similarity=Similarity(
+            lambda: in_chat(chat),
+            Api.API_CHAT,
+            routing,
+            verdict,
+            apart,
+            named=(user_id,),
+            size=len(asked["chat"]),
+        ),
         cache=govern_cache(
             cache_directives(headers), verdict, chat.temperature if chat.HasField("temperature") else None
         ),

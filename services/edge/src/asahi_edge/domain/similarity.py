@@ -17,6 +17,8 @@ from asahi.type.v1.routing_pb2 import Routing
 from asahi_edge.domain.fingerprint import fingerprint
 
 MOST_CHARACTERS = 2000
+MOST_BYTES = 1024 * 1024
+"""Of a request: to hash a larger one once more costs more than tier 2 is worth."""
 _BLOCKING = frozenset(
     {
         *("tools", "functions", "tool_choice", "function_call", "web_search_options", "mcp_servers", "container"),
@@ -54,11 +56,13 @@ class Similarity:
     """What sets the request apart beside its body."""
     named: Sequence[Any]
     """Whom it names as its end user."""
+    size: int
+    """Bytes or characters of the request."""
 
     def question(self, request_id: str) -> SemanticQuestion | None:
         """What tier 2 is asked; None: it may not answer this."""
         policy = self.verdict.policy.cache
-        if not policy.false_hit_bound:
+        if not policy.false_hit_bound or self.size > MOST_BYTES:
             return None
         isolated = self.isolate()
         if isolated is None or not isolated.text.strip() or len(isolated.text) > MOST_CHARACTERS:

@@ -10,6 +10,7 @@ same ratio the other way round, restarted whenever that helps it (an e-detector)
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 _BETTER = ((0.0, 0.5), (0.1, 0.2), (0.25, 0.15), (0.5, 0.1), (0.75, 0.05))
@@ -56,11 +57,9 @@ class Evidence:
         self.audits += 1
         self.wrong += wrong
         delta = self.settings.delta
-        for at, (share, _) in enumerate(_BETTER):
-            self._better[at] += _log_ratio(share * delta, delta, wrong=wrong)
-        for at, times in enumerate(_WORSE):
-            worse = min(times * delta, _MOST)
-            self._worse[at] = max(0.0, self._worse[at]) + _log_ratio(max(worse, delta), delta, wrong=wrong)
+        better, worse = _steps(delta, wrong)
+        self._better = [one + step for one, step in zip(self._better, better, strict=True)]
+        self._worse = [max(0.0, one) + step for one, step in zip(self._worse, worse, strict=True)]
         if self.proven and self.change_evidence >= self.settings.alarm:
             self._begin_anew()
             self.exceeded = True
@@ -121,6 +120,14 @@ class Evidence:
 def _or_none(log_ratio: float) -> float | None:
     """JSON has no −∞."""
     return None if log_ratio == -math.inf else log_ratio
+
+
+@lru_cache(maxsize=1000)
+def _steps(delta: float, wrong: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What one outcome adds to the log-likelihood ratios for the better, and for the worse."""
+    better = (_log_ratio(share * delta, delta, wrong=wrong) for share, _ in _BETTER)
+    worse = (_log_ratio(max(min(times * delta, _MOST), delta), delta, wrong=wrong) for times in _WORSE)
+    return tuple(better), tuple(worse)
 
 
 def _log_ratio(share: float, against: float, *, wrong: bool) -> float:
