@@ -137,6 +137,7 @@ DASHBOARDS: dict[str, Dashboard] = {
                     ("flights", _of("asahi_cache_flights", _CACHE)),
                     ("followers", _of("asahi_cache_flight_followers", _CACHE)),
                     ("edges", _of("asahi_cache_attached_edges", _CACHE)),
+                    ("replicas without Redis", _of("asahi_cache_alone", _CACHE)),
                 ),
             ),
         ),

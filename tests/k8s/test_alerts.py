@@ -49,6 +49,7 @@ FIRING: dict[str, dict[str, str]] = {
         'asahi_billing_rejected_records_total{job="billing"}': _QUIET,
     },
     "AsahiCacheAlone": {'asahi_cache_attached_edges{job="cache"}': _QUIET},
+    "AsahiCacheWithoutRedis": {'asahi_cache_alone{job="cache",pod="a"}': "1x400"},
     "AsahiCacheTooSmall": {
         'asahi_cache_evictions_total{job="cache",cause="total"}': _MOVING,
         'asahi_cache_entries{job="cache"}': "100x400",
