@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.installation import Installation, Organization, running_installation
-from tests.invalidation import EDGES, VARYING, faults, question, round_of
+from tests.installation import Installation, Organization
+from tests.invalidation import faults, question, reading_edges, round_of
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation of this module's own."""
     folder: Path = tmp_path_factory.mktemp("invalidation")
-    with running_installation(folder, edges=len(EDGES), environment=VARYING) as installation:
+    with reading_edges(folder) as installation:
         yield installation
 
 

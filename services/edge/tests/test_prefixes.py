@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from asahi_core.clock import ManualClock
 from asahi_edge.domain.prefixes import KEPT_S, PAYS_FROM, Prefixes
@@ -56,3 +57,18 @@ def test_a_probability_is_one_whatever_comes(sights: list[tuple[int, int]]) -> N
         prospect = prefixes.see("org-1", digest(number))
         assert 0 <= prospect.again <= 1
         assert prospect.is_kept is (prospect.again > PAYS_FROM)
+
+
+def test_what_was_expected_is_counted_beside_what_happened() -> None:
+    def counted() -> list[float]:
+        names = ("sent", "expected_again", "came_again")
+        found = (REGISTRY.get_sample_value(f"asahi_documents_{name}_total", {"asked": "no"}) for name in names)
+        return [value or 0.0 for value in found]
+
+    before = counted()
+    prefixes = Prefixes(ManualClock())
+    for number in range(4):
+        prefixes.see("org-1", digest(number))
+    prefixes.see("org-1", digest(0))
+    sent, expected, again = (now - then for now, then in zip(counted(), before, strict=True))
+    assert (sent, round(expected, 6), again) == (4, 0.8, 1)

@@ -8,6 +8,8 @@ happens is learned by organisation, apart for documents that come for the first 
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from prometheus_client import Counter
+
 from asahi_core.clock import Clock
 
 KEPT_S = 300.0
@@ -17,6 +19,13 @@ _PRIOR = {False: (1.0, 5.0), True: (3.0, 5.0)}
 """By whether a document has come again already: as if of five sights so many had been followed by another."""
 _FORGETS = 0.98
 _MOST = 20_000
+_SENT = Counter(
+    "asahi_documents_sent", "Documents sent to providers, by whether keeping them was asked for.", ["asked"]
+)
+_EXPECTED = Counter(
+    "asahi_documents_expected_again", "How many of them were expected to come again in time.", ["asked"]
+)
+_AGAIN = Counter("asahi_documents_came_again", "How many of them came again in time.", ["asked"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Prospect:
 class _Sight:
     at: float
     was_again: bool
+    was_kept: bool
 
 
 class Prefixes:
@@ -64,11 +74,15 @@ class Prefixes:
         before = self._seen.pop(key, None)
         if before is not None:
             self._count(organization_id, before.was_again, came=True)
-        self._seen[key] = _Sight(now, was_again=before is not None)
+            _AGAIN.labels(_asked(before.was_kept)).inc()
+        came, sights = self._counts.get((organization_id, before is not None), _PRIOR[before is not None])
+        prospect = Prospect(came / sights)
+        self._seen[key] = _Sight(now, was_again=before is not None, was_kept=prospect.is_kept)
         while len(self._seen) > _MOST:
             self._seen.popitem(last=False)
-        came, sights = self._counts.get((organization_id, before is not None), _PRIOR[before is not None])
-        return Prospect(came / sights)
+        _SENT.labels(_asked(prospect.is_kept)).inc()
+        _EXPECTED.labels(_asked(prospect.is_kept)).inc(prospect.again)
+        return prospect
 
     def _settle(self, now: float) -> None:
         """Counts the documents that did not come again in time."""
@@ -85,3 +99,7 @@ class Prefixes:
         self._counts[key] = (before * _FORGETS + came, sights * _FORGETS + 1)
         while len(self._counts) > _MOST:
             self._counts.popitem(last=False)
+
+
+def _asked(is_kept: bool) -> str:
+    return "yes" if is_kept else "no"
