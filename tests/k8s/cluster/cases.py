@@ -20,7 +20,9 @@ from tests.k8s.cluster.pods import Pod
 from tests.k8s.objects import SERVERS
 from tests.k8s.rendering import Object
 
-_CALLS = re.compile(r"^asahi_(?:rpc_server|http)_[a-z_]*seconds_count(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+_CALLS = re.compile(
+    r"^asahi_(?:rpc_server|http)_[a-z_]*seconds_count(?:\{(?![^}]*/health)[^}]*\})? ([0-9.e+]+)$", re.MULTILINE
+)
 STORES_DOWN_S = 60.0
 _LEAST_SHARE = 0.15
 _SHARED_WITHIN_S = 30.0
@@ -86,12 +88,11 @@ async def drain(stage: Stage) -> None:
         await cluster.settled(service)
 
 
-def never_ready(service: str) -> Case:
-    """A version that ends at its start, and is taken back."""
+def never_ready(service: str, broken: dict[str, object]) -> Case:
+    """A version that ends at its start because of values of its own, and is taken back."""
 
     async def act(stage: Stage) -> None:
         cluster = stage.installation.cluster
-        broken = {"extraEnv": [{"name": "ASAHI_LOG_FORMAT", "value": "none-such"}]}
         before = {pod.name for pod in cluster[service].pods}
         stage.installation.upgrade({service: broken})
         await cluster.until("a broken pod", lambda: any(pod.restarts > 1 for pod in cluster[service].pods), 120)
@@ -199,7 +200,7 @@ async def shares_of(stage: Stage, services: list[str], *, within_s: float) -> di
 
 
 async def calls_of(pod: Pod) -> float:
-    """How many calls a pod has answered."""
+    """How many calls a pod has answered, without probes."""
     async with httpx2.AsyncClient(timeout=10.0) as client:
         page = (await client.get(f"http://{pod.ip}:{pod.ports()['metrics']}/metrics")).text
     return sum(float(count) for count in _CALLS.findall(page))
