@@ -176,7 +176,7 @@ async def scale(stage: Stage) -> None:
     stage.installation.upgrade({service: {"replicas": 4} for service in scaled})
     await cluster.settled()
     await asyncio.sleep(_SHARED_WITHIN_S)
-    shares = await shares_of(stage, scaled, within_s=20.0)
+    shares = await shares_of(stage, scaled, within_s=_SHARED_WITHIN_S)
     for service, found in shares.items():
         new = [share for name, share in found.items() if name not in old]
         stage.notes.append(f"{service}: {', '.join(f'{share:.0%}' for share in new)}")

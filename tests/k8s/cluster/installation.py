@@ -107,9 +107,10 @@ def secret(name: str, content: Mapping[str, str]) -> Object:
 
 
 @asynccontextmanager
-async def running_installation() -> AsyncIterator[Installation]:
-    """Asahi, installed and ready."""
+async def running_installation(planted: Callable[[list[Object]], None] | None = None) -> AsyncIterator[Installation]:
+    """Asahi, installed and ready; with a defect, if one is `planted`."""
     async with prepared_installation() as installation:
+        installation.planted = planted or installation.planted
         installation.upgrade()
         await installation.cluster.settled()
         yield installation

@@ -6,6 +6,7 @@ Names and addresses lead to ready pods alone. What no pod answers fails at once,
 import asyncio
 import ipaddress
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ _DNS = "10.201.0.53"
 _SERVICES = "10.203.0.0/16"
 _PODS = "10.202.0.0/16"
 _TTL_S = 5
+_PROGRAMS = ("podman", "nft", "ip", "nsenter")
 _INSIDE = "ASAHI_CLUSTER_NAMESPACE"
 
 
@@ -30,6 +32,9 @@ def run_inside(main: Callable[[], int]) -> int:
     """What `main` returns, run in a process like this one in a network namespace of its own. It has to be root."""
     if os.environ.get(_INSIDE):
         return main()
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing or os.geteuid() != 0:
+        sys.exit(f"containers need root and {', '.join(_PROGRAMS)}; missing: {', '.join(missing) or 'root'}")
     name = f"asahi-{os.getpid()}"
     _run("ip", "netns", "add", name)
     try:

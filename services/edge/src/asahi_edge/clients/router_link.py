@@ -1,7 +1,7 @@
 """The edge's standing connections to the router service: many completions on each, at a third of a call's own price.
 
 One connection does while little is going on. More are opened as completions become many, so that these spread over the
-router's replicas, and each is left after ten seconds, so that replicas that are new get their share.
+router's replicas, and each is left after five seconds, so that replicas that are new get their share.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from asahi_core.rpc.status import error_from_bytes, error_from_code
 SERVICE = pb.DESCRIPTOR.services_by_name["RouterService"]
 _ATTACH = f"/{SERVICE.full_name}/Attach"
 _NO_LIMIT_S = 24 * 3600.0
-_USED_FOR_S = 10.0
+_USED_FOR_S = 5.0
 _MANY = 64
 """Completions on a connection that make another one worth while."""
 _MOST = 8
