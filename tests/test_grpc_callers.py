@@ -1,6 +1,7 @@
 """Internal callers: the same answers over gRPC, through the same pipeline."""
 
 import asyncio
+from base64 import b64decode
 from typing import Any
 
 import grpc
@@ -161,3 +162,23 @@ async def test_a_key_that_cannot_be_one_is_refused_over_grpc(organization: Organ
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await InferenceServiceStub(channel).Infer(pb.InferRequest(prompt="x"), metadata=sent)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_texts_that_were_embedded_over_http_are_not_embedded_again_over_grpc(organization: Organization) -> None:
+    async with organization.async_client() as client:
+        body = {"input": ["one", "two"], "model": "text-embedding-3-small", "encoding_format": "base64"}
+        over_http = (await client.post("/v1/embeddings", json=body)).json()
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        stub = InferenceServiceStub(channel)
+        hit = await stub.Embed(
+            pb.EmbedRequest(input=["two", "one"], model="text-embedding-3-small"), metadata=metadata(organization)
+        )
+        local = await stub.Embed(pb.EmbedRequest(input=["one"]), metadata=metadata(organization))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Embed(pb.EmbedRequest(input=["one", ""]), metadata=metadata(organization))
+    vectors = [b64decode(one["embedding"]) for one in over_http["data"]]
+    assert list(hit.embeddings) == vectors[::-1]
+    assert (hit.outcome.cache_tier, hit.outcome.cost_nanos) == (1, 0)
+    assert hit.input_tokens == over_http["usage"]["prompt_tokens"]
+    assert (local.outcome.provider, len(local.embeddings[0])) == ("local", 4 * 384)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT

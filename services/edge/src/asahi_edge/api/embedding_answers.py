@@ -21,6 +21,12 @@ class _Datum(msgspec.Struct):
 _data = msgspec.json.Decoder(list[_Datum])
 
 
+def packed_vectors(result: InferenceResult) -> list[bytes]:
+    """The vectors: binary32, little endian."""
+    data = _data.decode(_top_level.decode(result.answer.native.body)["data"])
+    return [b64decode(str(datum.embedding)) for datum in data]
+
+
 def embeddings_answer(request: InferenceRequest, result: InferenceResult, *, as_numbers: bool) -> bytes:
     """The vectors, in base64 or as lists of numbers."""
     body = _top_level.decode(result.answer.native.body)

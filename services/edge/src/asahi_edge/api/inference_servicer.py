@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import grpc
@@ -17,6 +17,8 @@ from asahi_core.context import CallContext, current_call
 from asahi_core.ids import Ids
 from asahi_core.money import dollars
 from asahi_edge.api.authentication import key_in
+from asahi_edge.api.embedding_answers import packed_vectors
+from asahi_edge.api.embedding_questions import embeddings_question
 from asahi_edge.api.json import convert, decode_object
 from asahi_edge.api.questions import chat_question, infer_question, limit_time
 from asahi_edge.api.replays import Staying, claim_of, idempotency_key
@@ -33,6 +35,7 @@ from asahi_edge.domain.verdicts import Verdicts
 MessageT = TypeVar("MessageT", bound=Message)
 _Context = grpc.aio.ServicerContext[Any, Any]
 _INFER_FIELDS = ("prompt", "system", "task_id", "user_id", "organization_id", "document_id", "document")
+_MOST_TASK_ID = 200
 _INFER_NUMBERS = ("max_tokens", "temperature", "top_p", "seed")
 
 
@@ -82,6 +85,10 @@ class InferenceServicer(InferenceServiceServicer):
         async with aclosing(events):
             async for event in events:
                 yield event
+
+    async def Embed(self, request: pb.EmbedRequest, context: _Context) -> pb.EmbedResponse:
+        asked = await self._embed_question(request, context)
+        return await _only(self._serve(asked, self._embed(asked.question), pb.EmbedResponse, context))
 
     async def _serve(
         self, asked: _Asked, told: AsyncGenerator[MessageT, None], kind: type[MessageT], context: _Context
@@ -136,6 +143,14 @@ class InferenceServicer(InferenceServiceServicer):
                     yield pb.StreamChatResponse(delta=piece.text)
                 begun = True
 
+    async def _embed(self, question: InferenceRequest) -> AsyncGenerator[pb.EmbedResponse, None]:
+        result = await self.pipeline.infer(question, Staying())
+        yield pb.EmbedResponse(
+            embeddings=packed_vectors(result),
+            input_tokens=result.answer.usage.input_tokens,
+            outcome=_outcome(question, result),
+        )
+
     async def _infer_question(
         self, request: pb.InferRequest, sent: Message, context: _Context, *, stream: bool
     ) -> _Asked:
@@ -170,6 +185,16 @@ class InferenceServicer(InferenceServiceServicer):
         )
         limit_time(question.routing)
         return _Asked(sent, question, idempotency_key(headers))
+
+    async def _embed_question(self, request: pb.EmbedRequest, context: _Context) -> _Asked:
+        verdict, headers = await self._admit(context)
+        fields: dict[str, Any] = {"input": list(request.input), "model": request.model}
+        if request.HasField("dimensions"):
+            fields["dimensions"] = request.dimensions
+        if request.user_id:
+            fields["user"] = request.user_id
+        question = replace(embeddings_question(verdict, fields, headers), task_id=request.task_id[:_MOST_TASK_ID])
+        return _Asked(request, question, idempotency_key(headers))
 
     async def _admit(self, context: _Context) -> tuple[Verdict, Mapping[str, str]]:
         """Mints the request's id, limits its time, and asks whose key it is."""

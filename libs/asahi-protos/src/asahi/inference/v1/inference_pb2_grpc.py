@@ -54,6 +54,11 @@ class InferenceServiceStub:
                 request_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.ChatRequest.SerializeToString,
                 response_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.ChatResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/asahi.inference.v1.InferenceService/Embed',
+                request_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.StreamChat = channel.unary_stream(
                 '/asahi.inference.v1.InferenceService/StreamChat',
                 request_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.StreamChatRequest.SerializeToString,
@@ -90,6 +95,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Embeds texts, as `POST /v1/embeddings` does; the two share their cache, text by text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamChat(self, request, context):
         """Answers a conversation piece by piece: one `decision`, `delta`s of its text, and `done` last.
         """
@@ -114,6 +126,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Chat,
                     request_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.ChatRequest.FromString,
                     response_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.ChatResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
+                    response_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.SerializeToString,
             ),
             'StreamChat': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamChat,
@@ -207,6 +224,33 @@ class InferenceService:
             '/asahi.inference.v1.InferenceService/Chat',
             asahi_dot_inference_dot_v1_dot_inference__pb2.ChatRequest.SerializeToString,
             asahi_dot_inference_dot_v1_dot_inference__pb2.ChatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.inference.v1.InferenceService/Embed',
+            asahi_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
+            asahi_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

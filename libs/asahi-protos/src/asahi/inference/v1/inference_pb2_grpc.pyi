@@ -27,6 +27,8 @@ class InferenceServiceStub:
     """Answers a prompt piece by piece: one `decision`, `delta`s, and `done` last."""
     Chat: _aio.UnaryUnaryMultiCallable[_inference_pb2.ChatRequest, _inference_pb2.ChatResponse]
     """Answers a conversation."""
+    Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
+    """Embeds texts, as `POST /v1/embeddings` does; the two share their cache, text by text."""
     StreamChat: _aio.UnaryStreamMultiCallable[_inference_pb2.StreamChatRequest, _inference_pb2.StreamChatResponse]
     """Answers a conversation piece by piece: one `decision`, `delta`s of its text, and `done` last."""
 
@@ -61,6 +63,14 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inference_pb2.ChatRequest, _abc.Awaitable[_inference_pb2.ChatResponse]],
     ) -> _abc.Awaitable[_inference_pb2.ChatResponse]:
         """Answers a conversation."""
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _inference_pb2.EmbedRequest,
+        context: _aio.ServicerContext[_inference_pb2.EmbedRequest, _abc.Awaitable[_inference_pb2.EmbedResponse]],
+    ) -> _abc.Awaitable[_inference_pb2.EmbedResponse]:
+        """Embeds texts, as `POST /v1/embeddings` does; the two share their cache, text by text."""
 
     @_abc_1.abstractmethod
     def StreamChat(
