@@ -114,24 +114,22 @@ async def round_of(organization: Organization, per_second: float) -> Outcome:
     return outcome
 
 
-def faults(outcome: Outcome, replicas: int = 1) -> list[str]:
-    """What is wrong. A replica that does not hear of others for a moment forgets all it has, other documents' too."""
+def faults(outcome: Outcome) -> list[str]:
+    """What is wrong. Other documents' answers may go too: who does not hear of others for a moment trusts no copies."""
     wrong = []
     if outcome.latest_s > WITHIN_S:
         wrong.append(f"an old answer was given {outcome.latest_s:.2f} s after the invalidation's answer")
-    if len(outcome.others) != 1 and replicas == 1:
-        wrong.append(f"{len(outcome.others)} different answers from the document that was left alone")
     if outcome.failed:
         wrong.append(f"{outcome.failed} requests failed")
     return wrong
 
 
-async def _run(installation: Installation, rounds: int, per_second: float, replicas: int) -> bool:
+async def _run(installation: Installation, rounds: int, per_second: float) -> bool:
     organization = installation.signup()
     fine = True
     for number in range(1, rounds + 1):
         outcome = await round_of(organization, per_second)
-        wrong = faults(outcome, replicas)
+        wrong = faults(outcome)
         fine &= not wrong
         print(
             f"round {number}: {outcome.sent} reads, {outcome.hits} from the cache; {outcome.stale} old answers to "
@@ -154,7 +152,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="asahi-invalidation-") as folder,
         reading_edges(Path(folder), options.replicas) as installation,
     ):
-        return 0 if asyncio.run(_run(installation, options.rounds, options.rate, options.replicas)) else 1
+        return 0 if asyncio.run(_run(installation, options.rounds, options.rate)) else 1
 
 
 if __name__ == "__main__":
