@@ -15,6 +15,7 @@ from asahi_core.clock import ManualClock
 from asahi_core.errors import DeadlineExceeded, InvalidRequest, NotFound, ServiceUnavailable
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.status import status_from_error, to_rpc_status
+from asahi_edge.clients import cache_attachment
 from asahi_edge.clients.cache import SERVICE, CacheClient
 from asahi_edge.clients.cache_attachment import CacheAttachment
 from services.edge.tests.flying import GUARD_S, soon, until
@@ -30,6 +31,8 @@ class _Servicer(CacheServiceServicer):
         self.heard: list[pb.AttachRequest] = []
         self.messages = 0
         self.saying: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
+        self.fails = False
+        """Whether the connection ends with an error when it is broken off."""
         self.followed: list[pb.FollowFlightResponse] | None = None
 
     async def Attach(  # noqa: N802
@@ -41,6 +44,8 @@ class _Servicer(CacheServiceServicer):
         try:
             while (message := await self.saying.get()) is not None:
                 yield message
+            if self.fails:
+                await context.abort_with_status(to_rpc_status(ServiceUnavailable("It is gone.", retry_after_s=1.0)))
         finally:
             listening.cancel()
 
@@ -233,6 +238,20 @@ async def test_when_the_connection_breaks_calls_fail_copies_are_dropped_and_it_i
         call = await edge.call(2)
         edge.servicer.reply(pb.AttachedReply(call_id=call.call_id, lookup=pb.LookupResponse()))
         await soon(again)
+
+
+async def test_who_calls_over_a_connection_that_failed_does_not_wait_for_the_next_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache_attachment, "_PAUSE_S", 3600.0)
+    async with _attached() as edge:
+        edge.servicer.fails = True
+        looking = edge.look_up()
+        await edge.call()
+        edge.servicer.break_off()
+        with pytest.raises(ServiceUnavailable):
+            await soon(looking)
+        assert not edge.client.attached
 
 
 async def test_without_a_connection_a_call_fails_at_once() -> None:

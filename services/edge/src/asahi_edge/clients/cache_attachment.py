@@ -92,13 +92,11 @@ class CacheAttachment:
         while True:
             try:
                 await self._attach_once()
+                told = False
             except AsahiError as error:
                 if not told:
                     self._log.warning("cache_unattached", error=error.message)
                 told = True
-                await asyncio.sleep(_PAUSE_S)
-            else:
-                told = False
             finally:
                 self._heard_at = None
                 self._outbox = None
@@ -106,6 +104,8 @@ class CacheAttachment:
                     if not replied.done():
                         replied.set_exception(_unavailable())
                 self.on_missed()
+            if told:
+                await asyncio.sleep(_PAUSE_S)
 
     async def _attach_once(self) -> None:
         outbox: asyncio.Queue[pb.AttachRequest] = asyncio.Queue(_MAX_QUEUED)
