@@ -19,7 +19,7 @@ from asahi_core.clock import SystemClock
 MODULE, CLOCK, WITHOUT = "FAULTS_MODULE", "FAULTS_CLOCK", "FAULTS_WITHOUT"
 """Variables: the service's module, the file of its clock, the safeguard that it lacks."""
 _OFFSET = struct.Struct("<d")
-_LATE_S = 0.4
+_LATE_S = 1.5
 
 
 def move_clock(file: Path, seconds: float) -> None:

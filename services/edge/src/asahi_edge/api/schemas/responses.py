@@ -13,7 +13,7 @@ class ResponsesBody(Struct, kw_only=True):
     """A question, or a conversation to go on with. What no provider can be told is refused by name."""
 
     input: Annotated[
-        str | Annotated[list[dict[str, Any]], Meta(min_length=1)],
+        Annotated[str, Meta(min_length=1)] | Annotated[list[dict[str, Any]], Meta(min_length=1)],
         described("What is asked: a text, or items as OpenAI has them."),
     ]
     model: Annotated[
