@@ -240,3 +240,20 @@ def test_what_is_erased_is_embedded_anew(organization: Organization, control: Si
 
 def _product(one: list[float], other: list[float]) -> float:
     return math.fsum(a * b for a, b in zip(one, other, strict=True))
+
+
+def test_without_the_cache_service_providers_embed_and_the_local_model_says_it_cannot(
+    running: Installation, organization: Organization, control: SimulatorControl
+) -> None:
+    running["cache"].kill()
+    try:
+        answer = embed(organization, ["still", "here"])
+        assert len(vectors(answer)) == 2
+        assert answer.headers["x-asahi-degraded"] == "cache"
+        local = embed(organization, "gone", LOCAL)
+        assert (local.status_code, local.json()["error"]["code"]) == (503, "service_unavailable")
+        assert "retry-after" in local.headers
+    finally:
+        running["cache"].start()
+        running["cache"].wait_ready()
+    assert len(control.calls()) == 1
