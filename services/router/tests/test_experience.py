@@ -69,7 +69,7 @@ async def test_feedback_lets_the_cheap_model_answer_where_it_is_as_good_and_only
     rankings = [decided(experience, one.tobytes()) for one in embeddings]
     cheap = np.array([ranking.decision.model == CHEAP for ranking in rankings])
     assert cheap[topics < world.easy].mean() > 0.5
-    assert cheap[topics >= world.easy].mean() < 0.25
+    assert cheap[topics >= world.easy].mean() < 0.4 * cheap[topics < world.easy].mean()
     switched = rankings[int(cheap.argmax())].decision.reason
     assert "gpt-6-luna stands in for gpt-6.1-sol on this knowledge question, by 1200 outcomes" in switched
     stayed = rankings[int((~cheap).argmax())].decision.reason

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 DIMENSIONS = 384
-_FORM_WEIGHT = 0.5
+_FORM_WEIGHT = 1.5
 _NEARNESS = 2.0
 _MOST_LANDMARKS = 256
 _FARTHEST = 3.0

@@ -2,9 +2,11 @@
 
 What decides is the *paired* difference of two models on one question: its estimate, less a margin for its uncertainty.
 A difference below zero is worth accepting where it saves much, so the rule is one price: how much quality may be given
-for what is saved. That price is the only figure that is tuned, and it is tuned on the memory alone: the highest one up
-to which the loss that the other folds show, with a margin of its standard error, is at most ε of the baseline's
-quality.
+for what is saved. That price is the only figure that is tuned, and it is tuned on the memory alone: the highest one at
+which the loss that the other folds show is at most ε of the baseline's quality. That loss is the mean of two estimates:
+what the outcomes of the chosen models were, which is unbiased and noisy, and what the regressions expect of them after
+their differences were calibrated against outcomes, which is the other way round.
+Where one model's outcome of a question is known and not the other's, as in real traffic, a margin is added for that.
 """
 
 from collections.abc import Mapping
@@ -18,17 +20,16 @@ from asahi_router.domain.learning.learned import Learned, Measured, Taught, Told
 
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What was fixed before any question was decided; docs/routing.md says how."""
 
-    caution: float = 0.5
+    caution: float = 0.25
     """Standard errors that are taken off a difference."""
-    margin: float = 0.5
-    """Standard errors of the loss that must fit under ε too."""
+    margin: float = 1.28
+    """Standard errors, of what stands in for outcomes that are not known, by which the loss must be under ε."""
     strangest: float = 0.95
     """Questions stranger than this share of the memory's own go to the baseline."""
     fewest: int = 100
@@ -38,7 +39,7 @@ class Rules:
 RULES = Rules()
 _AS_DEAR = -0.01
 """Share of the usual cost: a model that is dearer by more than this does not stand in for the baseline."""
-_PRICES = np.concatenate([[0.0], np.geomspace(0.002, 2.0, 60)])
+_PRICES = np.geomspace(0.002, 2.0, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def worth(told: Told, saved: Floats | Doubles, baseline: int, price: float, rule
 
 
 def calibrate(taught: Taught, saved: Doubles, baseline: int, epsilon: float, rules: Rules = RULES) -> Calibration:
-    """The highest price up to which the memory shows no loss above ε."""
+    """The highest price at which the memory shows no loss above ε."""
     measured, told = taught.measured, taught.told
     kept = Calibration(0.0, 0.0, 0.0, 0.0)
     answered = np.sum(~np.isnan(measured.quality), axis=0)
@@ -136,25 +137,41 @@ def calibrate(taught: Taught, saved: Doubles, baseline: int, epsilon: float, rul
         return kept
     saved = np.where(answered < rules.fewest, -1.0, saved)
     good = float(np.nanmean(measured.quality[:, baseline]))
-    for price in _PRICES[1:]:
+    row = np.arange(len(saved))
+    brought = np.stack([_brought(measured, told, place) for place in range(len(answered))], axis=1)
+    brought -= brought[:, [baseline]]
+    known = answered / len(row)
+    squares = np.nan_to_num(np.nanmean(np.square(measured.quality - told.quality), axis=0))
+    made_up = squares * (1 / np.maximum(known, 1e-9) - 1)  # variance that an outcome has more than if all were known
+    expected = _calibrated(differences(told, baseline)[0], brought)
+    for price in _PRICES:
         chosen = worth(told, saved, baseline, price, rules).argmax(axis=1)
-        brought = _brought(measured, told, chosen) - _brought(measured, told, np.full(len(chosen), baseline))
-        loss, error = -float(brought.mean()), float(brought.std() / np.sqrt(len(brought)))
-        if loss + rules.margin * error > epsilon * good:
-            break
-        kept = Calibration(price, loss / good, error / good, float(np.mean(chosen != baseline)))
+        seen, left = brought[row, chosen], chosen != baseline
+        loss = -float((seen.mean() + expected[row, chosen].mean()) / 2)
+        unknown = float(np.sqrt(np.sum(made_up[chosen[left]] + made_up[baseline]))) / len(row)
+        if loss + rules.margin * unknown <= epsilon * good:
+            error = float(seen.std() / np.sqrt(len(row)))
+            kept = Calibration(float(price), loss / good, error / good, float(left.mean()))
     return kept
 
 
-def _brought(measured: Measured, told: Told, chosen: Indices) -> Doubles:
-    """(n,): quality by the chosen models.
+def _calibrated(difference: Floats, brought: Doubles) -> Doubles:
+    """(n, m): expected differences, stretched and moved model by model to fit what outcomes brought (least squares)."""
+    middle = difference.mean(axis=0, dtype=np.float64)
+    apart = difference - middle
+    spread = np.mean(np.square(apart), axis=0)
+    stretch = np.mean(apart * (brought - brought.mean(axis=0)), axis=0) / np.maximum(spread, 1e-12)
+    fitted: Doubles = brought.mean(axis=0) + stretch * apart
+    return fitted
+
+
+def _brought(measured: Measured, told: Told, model: int) -> Doubles:
+    """(n,): quality by that model.
 
     Where an outcome is not known, what is told stands in for it, and those that are known count for the others (doubly
     robust: Dudík, Langford and Li, 2011).
     """
-    row = np.arange(len(chosen))
-    expected = told.quality[row, chosen].astype(np.float64)
-    outcome = measured.quality[row, chosen]
+    expected = told.quality[:, model].astype(np.float64)
+    outcome = measured.quality[:, model]
     known: Flags = ~np.isnan(outcome)
-    share = np.mean(~np.isnan(measured.quality), axis=0)[chosen]
-    return expected + np.where(known, (outcome - expected) / np.maximum(share, 1e-9), 0.0)
+    return expected + np.where(known, (outcome - expected) / max(float(known.mean()), 1e-9), 0.0)

@@ -12,8 +12,9 @@ from asahi_router.domain.learning.basis import Basis, Floats, basis_of
 from asahi_router.domain.learning.regression import FOLDS, cross_fitted
 
 Indices = NDArray[np.intp]
-_PENALTIES = (1.0, 3.0, 10.0)
+_PENALTIES = (3.0, 10.0, 30.0)
 _TOKEN_PENALTY = 3.0
+_ROUNDING = 1e-4
 _LEAST_SHARE = 0.2
 """Of a model's usual answer that a question is expected to get at least, whatever the regression says."""
 
@@ -82,7 +83,7 @@ class Learned:
             quality,
             np.sqrt(leverage)[:, None] * self.noise,
             np.maximum(tokens, _LEAST_SHARE * self.usual_tokens),
-            (np.searchsorted(self.leverages, leverage) / len(self.leverages)).astype(np.float32),
+            (np.searchsorted(self.leverages, leverage - _ROUNDING) / len(self.leverages)).astype(np.float32),
         )
 
 
