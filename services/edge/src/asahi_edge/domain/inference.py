@@ -8,7 +8,7 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.cache.v1.cache_pb2 import SemanticQuestion, SemanticVerdict
 from asahi.router.v1.router_pb2 import AttemptOutcome, Candidate
 from asahi.type.v1.chat_pb2 import Answer, Api, ChatAnswer, Prompt
-from asahi.type.v1.routing_pb2 import Routing
+from asahi.type.v1.routing_pb2 import Routing, RoutingMode
 from asahi_edge.domain.budgets import is_blocked_by_budget
 from asahi_edge.domain.charge import Charge
 from asahi_edge.domain.similarity import Similarity
@@ -112,11 +112,17 @@ class InferenceRequest:
         return is_blocked_by_budget(self.verdict, self.tags)
 
     def semantic_question(self) -> SemanticQuestion | None:
-        """What tier 2 is asked, and keeps the answer by; None: it has no part in this request."""
+        """What tier 2 is asked, and keeps the answer by; None: it has no part in this request.
+
+        Its embedding is wanted wherever the router has a choice.
+        """
         asked = self.cache.read and self.cache.write and self.cache.similar
         if not asked or self.similarity is None or self.step is not None or self.workflow is not None:
             return None
-        return self.similarity.question(self.request_id)
+        question = self.similarity.question(self.request_id)
+        if question is not None:
+            question.embedding_wanted = self.routing.mode != RoutingMode.ROUTING_MODE_EXPLICIT
+        return question
 
     @property
     def flight_key(self) -> bytes:

@@ -66,6 +66,8 @@ class _Similar:
 
     question: SemanticQuestion | None
     verdict: SemanticVerdict | None
+    embedding: bytes
+    """Of the question; empty: not known."""
 
 
 class Pilot:
@@ -136,7 +138,7 @@ class Pilot:
     async def _look_up_or_call(self, flight: Flight, request: InferenceRequest) -> None:
         degraded: tuple[str, ...] = ()
         flight_id = lost_id = ""
-        semantic, verdict = request.semantic_question(), None
+        semantic, verdict, embedding = request.semantic_question(), None, b""
         if request.cache.read:
             degraded = self._cache.degraded if self._cache.attached else ("cache",)
             asked = semantic if self._cache.attached else None
@@ -155,7 +157,7 @@ class Pilot:
                 except AsahiError:
                     degraded = ("cache",)
                     break
-                asked = None
+                asked, embedding = None, found.embedding or embedding
                 if found.HasField("semantic"):
                     verdict = found.semantic
                     if verdict.outcome == SemanticOutcome.SEMANTIC_OUTCOME_UNAVAILABLE:
@@ -182,7 +184,7 @@ class Pilot:
                     lost_id = found.follow_flight_id  # ended between the two calls, or gone with its replica
                 else:
                     return
-        await self._complete(flight, request, flight_id, degraded, _Similar(semantic, verdict))
+        await self._complete(flight, request, flight_id, degraded, _Similar(semantic, verdict, embedding))
 
     async def _follow(self, flight: Flight, request: InferenceRequest, found: LookupResponse) -> None:
         """Hands on what another edge's flight brings.
@@ -235,6 +237,7 @@ class Pilot:
                 raise Cancelled("The last caller left.")
             budgeted = request.is_blocked_by_budget
             task, prospect = task_of(request), None
+            task.prompt_embedding = similar.embedding
             if request.prefix:
                 prospect = self._prefixes.see(request.organization_id, request.prefix)
                 task.prompt.chat.cache_prefix = prospect.is_kept
