@@ -3,10 +3,10 @@
 What decides is the *paired* difference of two models on one question: its estimate, less a margin for its uncertainty.
 A difference below zero is worth accepting where it saves much, so the rule is one price: how much quality may be given
 for what is saved. That price is the only figure that is tuned, and it is tuned on the memory alone: the highest one at
-which the loss that the other folds show is at most ε of the baseline's quality. That loss is the mean of two estimates:
-what the outcomes of the chosen models were, which is unbiased and noisy, and what the regressions expect of them after
-their differences were calibrated against outcomes, which is the other way round.
-Where one model's outcome of a question is known and not the other's, as in real traffic, a margin is added for that.
+which the loss that the other folds show, with a margin, is at most ε of the baseline's quality. That loss is the mean
+of two estimates: what the outcomes of the chosen models were, which is unbiased and noisy, and what the regressions
+expect of them after their differences were calibrated against outcomes, which is the other way round. The margin is of
+standard errors; where only one of the two models' outcomes is known, as in real traffic, it is wider.
 """
 
 from collections.abc import Mapping
@@ -28,8 +28,10 @@ class Rules:
 
     caution: float = 0.25
     """Standard errors that are taken off a difference."""
-    margin: float = 1.28
-    """Standard errors, of what stands in for outcomes that are not known, by which the loss must be under ε."""
+    margin: float = 0.5
+    """Standard errors of the loss by which it must be under ε."""
+    unknown_margin: float = 1.28
+    """The same, of what stands in for outcomes that are not known."""
     strangest: float = 0.95
     """Questions stranger than this share of the memory's own go to the baseline."""
     fewest: int = 100
@@ -148,9 +150,9 @@ def calibrate(taught: Taught, saved: Doubles, baseline: int, epsilon: float, rul
         chosen = worth(told, saved, baseline, price, rules).argmax(axis=1)
         seen, left = brought[row, chosen], chosen != baseline
         loss = -float((seen.mean() + expected[row, chosen].mean()) / 2)
+        error = float(seen.std() / np.sqrt(len(row)))
         unknown = float(np.sqrt(np.sum(made_up[chosen[left]] + made_up[baseline]))) / len(row)
-        if loss + rules.margin * unknown <= epsilon * good:
-            error = float(seen.std() / np.sqrt(len(row)))
+        if loss + rules.margin * error + rules.unknown_margin * unknown <= epsilon * good:
             kept = Calibration(float(price), loss / good, error / good, float(left.mean()))
     return kept
 
