@@ -21,7 +21,9 @@ def comparable(mode: RoutingMode.ValueType) -> InferenceRequest:
     bare = asked("r-1", by=by, cache=CacheDirectives(similar=True))
     body = {"prompt": "What is 6 × 7?"}
     return replace(
-        bare, routing=routing, similarity=Similarity(lambda: in_infer(body), bare.api, routing, by, {}, ("",))
+        bare,
+        routing=routing,
+        similarity=Similarity(lambda: in_infer(body), bare.api, routing, by, {}, ("",), len(body["prompt"])),
     )
 
 
