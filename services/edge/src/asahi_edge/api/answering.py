@@ -1,5 +1,6 @@
 """What every inference path does with a question once it has read it: answer it, plain or streamed, or once."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 from asahi_edge.domain.ports import Caller
 from asahi_edge.domain.replays import Recording
+
+_LARGE_BYTES = 512 * 1024
+"""An answer beyond it is written in a thread: it would hold up others for milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +77,6 @@ async def _whole(
     note_in_log(request, result)
     if told.settle is not None:
         result = await told.settle(result)
-    return told.whole(result), {**told.headers, **inference_headers(result)}
+    large = len(result.answer.native.body) > _LARGE_BYTES
+    content = await asyncio.to_thread(told.whole, result) if large else told.whole(result)
+    return content, {**told.headers, **inference_headers(result)}

@@ -15,7 +15,7 @@ _top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class _Datum(msgspec.Struct):
     object: str
     index: int
-    embedding: str | list[float]
+    embedding: str
 
 
 _data = msgspec.json.Decoder(list[_Datum])
@@ -24,17 +24,21 @@ _data = msgspec.json.Decoder(list[_Datum])
 def packed_vectors(result: InferenceResult) -> list[bytes]:
     """The vectors: binary32, little endian."""
     data = _data.decode(_top_level.decode(result.answer.native.body)["data"])
-    return [b64decode(str(datum.embedding)) for datum in data]
+    return [b64decode(datum.embedding) for datum in data]
 
 
 def embeddings_answer(request: InferenceRequest, result: InferenceResult, *, as_numbers: bool) -> bytes:
-    """The vectors, in base64 or as lists of numbers."""
+    """The vectors, in base64 or as lists of numbers: these one by one, so that a thread that writes them gives way."""
     body = _top_level.decode(result.answer.native.body)
     if as_numbers:
-        data = _data.decode(body["data"])
-        for datum in data:
-            packed = b64decode(str(datum.embedding))
-            datum.embedding = list(struct.unpack(f"<{len(packed) // 4}f", packed))
-        body["data"] = msgspec.Raw(encode(data))
+        told = [
+            {"object": datum.object, "index": datum.index, "embedding": _as_numbers(b64decode(datum.embedding))}
+            for datum in _data.decode(body["data"])
+        ]
+        body["data"] = msgspec.Raw(encode(told))
     body["asahi"] = msgspec.Raw(encode(asahi_object(request, result)))
     return msgspec.json.encode(body)
+
+
+def _as_numbers(packed: bytes) -> msgspec.Raw:
+    return msgspec.Raw(encode(struct.unpack(f"<{len(packed) // 4}f", packed)))
