@@ -12,6 +12,7 @@ GENERATED := libs/asahi-protos/src/asahi
 # The long rigs of `make verify`, each a module:
 # bench.analytics        figures over a million records on both databases, while others are written
 # bench.transport        what a call and a streamed chunk cost between two processes
+# bench.decision         how long a decision takes with 100 000 outcomes in memory
 # bench.relay            how long a stream's first byte is held
 # bench.forged           what forged keys at full speed do to who has a valid one
 # bench.zipf             a day of Zipf traffic through tier 1: hit rate beside other policies, memory that does not grow
@@ -32,7 +33,7 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
 # tests.k8s.cluster      the production profile on containers: rollouts, drains, kills (needs `make images`, root, podman)
-RIGS      := bench.transport bench.relay bench.forged bench.analytics bench.zipf tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.simulation tests.hostile tests.overload tests.leaving tests.shared_flights tests.redis_faults tests.once tests.budgets tests.integrations tests.schemathesis_run tests.k8s.cluster
+RIGS      := bench.decision bench.transport bench.relay bench.forged bench.analytics bench.zipf tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.simulation tests.hostile tests.overload tests.leaving tests.shared_flights tests.redis_faults tests.once tests.budgets tests.integrations tests.schemathesis_run tests.k8s.cluster
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
