@@ -21,10 +21,12 @@ def main() -> int:
     """Prints the tables; 1 if a promise is broken."""
     parser = argparse.ArgumentParser(prog="services.cache.tests.bound_rig", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200)
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--delta", type=float, nargs="+", default=[0.01, 0.02, 0.05], help="bounds to simulate")
+    options = parser.parse_args()
+    seeds: int = options.seeds
     broken = False
     print("stationary: δ, true share of wrong answers, seeds that served ≥ 500, seeds within the bound, mean served")
-    for delta in (0.01, 0.02, 0.05):
+    for delta in options.delta:
         for times in (0.0, 0.3, 0.7, 1.0, 1.5, 3.0):
             outcomes = [
                 run(Ledger(delta, Random(seed).random), Random(10_000 + seed), [times * delta] * _LENGTH)
@@ -35,10 +37,11 @@ def main() -> int:
             broken |= within < 0.95 * seeds
             print(
                 f"{delta:5.2f} {times * delta:7.4f} {served:4d} {within:4d}/{seeds} "
-                f"{mean(outcome.served for outcome in outcomes):8.0f}"
+                f"{mean(outcome.served for outcome in outcomes):8.0f}",
+                flush=True,
             )
     print("change after 5000 clean: δ, share after, ρ then, false hits until the stop (mean, p95), what ρ lets expect")
-    for delta in (0.01, 0.02, 0.05):
+    for delta in options.delta:
         for name, after in (("drift", 0.2), ("near-miss twins", 0.5), ("flipped labels", 1.0)):
             hits, rhos = [], []
             for seed in range(seeds):

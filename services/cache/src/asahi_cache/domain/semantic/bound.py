@@ -59,15 +59,16 @@ class Evidence:
         delta = self.settings.delta
         better, worse = _steps(delta, wrong)
         self._better = [one + step for one, step in zip(self._better, better, strict=True)]
-        self._worse = [max(0.0, one) + step for one, step in zip(self._worse, worse, strict=True)]
-        if self.proven and self.change_evidence >= self.settings.alarm:
-            self._begin_anew()
-            self.exceeded = True
-        elif not self.proven and self.proof >= 1 / self._alpha:
+        if self.proven:  # before that there is nothing to lose
+            self._worse = [max(0.0, one) + step for one, step in zip(self._worse, worse, strict=True)]
+            if self.change_evidence >= self.settings.alarm:
+                self._begin_anew()
+                self.exceeded = True
+        elif max(self._better) >= -math.log(self._alpha) and self.proof >= 1 / self._alpha:
             self.proven = True
             self.exceeded = False
             self._worse = [0.0] * len(_WORSE)
-        elif not self.proven and self.audits * delta >= _LONGEST_EPOCH:
+        elif self.audits * delta >= _LONGEST_EPOCH:
             self._begin_anew()
 
     @property
@@ -75,7 +76,8 @@ class Evidence:
         """Whether the stream is worse than δ for all that is known of it."""
         if self.exceeded:
             return True
-        return self.wrong > self.settings.delta * self.audits and self.interval()[0] > self.settings.delta
+        delta, audits = self.settings.delta, self.audits
+        return self.wrong > delta * audits and _refutes(delta, self.wrong, audits, self.settings.alpha)
 
     @property
     def proof(self) -> float:
@@ -145,15 +147,20 @@ def confidence_sequence(wrong: int, audits: int, alpha: float) -> tuple[float, f
     if not audits:
         return 0.0, 1.0
     right = audits - wrong
-    marginal = _log_beta(wrong + 0.5, right + 0.5) - _log_beta(0.5, 0.5)
-    refuted_at = math.log(1 / alpha)
 
     def refuted(share: float) -> bool:
-        log_likelihood = (wrong * math.log(share) if wrong else 0.0) + (right * math.log1p(-share) if right else 0.0)
-        return marginal - log_likelihood >= refuted_at
+        return _refutes(share, wrong, audits, alpha)
 
     centre = min(max(wrong / audits, 1e-12), 1 - 1e-12)
     return _edge(refuted, 0.0, centre) if wrong else 0.0, _edge(refuted, 1.0, centre) if right else 1.0
+
+
+def _refutes(share: float, wrong: int, audits: int, alpha: float) -> bool:
+    """Whether the mixture refutes a share, above 0 and below 1, at 1/α."""
+    right = audits - wrong
+    marginal = _log_beta(wrong + 0.5, right + 0.5) - _log_beta(0.5, 0.5)
+    log_likelihood = (wrong * math.log(share) if wrong else 0.0) + (right * math.log1p(-share) if right else 0.0)
+    return marginal - log_likelihood >= math.log(1 / alpha)
 
 
 def _edge(refuted: Callable[[float], bool], outside: float, inside: float) -> float:
