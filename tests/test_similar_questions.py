@@ -228,9 +228,11 @@ def test_without_its_store_tier_2_is_left_aside_and_said_to_be(tmp_path: Path) -
     with running_installation(tmp_path / "data", environment=dead) as installation:
         _wait_for_model(installation)
         with installation.signup().client() as client:
-            answers = [_ask(client, f"What is number {number}?") for number in range(5)]
-            assert {answer.headers["x-asahi-cache"] for answer in answers} == {"miss"}
-            assert any("semantic" in answer.headers.get("x-asahi-degraded", "") for answer in answers)
+            for form in _forms("What is a number"):
+                answer = _ask(client, form)
+                assert answer.headers["x-asahi-cache"] == "miss"
+                if "semantic" in answer.headers.get("x-asahi-degraded", ""):
+                    break
             said = client.get("/health").json()
         assert said["status"] == "degraded"
         assert said["components"]["semantic"]["status"] == "degraded"
