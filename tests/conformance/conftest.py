@@ -17,7 +17,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="package")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation that goes on asking a provider that fails on command."""
-    router = {"ASAHI_BREAKER_FAILURES": "1000"}
+    router = {"ASAHI_BREAKER_FAILURES": "1000", "ASAHI_RETRY_BUDGET": "1000"}
     with running_installation(tmp_path_factory.mktemp("conformance"), environment={"router": router}) as running:
         yield running
 

@@ -1,7 +1,7 @@
 """OpenAI's SDK at `/v1/responses`, answered by providers of both protocols: plain, streamed, cached, parsed."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from tests.conformance.conftest import NewKey
 from tests.conformance.openai_cases import TOOLS as CHAT_TOOLS
 from tests.conformance.places import Place
 
+Question = dict[str, Any]
 MODELS = ("gpt-4.1-nano", "claude-haiku-4-5")
 _TOOLS: list[Any] = [{"type": "function", "strict": None, **tool["function"]} for tool in CHAT_TOOLS]
 _PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -67,7 +68,7 @@ _CASES: dict[str, dict[str, Any]] = {
     },
 }
 _NEW = {"cache-control": "no-cache"}
-_EVERY_TIME = {"id", "created_at", "completed_at", "asahi", "item_id", "call_id"}
+_EVERY_TIME = {"id", "created_at", "completed_at", "asahi", "item_id", "call_id", "parsed", "parsed_arguments"}
 
 
 def _seen(value: Any) -> Any:
@@ -77,7 +78,9 @@ def _seen(value: Any) -> Any:
 
 
 def _told(response: Response) -> Any:
-    return _seen(response.to_dict(mode="json"))
+    """What its user sees, with the types; what the SDK's helpers add is left out."""
+    seen = _seen(response.to_dict(mode="json"))
+    return {"types": [type(item).__name__.partition("[")[0] for item in response.output], **seen}
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -176,20 +179,106 @@ _PASSED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", _PASSED)
+def _created(at: Place, question: Question) -> Any:
+    with at.openai() as sdk:
+        return _told(sdk.responses.create(**question))
+
+
+def _raw(at: Place, question: Question) -> Any:
+    with at.openai() as sdk:
+        raw = sdk.responses.with_raw_response.create(**question)
+        return raw.status_code, raw.headers["content-type"], _told(raw.parse())
+
+
+def _events(at: Place, question: Question) -> Any:
+    with at.openai() as sdk, sdk.responses.create(**question, stream=True) as stream:
+        return [(type(event).__name__, _seen(event.to_dict(mode="json"))) for event in stream]
+
+
+def _helped(at: Place, question: Question) -> Any:
+    with at.openai() as sdk, sdk.responses.stream(**question) as stream:
+        return _told(stream.get_final_response())
+
+
+def _created_async(at: Place, question: Question) -> Any:
+    async def create() -> Any:
+        async with at.async_openai() as sdk:
+            return _told(await sdk.responses.create(**question))
+
+    return asyncio.run(create())
+
+
+def _events_async(at: Place, question: Question) -> Any:
+    async def stream() -> Any:
+        async with at.async_openai() as sdk:
+            events = await sdk.responses.create(**question, stream=True)
+            return [(type(event).__name__, _seen(event.to_dict(mode="json"))) async for event in events]
+
+    return asyncio.run(stream())
+
+
+_WAYS: dict[str, Callable[[Place, Question], Any]] = {
+    "created": _created,
+    "with headers": _raw,
+    "by events": _events,
+    "by the stream's helper": _helped,
+    "created asynchronously": _created_async,
+    "by events, asynchronously": _events_async,
+}
+_WHOLE = [way for way in _WAYS if "events" not in way]
+"""Ways that end with all of the answer: of a cached one its user sees no other pieces."""
+_NEVER_KEPT = {"a short limit", "a tool that the provider runs"}
+
+
+_ASKED = [
+    (case, way) for case in _PASSED for way in _WAYS if (case, way) != ("a short limit", "by the stream's helper")
+]
+"""The helper raises for an answer that is cut short, whoever gave it."""
+
+
+@pytest.mark.parametrize(("case", "way"), _ASKED)
 def test_a_provider_that_speaks_responses_answers_as_if_it_were_asked_directly(
-    case: str, direct: Place, asahi: Place
+    case: str, way: str, direct: Place, asahi: Place
 ) -> None:
-    question = {"model": _NATIVE, "store": False, **_PASSED[case]}
-    told = []
-    for place in (direct, asahi):
-        with place.openai() as sdk:
-            plain = sdk.responses.create(**question)
-            events = list(sdk.responses.create(**question, stream=True, extra_headers=_NEW))
-        told.append((_told(plain), [_seen(event.to_dict(mode="json")) for event in events]))
-    at_the_provider, at_asahi = told
-    assert at_asahi[0] == at_the_provider[0]
-    assert at_asahi[1] == at_the_provider[1]
+    question = {"model": _NATIVE, **_PASSED[case]}
+    assert _WAYS[way](asahi, question) == _WAYS[way](direct, question)
+
+
+@pytest.mark.parametrize("way", _WHOLE)
+@pytest.mark.parametrize("case", [case for case in _PASSED if case not in _NEVER_KEPT])
+def test_an_answer_of_the_cache_is_what_the_provider_says(case: str, way: str, direct: Place, asahi: Place) -> None:
+    question = {"model": _NATIVE, **_PASSED[case]}
+    wanted = _WAYS[way](direct, question)
+    _WAYS[way](asahi, question)
+    assert _WAYS[way](asahi, question) == wanted
+    with asahi.openai() as sdk:
+        again = sdk.responses.with_raw_response.create(**question)
+    assert again.headers["x-asahi-cache"] == "hit; tier=1"
+
+
+@pytest.mark.parametrize("from_cache", [False, True], ids=["miss", "hit"])
+@pytest.mark.parametrize("way", ["parsed", "parsed asynchronously", "parsed from a stream"])
+def test_what_is_parsed_is_what_the_provider_says(way: str, from_cache: bool, direct: Place, asahi: Place) -> None:
+    question: Question = {"model": _NATIVE, "input": "Plan a trip to Rome.", "text_format": _Trip}
+
+    async def parse_async(at: Place) -> Any:
+        async with at.async_openai() as sdk:
+            return (await sdk.responses.parse(**question)).output_parsed
+
+    def parse(at: Place) -> Any:
+        if way == "parsed asynchronously":
+            return asyncio.run(parse_async(at))
+        with at.openai() as sdk:
+            if way == "parsed":
+                return sdk.responses.parse(**question).output_parsed
+            with sdk.responses.stream(**question) as stream:
+                return stream.get_final_response().output_parsed
+
+    if from_cache:
+        parse(asahi)
+    found = parse(asahi)
+    assert isinstance(found, _Trip)
+    assert found == parse(direct)
 
 
 def test_what_the_providers_own_tools_found_is_not_kept_for_others_and_goes_along(asahi: Place) -> None:

@@ -65,6 +65,16 @@ def _ask_openai(at: Place, **fields: Any) -> Any:
         return list(sdk.chat.completions.create(**question, stream=True))
 
 
+def _ask_responses(at: Place, **fields: Any) -> Any:
+    stream = fields.pop("streamed", False)
+    with at.openai() as sdk:
+        question = {"model": _OPENAIS, "input": fields.pop("messages", "Hello."), **fields}
+        if not stream:
+            return sdk.responses.create(**question)
+        return list(sdk.responses.create(**question, stream=True))
+
+
+_OPENAIS_WAYS = {"chat": _ask_openai, "responses": _ask_responses}
 _BUDGET = {"x-asahi-routing": '{"cost_budget": 0.000000001}'}
 _WRONG: dict[str, tuple[dict[str, Any], type[Exception], type[Exception]]] = {
     "an unknown model": ({"model": "gpt-6-lunar"}, anthropic.NotFoundError, openai.NotFoundError),
@@ -117,11 +127,12 @@ def test_anthropics_sdk_raises_the_class_of_the_error(case: str, streamed: bool,
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("api", _OPENAIS_WAYS)
 @pytest.mark.parametrize("case", _WRONG)
-def test_openais_sdk_raises_the_class_of_the_error(case: str, streamed: bool, asahi: Place) -> None:
+def test_openais_sdk_raises_the_class_of_the_error(case: str, api: str, streamed: bool, asahi: Place) -> None:
     fields, _, kind = _WRONG[case]
     with pytest.raises(kind) as raised:
-        _ask_openai(asahi, **fields, streamed=streamed)
+        _OPENAIS_WAYS[api](asahi, **fields, streamed=streamed)
     error = raised.value
     assert isinstance(error, openai.APIStatusError)
     assert error.request_id == error.response.headers["x-asahi-request-id"]
@@ -179,6 +190,9 @@ def test_a_stream_that_breaks_off_raises_in_its_midst(model: str, asahi: Place) 
         chunks = client.chat.completions.create(model=model, messages=_messages(_CUT), stream=True)
         with pytest.raises(openai.APIError):
             list(chunks)
+        events = client.responses.create(model=model, input=_messages(_CUT), stream=True)
+        with pytest.raises(openai.APIError):
+            list(events)
 
 
 def test_what_fails_once_is_tried_again_before_the_sdk_hears_of_it(asahi: Place) -> None:

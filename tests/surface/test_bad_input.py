@@ -174,6 +174,7 @@ def test_messages_names_the_field_the_value_and_what_is_accepted(
         ({"messages": [{"role": "user", "content": "hi"}]}, "The field 'input' is missing", "input"),
         ({"input": []}, "length >= 1", "input"),
         ({"input": ""}, "length >= 1", "input"),
+        ({**GOOD[RESPONSES], "tools": [{"name": "f"}]}, "tools[0]: Object missing required field 'type'", "tools[0]"),
         ({"input": 7}, "input: Expected 'str | array', got 'int', sent: 7", "input"),
         ({"input": ["hi"]}, "input[0]: Expected 'object', got 'str'", "input[0]"),
         ({**GOOD[RESPONSES], "instructions": []}, "instructions: Expected 'str | null'", "instructions"),

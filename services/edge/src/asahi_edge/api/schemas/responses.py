@@ -9,6 +9,12 @@ from asahi_edge.api.schemas.fields import described
 _Positive = Annotated[int, Meta(ge=1, le=2**53)]
 
 
+class ResponseTool(Struct):
+    """A tool; what else it has goes to the provider."""
+
+    type: Annotated[str, described("`function`, or a tool of the provider's.", examples=["function"])]
+
+
 class ResponsesBody(Struct, kw_only=True):
     """A question, or a conversation to go on with. What no provider can be told is refused by name."""
 
@@ -33,7 +39,10 @@ class ResponsesBody(Struct, kw_only=True):
         None
     )
     text: Annotated[dict[str, Any] | None, described("`format` of the answer: text, JSON, JSON of a schema.")] = None
-    tools: Annotated[list[dict[str, Any]] | None, described("Functions that the model may ask to be called.")] = None
+    tools: Annotated[
+        list[ResponseTool] | None,
+        described("What the model may use: functions that the caller runs, and what the provider has."),
+    ] = None
     tool_choice: Annotated[str | dict[str, Any] | None, described("Whether and which.", examples=["auto"])] = None
     parallel_tool_calls: Annotated[bool | None, described("Whether several at once.")] = None
     reasoning: Annotated[dict[str, Any] | None, described("`effort`: how long the model thinks.")] = None
