@@ -55,6 +55,28 @@ _HIT: dict[str, Any] = {
     "optimization_techniques": ["cache_tier_1"],
     "attempts": [],
 }
+_WORKFLOW: dict[str, Any] = {
+    **_MISS,
+    "request_id": "01a20da6-3c42-7d10-9b0e-6a5d2f1c8e03",
+    "response": "Yes, if bread is wanted every morning.",
+    "savings_breakdown": {"cache_tier_3": 0.000312, "routing": 0.000136},
+    "routing_reason": (
+        "2 steps: 1 from cache tier 3, 0 shared with requests under way, 1 answered by providers for $0.000448. "
+        f"The answering step: {_REASON}"
+    ),
+    "optimization_techniques": ["cache_tier_3", "routing"],
+    "steps": [
+        {"id": "facts", "tier": 3, "coalesced": False, "cost": 0, "model": "gpt-6-luna", "finish_reason": "stop"},
+        {
+            "id": "answer",
+            "tier": 0,
+            "coalesced": False,
+            "cost": 0.000448,
+            "model": "gpt-6.1-terra",
+            "finish_reason": "stop",
+        },
+    ],
+}
 _PERIOD: dict[str, Any] = {
     "period": "24h",
     "start": "2026-11-23T13:02:02.767085Z",
@@ -137,9 +159,18 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "max_tokens": 256,
         },
         "about a document": {"prompt": "Who signed it?", "document": "This agreement …", "document_id": "contract-7"},
+        "a workflow": {
+            "prompt": "Shall we sign?",
+            "document": "This agreement …",
+            "document_id": "contract-7",
+            "steps": [
+                {"id": "facts", "prompt": "List the facts of {{document}}", "type": "extract", "quality_threshold": 3},
+                {"id": "answer", "prompt": "{{prompt}} Facts: {{facts}}", "depends_on": ["facts"]},
+            ],
+        },
         "streamed": {"prompt": "Tell a story.", "stream": True},
     },
-    "InferAnswer": {"by a model": _MISS, "from the cache": _HIT},
+    "InferAnswer": {"by a model": _MISS, "from the cache": _HIT, "by a workflow": _WORKFLOW},
     "QuoteAnswer": {
         "of a call": {
             "request_id": _REQUEST,
