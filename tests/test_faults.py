@@ -156,6 +156,7 @@ def test_the_report_counts_what_was_broken_and_names_seeds_that_failed() -> None
         orphans=0,
         recovered_s=1.2,
         seconds=20.0,
+        load=1.5,
     )
     report = report_of([result])
     assert "At `abc`" in report

@@ -7,7 +7,6 @@ of the file into docs/reliability.md.
 
 import argparse
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
@@ -77,11 +76,10 @@ def _is_missed(result: Result) -> bool:
 
 
 def _tell(result: Result) -> None:
-    load = os.getloadavg()[0]
     print(
         f"seed {result.seed}: {len(result.faults)} faults, {result.calls} calls, {result.records} records, "
         f"{result.orphans} orphans, well again after {result.recovered_s:.1f} s; {result.seconds:.0f} s in all, "
-        f"load average {load:.1f}; {result.seen}",
+        f"load average {result.load:.1f}; {result.seen}",
         flush=True,
     )
     if result.wrong:

@@ -31,6 +31,7 @@ def report_of(results: Sequence[Result]) -> str:
     seen = sum((Counter(result.seen) for result in newest), Counter[str]())
     answered, asked = seen["200"], sum(seen.values())
     slowest = max(result.recovered_s for result in newest)
+    loads = [result.load for result in newest]
     broken = [str(result.seed) for result in newest if result.wrong]
     rows = {
         "seeds": f"{len(newest)}",
@@ -38,7 +39,7 @@ def report_of(results: Sequence[Result]) -> str:
         "requests": f"{asked}, {answered} answered",
         "provider calls": str(sum(result.calls for result in newest)),
         "records": f"{sum(r.records for r in newest)}, {sum(r.orphans for r in newest)} of them orphans",
-        "well again after": f"at most {slowest:.1f} s",
+        "well again after": f"at most {slowest:.1f} s, at load averages of {min(loads):.0f} to {max(loads):.0f}",
         "seeds with a fault in the books": f"{len(broken)}" + (f" ({', '.join(broken)})" if broken else ""),
     }
     lines = [

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -26,6 +27,7 @@ from tests.installation import Installation, Organization
 from tests.postgresql import PostgreSQL
 
 RECOVERED_WITHIN_S = 10.0
+"""On a machine that has a core for each process that wants one; longer by as much as it has fewer."""
 _BOOKS_AGREE_WITHIN_S = 20.0
 _HOLDS_END_WITHIN_S = 10.0
 _QUIET_S = 0.5
@@ -35,7 +37,11 @@ _BUDGET_TOKENS = 120
 _WELL = ("plain", "streamed", "once", "whole", "health")
 """What must be well at each edge: three kinds of requests, answers without a degradation, its own word."""
 _BILLING = pb.DESCRIPTOR.services_by_name["BillingService"]
-_ALWAYS = {"200", "left", "refused", "503:service_unavailable", "stream:upstream_interrupted"}
+_ALWAYS = {
+    *("200", "left", "refused", "503:service_unavailable", "stream:upstream_interrupted"),
+    *("429:insufficient_quota", "429:budget_reserved"),
+    *("409:idempotency_replay_unavailable", "stream:idempotency_replay_unavailable"),
+}
 """What callers may see while something is broken, by the degrade table."""
 _BY_KIND = {
     "kill": {"broken"},
@@ -60,6 +66,8 @@ class Result(msgspec.Struct, kw_only=True):
     orphans: int
     recovered_s: float
     seconds: float
+    load: float
+    """The machine's load average at the end."""
 
 
 class _Organizations:
@@ -92,7 +100,7 @@ async def run_seed(seed: int, data: Path, postgresql: PostgreSQL, *, commit: str
             stop.set()
             await working
         wrong = []
-        if recovered_s > RECOVERED_WITHIN_S:
+        if recovered_s > RECOVERED_WITHIN_S * _crowd():
             wrong = [f"all was well again only after {recovered_s:.1f} s; not yet: {'; '.join(ill)}"]
         wrong += _strange(book, schedule)
         wrong += await _look_once_more(organizations, book)
@@ -114,6 +122,7 @@ async def run_seed(seed: int, data: Path, postgresql: PostgreSQL, *, commit: str
         orphans=sum(bool(row["orphan"]) for row in books.records),
         recovered_s=round(recovered_s, 2),
         seconds=round(time.monotonic() - began, 1),
+        load=round(os.getloadavg()[0], 1),
     )
 
 
@@ -154,7 +163,7 @@ async def _recover(organization: Organization) -> tuple[float, list[str]]:
     began = time.monotonic()
     number = 0
     ill = {f"{edge} {what}": "" for edge in EDGES for what in _WELL}
-    while ill and time.monotonic() - began < 3 * RECOVERED_WITHIN_S:
+    while ill and time.monotonic() - began < 3 * RECOVERED_WITHIN_S * _crowd():
         number += 1
         for edge in EDGES:
             async for what, wrong in _looks(organization, edge, number):
@@ -164,6 +173,11 @@ async def _recover(organization: Organization) -> tuple[float, list[str]]:
                     ill[f"{edge} {what}"] = wrong
         await asyncio.sleep(0.1)
     return time.monotonic() - began, [f"{what}: {wrong}" for what, wrong in ill.items()]
+
+
+def _crowd() -> float:
+    """How many processes want each core of the machine, at least one."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 async def _looks(organization: Organization, edge: str, number: int) -> AsyncIterator[tuple[str, str]]:
@@ -192,7 +206,6 @@ def _strange(book: ClientsBook, schedule: Schedule) -> list[str]:
         allowed |= _BY_KIND.get(fault.kind, set())
         if fault.target == "router>provider":
             allowed |= _BY_KIND["provider"]
-    allowed |= {"429:insufficient_quota", "429:budget_reserved", "409:idempotency_replay_unavailable"}
     wrong = []
     for what, times in book.seen.items():
         kind = what.removeprefix("own key ").removeprefix("governance ")
