@@ -1,5 +1,7 @@
 """The guard leaves the baseline where outcomes show that quality holds, and nowhere else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,15 @@ def test_a_smaller_epsilon_leaves_the_baseline_less_often() -> None:
     switched = [guard(measured, epsilon=epsilon).calibration.switched for epsilon in (0.0001, 0.01, 0.05)]
     assert switched == sorted(switched)
     assert switched[0] < switched[2]
+
+
+def test_rounding_never_makes_an_error_that_is_no_number() -> None:
+    world = World(9)
+    measured = world.measured(300)
+    learned = guard(measured).learned
+    rounded = replace(learned, spread=(-1e-7 * np.eye(learned.basis.size)).astype(np.float32))
+    told = rounded.tell(measured.forms[:20], world.asked(20)[0])
+    assert (told.error == 0).all()
 
 
 def test_learning_twice_from_the_same_memory_says_the_same() -> None:

@@ -75,7 +75,7 @@ class Learned:
     def tell(self, forms: Floats, embeddings: Floats | None) -> Told:
         """What is expected of questions with these forms (n, FORM_SIZE) and embeddings (n, 384)."""
         seen = self.basis.of(forms, embeddings)
-        leverage = np.einsum("ij,ij->i", seen @ self.spread, seen)
+        leverage = np.maximum(np.einsum("ij,ij->i", seen @ self.spread, seen), 0)  # rounding, where it is near 0
         return self._told(seen @ self.quality_weights, seen @ self.token_weights, leverage)
 
     def _told(self, quality: Floats, tokens: Floats, leverage: Floats) -> Told:
@@ -108,7 +108,7 @@ def learn(measured: Measured, random: np.random.Generator) -> Taught:
     noise = np.sqrt(np.nanmean(np.square(measured.quality - quality.told), axis=0))
     rarer = np.sqrt(len(seen) / np.maximum(answers, 1))
     spread = np.linalg.inv((seen.T @ seen).astype(np.float64) + _PENALTIES[0] * np.eye(basis.size)).astype(np.float32)
-    inside = np.einsum("ij,ij->i", seen @ spread, seen)
+    inside = np.maximum(np.einsum("ij,ij->i", seen @ spread, seen), 0)
     leverage = inside / (1 - np.minimum(inside, 0.99))  # each left out: Sherman and Morrison
     learned = Learned(
         measured.models,
