@@ -15,7 +15,7 @@ from typing import cast
 
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
-from tests.k8s.cluster.podman import environment
+from tests.k8s.cluster import podman
 
 DOMAIN = "svc.cluster.local"
 OUTSIDE = "10.201.0.1"
@@ -40,7 +40,9 @@ def run_inside(main: Callable[[], int]) -> int:
     try:
         # nsenter, not `ip netns exec`, which hides the cgroups that limits need.
         command = ("nsenter", f"--net=/run/netns/{name}", sys.executable, *sys.orig_argv[1:])
-        return subprocess.run(command, env={**os.environ, _INSIDE: name}, check=False).returncode
+        # Processes are started beside grpc's threads: its handlers of forks end them.
+        environment = {**os.environ, _INSIDE: name, "GRPC_ENABLE_FORK_SUPPORT": "0"}
+        return subprocess.run(command, env=environment, check=False).returncode
     finally:
         _run("ip", "netns", "delete", name)
 
@@ -54,13 +56,13 @@ def pod_network(name: str) -> Iterator["Addresses"]:
     _run("ip", "route", "add", _SERVICES, "dev", "lo", "src", OUTSIDE)
     subprocess.run(
         ("podman", "network", "create", "--disable-dns", "--subnet", _PODS, name),
-        check=True, capture_output=True, env=environment(),
+        check=True, capture_output=True, env=podman.environment(),
     )  # fmt: skip
     try:
         yield Addresses()
     finally:
         subprocess.run(
-            ("podman", "network", "rm", "--force", name), check=False, capture_output=True, env=environment()
+            ("podman", "network", "rm", "--force", name), check=False, capture_output=True, env=podman.environment()
         )
 
 
