@@ -409,6 +409,12 @@ def test_loopback_is_told_from_all_else(address: str, *, expected: bool) -> None
     assert is_loopback(address) is expected
 
 
+def test_kept_responses_are_the_edges_to_ask_for_and_no_other_services() -> None:
+    for method in ("KeepResponse", "GetResponse", "GetConversation", "DeleteResponse", "EraseResponses"):
+        path = f"/asahi.cache.v1.StoredResponseService/{method}"
+        assert [name for name in ("edge", "router", "operator", "nobody") if may_call([name], path)] == ["edge"]
+
+
 def test_a_rule_for_one_method_covers_no_other_that_begins_alike() -> None:
     assert may_call(["router"], "/asahi.billing.v1.BillingService/RecordUsage")
     assert not may_call(["router"], "/asahi.billing.v1.BillingService/RecordUsageAndMore")
