@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi.cache.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 from asahi.cache.v1.responses_pb2_grpc import add_StoredResponseServiceServicer_to_server
+from asahi_cache import upkeep
 from asahi_cache.api.semantic import SemanticDesk
 from asahi_cache.api.servicer import CacheServicer
 from asahi_cache.api.stored_response_servicer import StoredResponseServicer
@@ -42,7 +42,6 @@ from asahi_cache.stores.replays import SqlReplayStore
 from asahi_cache.stores.shared_redis import CALL_S, SharedRedis, open_redis
 from asahi_cache.stores.stored_responses import SqlStoredResponses
 from asahi_core.clock import Clock
-from asahi_core.errors import AsahiError
 from asahi_core.ids import Ids
 from asahi_core.rpc.identity import identity_of
 from asahi_core.rpc.server import serve
@@ -53,14 +52,9 @@ if TYPE_CHECKING:
     from asahi_cache.stores.minilm import MiniLm
 
 __all__ = ["SCHEMA", "CacheService", "build", "database", "load_model", "run"]
-_SWEEP_EVERY_S = 10.0
 _RENEW_EVERY_S = LEASE_S / 4
 _EMBED_S = 0.15
 """Longest that a lookup waits for an embedding: less than edges wait for the lookup."""
-_SETTLE_S = 2.0
-"""At the end, seconds for questions that are still to be kept, and audits to be judged."""
-_DRAIN_S = 2.0
-"""At the end, seconds for flights under way, since new ones cannot begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,11 +306,19 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
         OSError: the address cannot be listened on.
     """
     tracing = Tracing("cache", settings.otlp_endpoint, settings.trace_ratio)
-    loading = asyncio.create_task(_load_embedder(service.embedder, log))
-    sweeping = asyncio.create_task(_sweep(service, log))
-    draining = asyncio.create_task(_drain(service.flights, stop))
-    learning = asyncio.create_task(_learn(service.tier_two, log))
-    sharing = None if service.redis is None else asyncio.create_task(_share(service))
+    similar, questions = service.tier_two.similar, service.tier_two.questions
+    tasks = [
+        asyncio.create_task(upkeep.load_model(service.embedder.load, service.embedder.model, log)),
+        asyncio.create_task(
+            upkeep.sweep(service.flights, service.memory.sweep, service.replays, service.responses, log)
+        ),
+        asyncio.create_task(upkeep.sweep_tier_two(service.evidence, similar, log)),
+        asyncio.create_task(upkeep.drain(service.flights, stop)),
+    ]
+    if similar is not None and questions is not None:
+        tasks.append(asyncio.create_task(upkeep.learn(similar, questions.watch, log)))
+    if service.redis is not None and service.shared_flights is not None:
+        tasks.append(asyncio.create_task(upkeep.share(service.redis.run, service.shared_flights, _RENEW_EVERY_S)))
     try:
         await serve(
             settings.grpc_address,
@@ -333,93 +335,14 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
             max_connection_age_s=None,  # an edge's flights live as long as its standing connection
         )
     finally:
-        loading.cancel()
-        sweeping.cancel()
-        draining.cancel()
-        await _close_tier_two(service, learning, log)
+        await upkeep.settle_tier_two(service.evidence, similar, log)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         service.embedder.close()
-        if sharing is not None and service.redis is not None:
-            sharing.cancel()
+        if questions is not None:
+            await questions.close()
+        if service.redis is not None:
             await service.redis.close()
         await asyncio.to_thread(service.database.close)
         tracing.close()
-
-
-async def _load_embedder(embedder: LocalEmbedder, log: FilteringBoundLogger) -> None:
-    try:
-        await embedder.load()
-    except ModelMissing as error:
-        log.warning("embedding_off", reason=str(error))
-    else:
-        log.info("embedding_ready", model=embedder.model)
-
-
-async def _share(service: CacheService) -> None:
-    """Keeps what is shared through Redis going, until cancelled."""
-    async with asyncio.TaskGroup() as group:
-        if service.redis is not None:
-            group.create_task(service.redis.run())
-        while service.shared_flights is not None:
-            await asyncio.sleep(_RENEW_EVERY_S)
-            await service.shared_flights.renew()
-
-
-async def _sweep(service: CacheService, log: FilteringBoundLogger) -> None:
-    while True:
-        await asyncio.sleep(_SWEEP_EVERY_S)
-        service.flights.sweep()
-        await service.memory.sweep()
-        try:
-            await service.replays.expire()
-            await service.responses.expire()
-        except AsahiError as error:
-            log.warning("database_not_swept", error=error.message)
-        await _sweep_tier_two(service, log)
-
-
-async def _drain(flights: Flights, stop: asyncio.Event) -> None:
-    await stop.wait()
-    await flights.drain(_DRAIN_S)
-
-
-async def _sweep_tier_two(service: CacheService, log: FilteringBoundLogger) -> None:
-    try:
-        await service.evidence.flush()
-        await service.evidence.expire()
-        if service.tier_two.similar is not None:
-            await service.tier_two.similar.expire()
-    except (AsahiError, StoreUnavailable) as error:
-        log.warning("tier_2_not_swept", error=str(error))
-
-
-async def _learn(tier_two: TierTwo, log: FilteringBoundLogger) -> None:
-    """Keeps questions and judges audits, and watches over the store of questions."""
-    if tier_two.similar is None or tier_two.questions is None:
-        return
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_learn_on(tier_two.similar, log))
-        tasks.create_task(tier_two.questions.watch())
-
-
-async def _learn_on(similar: SimilarAnswers, log: FilteringBoundLogger) -> None:
-    while True:
-        try:
-            await similar.run()
-        except Exception:
-            log.exception("tier_2_learning_failed")
-
-
-async def _close_tier_two(service: CacheService, learning: "asyncio.Task[None]", log: FilteringBoundLogger) -> None:
-    """Keeps what has come still, for a moment, and lets go of the store."""
-    try:
-        if service.tier_two.similar is not None and not learning.done():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_SETTLE_S):
-                    await service.tier_two.similar.settled()
-        await service.evidence.flush()
-        if service.tier_two.questions is not None:
-            await service.tier_two.questions.close()
-    except (AsahiError, StoreUnavailable) as error:
-        log.warning("tier_2_not_closed", error=str(error))
-    finally:
-        learning.cancel()
