@@ -6,7 +6,7 @@ The catalog that ships is decided over; the embedding is given, not made. Questi
 import argparse
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -47,9 +47,12 @@ class _Given:
     async def keep(self, examples: Sequence[Example]) -> None:
         raise AssertionError("nothing is answered here")
 
-    async def judged(self, since: datetime, most: int) -> list[Judged]:
+    async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
         given, self._judged = self._judged[:most], self._judged[most:]
         return given
+
+    async def erasures(self) -> Mapping[str, datetime]:
+        return {}
 
     async def forget_unjudged(self, before: datetime) -> None:
         pass

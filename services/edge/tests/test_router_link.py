@@ -86,6 +86,9 @@ class _Servicer(RouterServiceServicer):
     async def RecordOutcome(self, request: Any, context: Any) -> pb.RecordOutcomeResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def EraseOutcomes(self, request: Any, context: Any) -> pb.EraseOutcomesResponse:  # noqa: N802
+        raise NotImplementedError
+
 
 class _Asked:
     """A completion that is read by a task of its own."""

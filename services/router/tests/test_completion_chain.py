@@ -77,6 +77,12 @@ async def test_the_next_model_answers_when_those_before_it_fail(kind: FailureKin
     assert provider.ended == failing + 1
 
 
+async def test_an_answer_is_remembered_with_the_end_user_who_got_it() -> None:
+    rig = Rig(_chain(FailureKind.FAILED, 1), retries=ONCE)
+    await rig.run(start())
+    assert [(one.model, one.user_id) for one in rig.seen.examples] == [(MODELS[1], "user-1")]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_when_all_fail_the_caller_hears_who_was_asked_and_why_they_failed(

@@ -115,6 +115,19 @@ async def test_an_outcome_is_kept_and_one_that_says_nothing_is_refused(router: R
         await router.RecordOutcome(outcome)
 
 
+async def test_what_is_erased_is_counted_and_a_second_time_there_is_nothing(router: RouterServiceStub) -> None:
+    await router.RecordOutcome(
+        pb.RecordOutcomeRequest(
+            organization_id="forgotten", request_id="r", model="m", source="k", score=0.5, user_id="ada"
+        )
+    )
+    erasing = pb.EraseOutcomesRequest(organization_id="forgotten", user_id="ada")
+    assert (await router.EraseOutcomes(erasing)).outcomes == 1
+    assert (await router.EraseOutcomes(erasing)).outcomes == 0
+    with pytest.raises(InvalidRequest, match="organization_id is missing"):
+        await router.EraseOutcomes(pb.EraseOutcomesRequest(user_id="ada"))
+
+
 def test_without_any_provider_the_service_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(wiring.NoProvider, match="OPENAI_API_KEY"):
         wiring.build(RouterSettings(data_dir=tmp_path), SystemClock(), lambda: 0.5)

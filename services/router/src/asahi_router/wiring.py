@@ -41,6 +41,7 @@ from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.counting import TokenCounts
 from asahi_router.domain.decision import Decider, Past
 from asahi_router.domain.embedding import LOCAL, EmbeddingDecider, ServedEmbedding
+from asahi_router.domain.erasure import Eraser
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.experience import Experience
@@ -160,7 +161,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         limits=CompletionLimits(retries=RetryRules(per_candidate=settings.retries, budget=settings.retry_budget)),
     )
     listing = Listing(service.scale, service.embeddings, service.breakers.available, clock)
-    outcomes = Outcomes(service.store, clock)
+    outcomes, eraser = Outcomes(service.store, clock), Eraser(service.store, experience, clock)
     working = [
         asyncio.create_task(ledger.run()),
         asyncio.create_task(experience.run()),
@@ -173,7 +174,9 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         ):
             handled = partial(handled_call, _COMPLETE, tracing=tracing, log=log)
             counts = TokenCounts(models, providers, service.estimator)
-            servicer = RouterServicer(decider, completions, counts, listing, outcomes, handled=handled, stop=stop)
+            servicer = RouterServicer(
+                decider, completions, counts, listing, outcomes, eraser=eraser, handled=handled, stop=stop
+            )
             await serve(
                 settings.grpc_address,
                 [lambda server: add_RouterServiceServicer_to_server(servicer, server)],

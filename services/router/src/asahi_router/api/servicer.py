@@ -14,6 +14,7 @@ from asahi_router.api.attached import Attachment, Handled
 from asahi_router.domain.completion import Completions
 from asahi_router.domain.completion_ports import Decider
 from asahi_router.domain.counting import TokenCounts
+from asahi_router.domain.erasure import Eraser
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.outcomes import Outcomes
 
@@ -31,6 +32,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         listing: Listing,
         outcomes: Outcomes,
         *,
+        eraser: Eraser,
         handled: Handled,
         stop: asyncio.Event,
     ) -> None:
@@ -40,6 +42,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._counts = counts
         self._listing = listing
         self._outcomes = outcomes
+        self._eraser = eraser
         self._handled = handled
         self._stop = stop
 
@@ -73,3 +76,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     async def RecordOutcome(self, request: pb.RecordOutcomeRequest, context: _Context) -> pb.RecordOutcomeResponse:
         await self._outcomes.record(request)
         return pb.RecordOutcomeResponse()
+
+    async def EraseOutcomes(self, request: pb.EraseOutcomesRequest, context: _Context) -> pb.EraseOutcomesResponse:
+        erased = await self._eraser.erase(request.organization_id, request.user_id)
+        return pb.EraseOutcomesResponse(outcomes=erased.outcomes, examples=erased.examples)

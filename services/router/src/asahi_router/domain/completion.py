@@ -205,6 +205,7 @@ class Completions:
                 asked_bytes=features.asked_bytes,
                 output_tokens=ended.outcome.usage.output_tokens,
                 answered_at=self._clock.now(),
+                user_id=task.payer.user_id,
             )
         )
 

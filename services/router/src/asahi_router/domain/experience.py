@@ -2,7 +2,8 @@
 
 Each answered question is kept with its form, its embedding and the model that answered (`answered`). When somebody
 says how good the answer was, the pair becomes part of the memory, here and in every other process on the same store. A
-memory that has grown is learned from anew, on a thread. Nothing of one organisation is ever used for another.
+memory that has grown is learned from anew, on a thread. Nothing of one organisation is ever used for another. Where
+something was erased of an organisation, each process drops that memory and reads it anew.
 """
 
 import asyncio
@@ -48,6 +49,8 @@ class Example:
     asked_bytes: int
     output_tokens: int
     answered_at: datetime
+    user_id: str = ""
+    """The end user who was answered; empty: unknown, as in all that is read back: the memory names nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,22 @@ class ExampleStore(Protocol):
     """Keeps examples beside outcomes."""
 
     async def keep(self, examples: Sequence[Example]) -> None:
-        """Keeps them. Raises ServiceUnavailable if the store cannot be reached."""
+        """Keeps them, but what was answered before something was erased of the organisation: it may be what was erased.
+
+        Raises:
+            ServiceUnavailable: the store cannot be reached.
+        """
         ...
 
-    async def judged(self, since: datetime, most: int) -> list[Judged]:
-        """Those that somebody judged at `since` or later, the earliest first. Raises as `keep` does."""
+    async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
+        """Those of an organisation, or (empty) of all, that somebody judged at `since` or later, the earliest first.
+
+        Raises as `keep` does.
+        """
+        ...
+
+    async def erasures(self) -> Mapping[str, datetime]:
+        """When something was erased last, by organisation. Raises as `keep` does."""
         ...
 
     async def forget_unjudged(self, before: datetime) -> None:
@@ -127,6 +141,7 @@ class Experience:
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
         self._waiting: list[Example] = []
         self._since: datetime | None = None
+        self._erased: Mapping[str, datetime] | None = None
 
     def answered(self, example: Example) -> None:
         """Keeps an answered question, soon; more than fit are dropped."""
@@ -149,6 +164,10 @@ class Experience:
             while len(memory.wanted) > _MOST_GUARDS:
                 memory.wanted.popitem(last=False)
         return guard
+
+    def forget(self, organization_id: str) -> None:
+        """Forgets an organisation at once; `catch_up` learns it anew from what the store still has."""
+        self._memories.pop(organization_id, None)
 
     async def run(self) -> None:
         """Writes, reads and learns, again and again, until it is cancelled."""
@@ -179,16 +198,25 @@ class Experience:
             raise
 
     async def _read(self) -> None:
-        since = self._since or datetime.min.replace(tzinfo=self._clock.now().tzinfo)
+        ever = datetime.min.replace(tzinfo=self._clock.now().tzinfo)
+        erased, known = await self._store.erasures(), self._erased
+        if known is not None:
+            for organization_id in [name for name, at in erased.items() if known.get(name) != at]:
+                self.forget(organization_id)
+                await self._read_since(ever, organization_id)
+        self._erased = erased
+        await self._read_since(self._since or ever)
+        # Others' clocks, and what was under way while this read: some is read twice, and counts once.
+        self._since = self._clock.now() - timedelta(minutes=1)
+
+    async def _read_since(self, since: datetime, organization_id: str = "") -> None:
         while True:
-            judged = await self._store.judged(since, _MOST_READ)
+            judged = await self._store.judged(since, _MOST_READ, organization_id)
             for one in judged:
                 self._remember(one)
             if len(judged) < _MOST_READ or judged[-1].judged_at == since:
                 break
             since = judged[-1].judged_at
-        # Others' clocks, and what was under way while this read: some is read twice, and counts once.
-        self._since = self._clock.now() - timedelta(minutes=1)
 
     def _remember(self, judged: Judged) -> None:
         example = judged.example

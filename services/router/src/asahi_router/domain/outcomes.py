@@ -30,6 +30,8 @@ class Outcome:
     """Whether a stored answer served the question; None: not said."""
     comment: str
     recorded_at: datetime
+    user_id: str = ""
+    """The end user who was answered; empty: unknown."""
 
 
 class OutcomeStore(Protocol):
@@ -74,6 +76,7 @@ class Outcomes:
                 correct_cache_hit=request.correct_cache_hit if request.HasField("correct_cache_hit") else None,
                 comment=request.comment,
                 recorded_at=self._clock.now(),
+                user_id=request.user_id,
             )
         )
 

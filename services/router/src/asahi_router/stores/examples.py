@@ -10,21 +10,30 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_router.domain.experience import Example, Judged
 from asahi_router.domain.form import FORM_SIZE
-from asahi_router.stores.tables import EXAMPLES, OUTCOMES
+from asahi_router.stores import erasures
+from asahi_router.stores.tables import EXAMPLES, OUTCOMES, storable
 
 _FORM = struct.Struct(f"<{FORM_SIZE}f")
 _SAME = (OUTCOMES.c.organization_id == EXAMPLES.c.organization_id) & (OUTCOMES.c.request_id == EXAMPLES.c.request_id)
 
 
 def keep(connection: Connection, examples: Sequence[Example]) -> None:
-    """Keeps them; one that is there already stays as it is."""
-    connection.execute(_insert(connection.dialect.name), [_row(example) for example in examples])
+    """Keeps them; one that is there already stays as it is, one from before an erasure is not kept."""
+    erased = erasures.when(connection, to_write=True)
+    kept = [one for one in examples if (at := erased.get(one.organization_id)) is None or one.answered_at > at]
+    if kept:
+        connection.execute(_insert(connection.dialect.name), [_row(example) for example in kept])
 
 
-def judged(connection: Connection, since: datetime, most: int) -> list[Judged]:
-    """Those that somebody judged at `since` or later, the earliest first; those with another form are left out."""
+def judged(connection: Connection, since: datetime, most: int, organization_id: str) -> list[Judged]:
+    """Those of an organisation, or (empty) of all, that somebody judged at `since` or later, the earliest first.
+
+    Those with another form are left out.
+    """
     last = func.max(OUTCOMES.c.recorded_at).label("judged_at")
     changed = select(OUTCOMES.c.organization_id, OUTCOMES.c.request_id).where(OUTCOMES.c.recorded_at >= since)
+    if organization_id:
+        changed = changed.where(OUTCOMES.c.organization_id == organization_id)
     query = (
         select(EXAMPLES, func.avg(OUTCOMES.c.score).label("score"), last)
         .join(OUTCOMES, _SAME)
@@ -61,6 +70,7 @@ def _row(example: Example) -> dict[str, Any]:
         "asked_bytes": example.asked_bytes,
         "output_tokens": example.output_tokens,
         "answered_at": example.answered_at,
+        "user_id": storable(example.user_id),
     }
 
 

@@ -11,10 +11,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_core.sql.availability import told_as_unavailable
 from asahi_core.sql.lane import Lane
+from asahi_router.domain.erasure import Erased
 from asahi_router.domain.experience import Example, Judged
 from asahi_router.domain.outcomes import Outcome
+from asahi_router.stores import erasures
 from asahi_router.stores import examples as rows
-from asahi_router.stores.tables import OUTCOMES
+from asahi_router.stores.tables import OUTCOMES, storable
 
 T = TypeVar("T")
 _KEY = ("organization_id", "request_id", "source")
@@ -30,7 +32,7 @@ _OF_REQUEST = (
 
 
 class SqlOutcomeStore:
-    """An `OutcomeStore` and an `ExampleStore` behind one engine."""
+    """An `OutcomeStore`, an `ExampleStore` and an `ErasureStore` behind one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -39,7 +41,7 @@ class SqlOutcomeStore:
 
     async def record(self, outcome: Outcome) -> None:
         """Keeps it, durably, in the place of what the same source said of the same request before."""
-        await self._on_thread(partial(self._write, asdict(outcome)))
+        await self._on_thread(partial(self._write, asdict(outcome) | {"user_id": storable(outcome.user_id)}))
 
     async def of_request(self, organization_id: str, request_id: str) -> list[Outcome]:
         """What was said of a request, by source."""
@@ -49,9 +51,19 @@ class SqlOutcomeStore:
         """Keeps answered questions."""
         await self._on_thread(partial(self._committed, partial(rows.keep, examples=examples)))
 
-    async def judged(self, since: datetime, most: int) -> list[Judged]:
-        """Those that somebody judged at `since` or later, the earliest first."""
-        return await self._on_thread(partial(self._committed, partial(rows.judged, since=since, most=most)))
+    async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
+        """Those of an organisation, or (empty) of all, that somebody judged at `since` or later, the earliest first."""
+        work = partial(rows.judged, since=since, most=most, organization_id=organization_id)
+        return await self._on_thread(partial(self._committed, work))
+
+    async def erase(self, organization_id: str, user_id: str, at: datetime) -> Erased:
+        """Drops what is of an end user, or (empty) of all of an organisation, and notes when."""
+        work = partial(erasures.erase, organization_id=organization_id, user_id=user_id, at=at)
+        return await self._on_thread(partial(self._committed, work))
+
+    async def erasures(self) -> dict[str, datetime]:
+        """When something was erased last, by organisation."""
+        return await self._on_thread(partial(self._committed, erasures.when))
 
     async def forget_unjudged(self, before: datetime) -> None:
         """Drops what was answered before that and never judged."""

@@ -26,6 +26,7 @@ class OutcomeRow(RouterTable, table=True):
     correct_cache_hit: bool | None
     comment: str = Field(sa_type=Text)
     recorded_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)
+    user_id: str = Field(sa_type=Text)
 
 
 OUTCOMES: Table = OutcomeRow.metadata.tables["outcomes"]
@@ -45,6 +46,24 @@ class ExampleRow(RouterTable, table=True):
     asked_bytes: int = Field(sa_type=BigInteger)
     output_tokens: int = Field(sa_type=BigInteger)
     answered_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)
+    user_id: str = Field(sa_type=Text)
 
 
 EXAMPLES: Table = ExampleRow.metadata.tables["examples"]
+
+
+class ErasureRow(RouterTable, table=True):
+    """When an organisation, or an end user of it, was erased last: it does not say who."""
+
+    __tablename__ = "erasures"
+
+    organization_id: str = Field(primary_key=True, sa_type=Text)
+    erased_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+ERASURES: Table = ErasureRow.metadata.tables["erasures"]
+
+
+def storable(text: str) -> str:
+    """As PostgreSQL takes it: without NUL."""
+    return text.replace("\0", "\ufffd")

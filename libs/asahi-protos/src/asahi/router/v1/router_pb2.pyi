@@ -1111,6 +1111,7 @@ class RecordOutcomeRequest(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     CORRECT_CACHE_HIT_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation whose request it is."""
     request_id: _builtins.str
@@ -1127,6 +1128,8 @@ class RecordOutcomeRequest(_message.Message):
     """On a cache hit: whether the stored answer served the question; absent: not said."""
     comment: _builtins.str
     """In words, at most 2000 characters; empty: none."""
+    user_id: _builtins.str
+    """The end user who was answered; empty: unknown."""
     def __init__(
         self,
         *,
@@ -1138,10 +1141,11 @@ class RecordOutcomeRequest(_message.Message):
         score: _builtins.float | None = ...,
         correct_cache_hit: _builtins.bool | None = ...,
         comment: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_correct_cache_hit", b"_correct_cache_hit", "_score", b"_score", "correct_cache_hit", b"correct_cache_hit", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correct_cache_hit", b"_correct_cache_hit", "_score", b"_score", "comment", b"comment", "correct_cache_hit", b"correct_cache_hit", "model", b"model", "organization_id", b"organization_id", "request_id", b"request_id", "score", b"score", "source", b"source", "task_type", b"task_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correct_cache_hit", b"_correct_cache_hit", "_score", b"_score", "comment", b"comment", "correct_cache_hit", b"correct_cache_hit", "model", b"model", "organization_id", b"organization_id", "request_id", b"request_id", "score", b"score", "source", b"source", "task_type", b"task_type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__correct_cache_hit: _TypeAlias = _typing.Literal["correct_cache_hit"]  # noqa: Y015
     _WhichOneofArgType__correct_cache_hit: _TypeAlias = _typing.Literal["_correct_cache_hit", b"_correct_cache_hit"]  # noqa: Y015
@@ -1170,3 +1174,55 @@ class RecordOutcomeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordOutcomeResponse: _TypeAlias = RecordOutcomeResponse  # noqa: Y015
+
+@_typing.final
+class EraseOutcomesRequest(_message.Message):
+    """Asks to drop what is known about answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    user_id: _builtins.str
+    """The end user who was answered; empty: all of the organisation."""
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseOutcomesRequest: _TypeAlias = EraseOutcomesRequest  # noqa: Y015
+
+@_typing.final
+class EraseOutcomesResponse(_message.Message):
+    """It is dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    outcomes: _builtins.int
+    """Outcomes that there were."""
+    examples: _builtins.int
+    """Answered questions that there were."""
+    def __init__(
+        self,
+        *,
+        outcomes: _builtins.int = ...,
+        examples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseOutcomesResponse: _TypeAlias = EraseOutcomesResponse  # noqa: Y015

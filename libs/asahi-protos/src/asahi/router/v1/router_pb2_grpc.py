@@ -65,6 +65,11 @@ class RouterServiceStub:
                 request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeRequest.SerializeToString,
                 response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeResponse.FromString,
                 _registered_method=True)
+        self.EraseOutcomes = channel.unary_unary(
+                '/asahi.router.v1.RouterService/EraseOutcomes',
+                request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesRequest.SerializeToString,
+                response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -123,6 +128,14 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseOutcomes(self, request, context):
+        """Drops what is known about answers to an end user or of a whole organisation; what was learned from them is learned
+        anew without them, in every process within seconds. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -155,6 +168,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.RecordOutcome,
                     request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeRequest.FromString,
                     response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeResponse.SerializeToString,
+            ),
+            'EraseOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseOutcomes,
+                    request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesRequest.FromString,
+                    response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -320,6 +338,33 @@ class RouterService:
             '/asahi.router.v1.RouterService/RecordOutcome',
             asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeRequest.SerializeToString,
             asahi_dot_router_dot_v1_dot_router__pb2.RecordOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.router.v1.RouterService/EraseOutcomes',
+            asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesRequest.SerializeToString,
+            asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

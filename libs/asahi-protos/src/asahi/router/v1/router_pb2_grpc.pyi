@@ -42,6 +42,10 @@ class RouterServiceStub:
     """Keeps what is known about how good an answer was. The last word on a request by the same source replaces the one
     before. Idempotent.
     """
+    EraseOutcomes: _aio.UnaryUnaryMultiCallable[_router_pb2.EraseOutcomesRequest, _router_pb2.EraseOutcomesResponse]
+    """Drops what is known about answers to an end user or of a whole organisation; what was learned from them is learned
+    anew without them, in every process within seconds. Idempotent.
+    """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Chooses the model and calls the provider. Owns the catalog and the providers' keys."""
@@ -106,6 +110,16 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_router_pb2.RecordOutcomeResponse]:
         """Keeps what is known about how good an answer was. The last word on a request by the same source replaces the one
         before. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseOutcomes(
+        self,
+        request: _router_pb2.EraseOutcomesRequest,
+        context: _aio.ServicerContext[_router_pb2.EraseOutcomesRequest, _abc.Awaitable[_router_pb2.EraseOutcomesResponse]],
+    ) -> _abc.Awaitable[_router_pb2.EraseOutcomesResponse]:
+        """Drops what is known about answers to an end user or of a whole organisation; what was learned from them is learned
+        anew without them, in every process within seconds. Idempotent.
         """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _aio.Server) -> None: ...
