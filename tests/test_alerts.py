@@ -3,10 +3,11 @@
 import hashlib
 import hmac
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,19 @@ def test_an_end_user_who_is_erased_is_in_no_figure_and_no_sum_changes(running: I
         assert "grace" not in users()
         assert client.get("/analytics/cost-summary").json()["data"]["total_cost"] == before
         assert "grace" not in client.get("/analytics/export", params={"format": "jsonl"}).text
+
+
+def test_what_routing_knows_of_an_end_user_who_is_erased_is_gone(running: Installation) -> None:
+    organization = running.signup()
+    with organization.client() as client:
+        for name in ("hopper", "lovelace"):
+            answer = client.post("/infer", json={"prompt": f"Who is {name}?", "user_id": name}).json()
+            told = {"request_id": answer["request_id"], "rating": "up", "comment": f"{name} liked it"}
+            assert client.post("/feedback", json=told).status_code == 200
+        receipt = client.delete("/governance/users/hopper/data").json()
+    assert {"store": "router.outcomes", "erased": 1} in receipt["erased"], receipt
+    assert not any(kept["store"].startswith("router.") for kept in receipt["kept"])
+    with closing(sqlite3.connect(running.data / "router.db")) as database:
+        left = "\n".join(database.iterdump())
+    assert "lovelace" in left
+    assert "hopper" not in left

@@ -9,7 +9,7 @@ from asahi.auth.v1 import auth_pb2 as pb
 from asahi_core.clock import SystemClock
 from asahi_core.errors import AsahiError, ServiceUnavailable
 from asahi_edge.domain.erasure import Eraser
-from asahi_edge.domain.ports import EVERYTHING, AnswerCache, Authenticator, Governance, Ledger, Matching
+from asahi_edge.domain.ports import EVERYTHING, AnswerCache, Authenticator, Governance, Ledger, Matching, Outcomes
 from asahi_edge.domain.stored_responses import ResponseStore
 from asahi_edge.domain.verdicts import Verdicts
 
@@ -62,6 +62,10 @@ class _Books:
         self._note(f"erase names {user_id}".strip())
         return 7, 1
 
+    async def erase_outcomes(self, organization_id: str, user_id: str = "") -> tuple[int, int]:
+        self._note(f"erase outcomes {user_id}".strip())
+        return 6, 9
+
     async def erase_responses(self, organization_id: str, user_id: str = "") -> int:
         self._note(f"erase responses {user_id}".strip())
         return 4
@@ -74,7 +78,8 @@ def _eraser(books: _Books) -> Eraser:
         cast(AnswerCache, books),
         cast(ResponseStore, books),
         cast(Ledger, books),
-        verdicts,
+        cast(Outcomes, books),
+        verdicts=verdicts,
     )
 
 
@@ -89,13 +94,16 @@ async def test_an_organizations_keys_end_before_its_answers_are_dropped() -> Non
         "erase responses",
         "erase evidence",
         "erase names",
+        "erase outcomes",
         "end",
     ]
     names = {"billing.names": 7, "billing.alerts": 1}
+    learnt = {"router.outcomes": 6, "router.examples": 9}
     kept = {"cache.answers": 5, "cache.replays": 3, "cache.responses": 4, "cache.evidence": 7}
-    assert erasure.erased == {"auth.keys": 2, **kept, **names}
+    assert erasure.erased == {"auth.keys": 2, **kept, **names, **learnt}
     assert books.ended == [("done", erasure.erased)]
     assert "billing.usage" in erasure.kept
+    assert not any(store.startswith("router.") for store in erasure.kept)
 
 
 async def test_an_end_user_is_erased_from_the_cache_and_from_auth() -> None:
@@ -107,16 +115,19 @@ async def test_an_end_user_is_erased_from_the_cache_and_from_auth() -> None:
         "erase replays ada",
         "erase responses ada",
         "erase names ada",
+        "erase outcomes ada",
         "erase ada",
         "end",
     ]
     names = {"billing.names": 7, "billing.alerts": 1}
+    learnt = {"router.outcomes": 6, "router.examples": 9}
     assert erasure.erased == {
         "auth.pseudonyms": 1,
         "cache.answers": 5,
         "cache.replays": 3,
         "cache.responses": 4,
         **names,
+        **learnt,
     }
 
 

@@ -48,6 +48,7 @@ async def feedback(request: Request) -> Response:
         score=body.score if body.rating is None else _RATINGS[body.rating],
         correct_cache_hit=body.correct_cache_hit,
         comment=body.comment or "",
+        user_id=record.user_id,
     )
     await services.outcomes.record_outcome(outcome)
     if body.correct_cache_hit is not None and record.cache_tier == _SIMILAR_TIER:

@@ -9,6 +9,7 @@ from asahi_core.rpc.channel import ServiceChannel
 from asahi_edge.clients.router_link import SERVICE, AttachedCompletion, RouterLinks
 
 __all__ = ["SERVICE", "RouterClient"]
+_ERASE_S = 60.0
 
 
 class RouterClient:
@@ -54,3 +55,9 @@ class RouterClient:
     async def record_outcome(self, outcome: pb.RecordOutcomeRequest) -> None:
         """Keeps what is known about how good an answer was."""
         await self._stub.RecordOutcome(outcome)
+
+    async def erase_outcomes(self, organization_id: str, user_id: str = "") -> tuple[int, int]:
+        """Drops what is known about answers, to one end user or to all; how many outcomes and examples there were."""
+        request = pb.EraseOutcomesRequest(organization_id=organization_id, user_id=user_id)
+        erased = await self._stub.EraseOutcomes(request, timeout=_ERASE_S)
+        return erased.outcomes, erased.examples

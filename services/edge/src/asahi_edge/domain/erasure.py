@@ -4,27 +4,24 @@ from dataclasses import dataclass
 
 from asahi.auth.v1.auth_pb2 import Actor, DeleteOrganizationRequest, EraseUserRequest
 from asahi_edge.domain.acts import audited
-from asahi_edge.domain.ports import AnswerCache, Governance, Ledger, Matching
+from asahi_edge.domain.ports import AnswerCache, Governance, Ledger, Matching, Outcomes
 from asahi_edge.domain.stored_responses import ResponseStore
 from asahi_edge.domain.verdicts import Verdicts
 
 _AUDIT = "The audit chain is append-only: it keeps who did what when, end users under pseudonyms."
 _USAGE = "Usage records, without prompts and answers, and without who asked."
 _SPOOL = "Usage records on their way to the ledger, until it has them."
-_LEARNT = "Outcomes and feedback that routing learns from: this version cannot erase them."
 _BILLS = "Own prices and imported cost reports: they name nobody."
 KEPT_OF_ORGANIZATION = {
     "auth.audit": _AUDIT,
     "billing.usage": _USAGE,
     "billing.prices_and_reports": _BILLS,
     "edge.usage_on_its_way": _SPOOL,
-    "router.outcomes": _LEARNT,
 }
 KEPT_OF_USER = {
     "auth.audit": f"{_AUDIT} The key of this end user's pseudonym is erased: it leads back to nobody.",
     "billing.usage": _USAGE,
     "edge.usage_on_its_way": _SPOOL,
-    "router.outcomes": _LEARNT,
 }
 
 
@@ -48,12 +45,15 @@ class Eraser:
         cache: AnswerCache,
         responses: ResponseStore,
         ledger: Ledger,
+        outcomes: Outcomes,
+        *,
         verdicts: Verdicts,
     ) -> None:
         self._governance = governance
         self._cache = cache
         self._responses = responses
         self._ledger = ledger
+        self._outcomes = outcomes
         self._verdicts = verdicts
 
     async def erase_organization(self, actor: Actor, organization_id: str) -> Erasure:
@@ -71,10 +71,12 @@ class Eraser:
             responses = await self._responses.erase_responses(organization_id)
             evidence = await self._cache.erase_evidence(organization_id)
             records, alerts = await self._ledger.erase_identities(organization_id)
+            outcomes, examples = await self._outcomes.erase_outcomes(organization_id)
             erased = {f"auth.{store}": count for store, count in deleted.erased.items()}
             erased |= {"cache.answers": answers, "cache.replays": replays, "cache.responses": responses}
             erased |= {"cache.evidence": evidence}
             erased |= {"billing.names": records, "billing.alerts": alerts}
+            erased |= {"router.outcomes": outcomes, "router.examples": examples}
             act.results.update(erased)
         return Erasure(act.id, organization_id, "", erased, dict(KEPT_OF_ORGANIZATION))
 
@@ -89,11 +91,13 @@ class Eraser:
             replays = await self._cache.erase_replays(organization_id, user_id)
             responses = await self._responses.erase_responses(organization_id, user_id)
             records, alerts = await self._ledger.erase_identities(organization_id, user_id)
+            outcomes, examples = await self._outcomes.erase_outcomes(organization_id, user_id)
             request = EraseUserRequest(actor=actor, organization_id=organization_id, user_id=user_id)
             done = await self._governance.erase_user(request)
             self._verdicts.forget_organization(organization_id)
             erased = {f"auth.{store}": count for store, count in done.erased.items()}
             erased |= {"cache.answers": answers, "cache.replays": replays, "cache.responses": responses}
             erased |= {"billing.names": records, "billing.alerts": alerts}
+            erased |= {"router.outcomes": outcomes, "router.examples": examples}
             act.results.update(erased)
         return Erasure(act.id, organization_id, user_id, erased, dict(KEPT_OF_USER))

@@ -289,6 +289,10 @@ class Outcomes(Protocol):
         """Keeps what is known about how good an answer was."""
         ...
 
+    async def erase_outcomes(self, organization_id: str, user_id: str = "") -> tuple[int, int]:
+        """Drops what is known about answers, to one end user or to all; how many outcomes and examples there were."""
+        ...
+
 
 class Ledger(Protocol):
     """The billing service."""

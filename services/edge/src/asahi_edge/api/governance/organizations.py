@@ -88,7 +88,14 @@ async def delete_organization(request: Request, org_id: _OrgId) -> Response:
     """
     services = services_of(request)
     actor = await authorize_operator(request)
-    eraser = Eraser(services.governance, services.cache, services.responses, services.ledger, services.verdicts)
+    eraser = Eraser(
+        services.governance,
+        services.cache,
+        services.responses,
+        services.ledger,
+        services.outcomes,
+        verdicts=services.verdicts,
+    )
     erasure = await eraser.erase_organization(actor, org_id)
     return json_response(receipt_of(erasure, services.clock.now()))
 

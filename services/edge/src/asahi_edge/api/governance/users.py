@@ -32,6 +32,13 @@ async def erase_user_data(
     """
     services = services_of(request)
     actor, organization = await authorize_governance(request, organization_id)
-    eraser = Eraser(services.governance, services.cache, services.responses, services.ledger, services.verdicts)
+    eraser = Eraser(
+        services.governance,
+        services.cache,
+        services.responses,
+        services.ledger,
+        services.outcomes,
+        verdicts=services.verdicts,
+    )
     erasure = await eraser.erase_user(actor, organization, user_id)
     return json_response(receipt_of(erasure, services.clock.now()))

@@ -105,6 +105,8 @@ _RECEIPT: dict[str, Any] = {
         {"store": "cache.replays", "erased": 4},
         {"store": "cache.responses", "erased": 31},
         {"store": "cache.evidence", "erased": 812},
+        {"store": "router.outcomes", "erased": 64},
+        {"store": "router.examples", "erased": 240},
     ],
     "kept": [_KEPT_AUDIT, _KEPT_USAGE],
 }
