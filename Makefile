@@ -47,8 +47,8 @@ setup: $(READY) ## Prepare .venv (the other targets do it when needed)
 run: $(READY) ## Start all services on this machine
 	@$(BIN)/asahi up
 
-test: $(READY) ## Run the fast tests
-	$(BIN)/pytest
+test: $(READY) ## Run the fast tests, a file of them on each core
+	$(BIN)/pytest --quiet --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(READY) ## Check format, lint, types, import contracts, tests of errors and generated code
 	$(BIN)/ruff format --check
