@@ -4,7 +4,7 @@ A mode of the simulator has a look, plain and streamed. From the look follow the
 is told, and what is billed. A case puts a mode into a place in a chain of three models.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -32,6 +32,8 @@ class Look:
     billed: bool = False
     """Whether the provider bills a call that fails so, or is taken to."""
     finish: str = "stop"
+    check: str = ""
+    """The check that such an answer fails where the router makes it; empty: none."""
 
     @property
     def ends_all(self) -> bool:
@@ -50,7 +52,7 @@ SILENT = Look("deadline_exceeded", billed=True)
 GONE = Look("service_unavailable", retried=True)
 CUT_OFF = Look("upstream_interrupted", retried=True, billed=True)
 CUT_SHORT = Look("upstream_interrupted", begun=True, billed=True)
-WITHHELD = Look(finish="content_filter")
+WITHHELD = Look(finish="content_filter", check="refused")
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ MODES = (
     mode("does not count", "usage", ANSWERED, usage="missing"),
     mode("refusal", "refusal", WITHHELD),
     mode("filtered", "content_filter", WITHHELD, after_tokens=5),
-    mode("truncated", "truncated", Look(finish="length"), after_tokens=5),
+    mode("truncated", "truncated", Look(finish="length", check="truncated"), after_tokens=5),
 )
 _TOLD = {
     "overloaded": "503:overloaded",
@@ -134,13 +136,22 @@ class Case:
     @property
     def stored(self) -> bool:
         """Whether the cache has an answer to the same question afterwards."""
-        return self.error is None and (self.look.outcome != "answered" or self.look.finish == "stop")
+        return self.error is None and (not self.is_given or self.look.finish == "stop")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the caller gets what the mode made of an answer."""
+        look = self.look
+        return look.outcome == "answered" or (bool(look.check) and self.failing == len(self.chain))
 
     @property
     def look(self) -> Look:
         """How the mode looks here."""
         if not self.streamed:
-            return self.mode.plain
+            plain = self.mode.plain
+            if plain.check and self.way != "explicit":  # a better model is asked
+                return replace(plain, outcome=f"cascade: {plain.check}", billed=True)
+            return plain
         if self.way == "chat" and self.mode.kind == "empty" and self.vendor == "anthropic":
             return Look("provider_error", begun=True, billed=True)  # `message_start` comes even so
         return self.mode.chat_streamed if self.way == "chat" else self.mode.streamed
@@ -172,7 +183,9 @@ class Case:
         calls = []
         for place, model in enumerate(self.chain):
             look = BROKEN if place < self.before else self.look if place < self.before + self.failing else ANSWERED
-            calls += [(model, look.outcome)] * (1 + RETRIES if look.retried and not look.begun else 1)
+            given = look.check and place + 1 == len(self.chain)  # nobody is left who could do better
+            outcome = "answered" if given else look.outcome
+            calls += [(model, outcome)] * (1 + RETRIES if look.retried and not look.begun else 1)
             if look.ends_all:
                 break
         return calls
@@ -183,7 +196,7 @@ class Case:
         look = self.look
         if look.begun:
             return f"stream:{'deadline_exceeded' if look.outcome == 'deadline_exceeded' else 'upstream_interrupted'}"
-        if look.ends_all or self.failing < len(self.chain):
+        if look.ends_all or look.check or self.failing < len(self.chain):
             return None
         if look is REFUSED and self.way == "explicit":
             return "400:invalid_request"  # the caller chose the model that will not take it
@@ -192,7 +205,7 @@ class Case:
     @property
     def finish(self) -> str:
         """Why the answer ended, as the caller is told."""
-        if self.look.outcome != "answered":
+        if not self.is_given:
             return "stop"
         as_it_is = self.way == "chat" and self.vendor == "openai" and self.mode.kind == "refusal"
         return "stop" if as_it_is else self.look.finish

@@ -70,6 +70,8 @@ def test_two_expectations_that_differ_are_refused(caller: Organization) -> None:
         ({"budgets": [{"per": "key", "window": "day", "limit_usd": 1}]}, 400, "budgets[0]"),
         ({"alerts": {"webhook_url": "example.com"}}, 400, "alerts.webhook_url"),
         ({"learning": {"exploration": 0.1}}, 501, "learning.exploration"),
+        ({"learning": {"cascade": "calibrated"}}, 501, "learning.cascade"),
+        ({"learning": {"cascade": "on"}}, 400, "learning.cascade"),
         ({"cache": {"false_hit_bound": 0}}, 400, "cache.false_hit_bound"),
     ],
 )

@@ -165,6 +165,7 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"rate_limits": {"requests_per_minute": 0}}, "rate_limits.requests_per_minute", "from 1 to"),
         ({"rate_limits": {"per_user": {"per_user": {}}}}, "rate_limits.per_user.per_user", "no such field"),
         ({"timezone": "Europe/Berlinn"}, "timezone", "did you mean Europe/Berlin"),
+        ({"learning": {"cascade": "on"}}, "learning.cascade", "one of off, hard_checks, calibrated"),
         ({"learning": {"exploraton": 0}}, "learning.exploraton", "did you mean 'exploration'"),
         ({"alerts": {"webhook": "x"}}, "alerts.webhook", "did you mean 'webhook_url'"),
         ({"alerts": {"webhook_url": "ftp://example.com/"}}, "alerts.webhook_url", "an https address"),
@@ -187,6 +188,7 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
     [
         ({"learning": {"exploration": False}}, "learning.exploration"),
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
+        ({"learning": {"cascade": "calibrated"}}, "learning.cascade"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
         ({"retention": {"prompts_days": 30}}, "retention.prompts_days"),
     ],

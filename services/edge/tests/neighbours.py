@@ -143,6 +143,12 @@ class ScriptedCompletion:
         self.attempt = None
         self._events.put_nowait(CompleteResponse(completed=Completed(answer=whole, outcome=outcome)))
 
+    def give_after_all(self, number: int, text: str, check: str) -> None:
+        """The answer of call `number`, which failed `check` and was held back, is given as it is."""
+        outcome = AttemptOutcome(attempt=number, model=CHEAP, provider="openai", outcome="answered")
+        completed = Completed(answer=answer(text), outcome=outcome, failed_check=check, note="It is given as it is.")
+        self._events.put_nowait(CompleteResponse(completed=completed))
+
     def answer(self, text: str, *, model: str = CHEAP) -> None:
         """All that happens where nothing goes wrong."""
         self.decide(model)

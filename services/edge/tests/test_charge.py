@@ -132,3 +132,13 @@ def test_what_a_provider_keeps_by_itself_is_nothing_that_asahi_saved() -> None:
     calls = _calls([("gpt-4o-mini", usage)])
     charge = charge_calls(_PRICES, calls, "gpt-4o-mini", _NOW, asked_to_keep=True).total
     assert charge.savings == ()
+
+
+def test_an_answer_that_failed_its_check_is_a_loss_of_the_cascade() -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100)
+    calls = _calls([("gpt-4o-mini", usage), ("gpt-4o-mini", usage), ("gpt-4o", usage)])
+    calls[0].outcome, calls[1].outcome = "cascade: json_schema", "interrupted"
+    charge = charge_calls(_PRICES, calls, "gpt-4o", _NOW)
+    cheap = charge.calls[1].cost_nanos
+    assert charge.total.cost_nanos == charge.calls[3].cost_nanos + 2 * cheap
+    assert charge.total.savings == (("cascade", -cheap), ("routing", -cheap))

@@ -44,6 +44,50 @@ async def test_failed_attempts_are_priced_and_recorded_once_beside_the_one_that_
     assert [attempt.outcome for attempt in result.attempts] == ["service_unavailable", "provider_error", "answered"]
 
 
+async def test_an_answer_that_failed_its_check_is_a_loss_of_the_cascade_and_the_better_one_is_stored() -> None:
+    async with flying() as rig:
+        asking = rig.ask(asked("r-1"))
+        call = await rig.call()
+        call.decide(CHEAP)
+        call.announce(1, CHEAP)
+        call.fail("cascade: json_schema", reported())
+        call.announce(2, BASELINE)
+        call.complete(answer("42", model=BASELINE))
+        result = await soon(asking)
+        records = await rig.records()
+        assert len(rig.cache.entries) == 1
+    assert result.charge.cost_nanos == price(CHEAP) + price(BASELINE)
+    assert result.charge.savings == (("cascade", -price(CHEAP)),)
+    assert result.techniques == ["cascade"]
+    assert [(r.attempt, r.cost_nanos, r.error_code, r.answered) for r in records] == [
+        (1, price(CHEAP), "cascade: json_schema", False),
+        (2, price(BASELINE), "", True),
+    ]
+
+
+async def test_an_answer_that_is_given_after_all_is_billed_once_and_not_stored() -> None:
+    async with flying() as rig:
+        asking = rig.ask(asked("r-1"))
+        call = await rig.call()
+        call.decide(CHEAP)
+        call.announce(1, CHEAP)
+        call.fail("cascade: empty", reported())
+        call.announce(2, BASELINE)
+        call.fail("provider_error")
+        call.give_after_all(1, "42", "empty")
+        result = await soon(asking)
+        records = await rig.records()
+        assert (rig.cache.entries, len(rig.near)) == ({}, 0)
+    assert text_of(result.answer) == "42"
+    assert result.reason.endswith("It is given as it is.")
+    assert result.charge.cost_nanos == price(CHEAP)
+    assert [(one.attempt, one.outcome) for one in result.attempts] == [(1, "answered"), (2, "provider_error")]
+    assert sorted((r.attempt, r.cost_nanos, r.error_code, r.answered) for r in records) == [
+        (1, price(CHEAP), "", True),
+        (2, 0, "provider_error", False),
+    ]
+
+
 async def test_a_request_whose_attempts_all_failed_raises_and_records_each_of_them() -> None:
     async with flying() as rig:
         asking = rig.ask(asked("r-1"))

@@ -6,7 +6,15 @@ import pytest
 
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.type.v1.chat_pb2 import Answer, Api, ChatRequest, ContentPart, Message, Role
-from asahi.type.v1.policy_pb2 import CachePolicy, CacheSharing, Policy, QualityPolicy, SampledAnswers
+from asahi.type.v1.policy_pb2 import (
+    CachePolicy,
+    CacheSharing,
+    Cascade,
+    LearningPolicy,
+    Policy,
+    QualityPolicy,
+    SampledAnswers,
+)
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode
 from asahi_edge.api.questions import chat_question, infer_question, native_question
 from asahi_edge.api.schemas.inference import InferBody
@@ -119,12 +127,14 @@ def test_the_router_hears_what_organisation_and_key_permit() -> None:
         allowed_providers=["openai"],
         baseline_model="gpt-6-sol",
         quality=QualityPolicy(floor=3.5, epsilon=0.02),
+        learning=LearningPolicy(cascade=Cascade.CASCADE_OFF),
     )
     policy = routing_policy(asked("r-1", by=under(whole, key_models=("*-luna",))))
     assert list(policy.allowed_models) == ["gpt-*"]
     assert list(policy.key_allowed_models) == ["*-luna"]
     assert list(policy.allowed_providers) == ["openai"]
     assert (policy.baseline_model, policy.quality_floor, policy.epsilon) == ("gpt-6-sol", 3.5, 0.02)
+    assert policy.cascade == Cascade.CASCADE_OFF
     assert not routing_policy(asked("r-1")).HasField("quality_floor")
 
 

@@ -132,6 +132,7 @@ class RiggedChoice:
     max_output_tokens: int | None = None
     added_max_output_tokens: int = 0
     keeps_when_asked: bool = False
+    total_ms: float = 10.0
 
     @property
     def provider_model(self) -> str:
@@ -145,6 +146,10 @@ class RiggedRanking:
     decision: Decision
     chain: Sequence[RiggedChoice]
     features: Features = FEATURES
+
+    def better_than(self, model: str) -> Sequence[RiggedChoice]:
+        """Each model is better than those before it."""
+        return self.chain[[choice.model for choice in self.chain].index(model) + 1 :]
 
 
 class Chain:

@@ -249,6 +249,14 @@ def check_timezone(path: str, value: Any) -> None:
         raise _refuse(path, value, "an IANA time zone" + (f"; did you mean {close[0]}?" if close else ""))
 
 
+def _check_cascade(path: str, value: Any) -> None:
+    _check_choice(("off", "hard_checks", "calibrated"), path, value)
+    if value == "calibrated":
+        raise NotImplementedYet(
+            f"'{path}': 'calibrated' is not served by this version; take 'hard_checks' or 'off'.", param=path
+        )
+
+
 def _later(path: str, value: Any) -> None:
     """Refuses what nothing honours yet, unless it only says what holds anyway."""
     default: Any = DEFAULTS
@@ -291,7 +299,8 @@ _FIELDS: Mapping[str, _Check] = {
     "alerts": partial(_check_object, {"webhook_url": _check_webhook}),
     "learning": partial(
         _check_object,
-        dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd", "cascade"), _later),
+        dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd"), _later)
+        | {"cascade": _check_cascade},
     ),
     "retention": partial(
         _check_object,

@@ -9,6 +9,9 @@ from asahi.type.v1.chat_pb2 import Answer
 from asahi.type.v1.usage_pb2 import Usage
 from asahi_core.prices import PriceBook
 
+CASCADE = "cascade: "
+"""How the outcome of a call begins whose answer failed its check."""
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -55,9 +58,9 @@ def charge_calls(
     """The charge of a request whose provider calls were `calls`, the last of which ended it.
 
     Every call costs what its provider bills. What would have been paid without Asahi is one call at `reference_model`
-    with the tokens of the last one: calls before it are a loss that is booked to `routing`. Where Asahi had a provider
-    keep the prompt's beginning (`asked_to_keep`, and the call says that it was asked), nothing would have been
-    kept without it: that difference is `provider_prompt_cache`.
+    with the tokens of the last one: calls before it are a loss that is booked to `cascade` where their answer failed
+    its check, else to `routing`. Where Asahi had a provider keep the prompt's beginning (`asked_to_keep`, and the call
+    says that it was asked), nothing would have been kept without it: that difference is `provider_prompt_cache`.
     """
     charges = {
         call.attempt: _charge(
@@ -108,7 +111,8 @@ def _charge(prices: PriceBook, call: AttemptOutcome, plain: Usage, reference_mod
     original = 0 if reference_model is None else prices.cost_nanos(reference_model, plain, at)
     if original is None:
         return Charge(cost, None, price_version=prices.version)
-    savings = (("routing", original - unkept), ("provider_prompt_cache", unkept - cost))
+    technique = "cascade" if call.outcome.startswith(CASCADE) else "routing"
+    savings = ((technique, original - unkept), ("provider_prompt_cache", unkept - cost))
     return Charge(cost, original, tuple(saving for saving in savings if saving[1]), prices.version)
 
 

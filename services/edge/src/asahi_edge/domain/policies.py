@@ -75,4 +75,5 @@ def routing_policy(request: InferenceRequest) -> RoutingPolicy:
         policy.baseline_model = whole.baseline_model
         policy.quality_floor = whole.quality.floor
         policy.epsilon = whole.quality.epsilon
+        policy.cascade = whole.learning.cascade
     return policy

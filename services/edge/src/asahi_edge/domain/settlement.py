@@ -50,7 +50,11 @@ class Settlement:
             _DESERTED.labels("drained").inc()
         outcome.usage.CopyFrom(answer.usage)
         now = self._clock.now()
-        calls = (*call.failed, outcome)
+        decision.reason = f"{decision.reason} {completed.note}".rstrip()
+        others = (
+            one for one in call.failed if one.attempt != outcome.attempt
+        )  # an answer that was held back is told twice
+        calls = (*others, outcome)
         charge = charge_calls(
             self._prices.of(call.request.organization_id),
             calls,
@@ -75,14 +79,15 @@ class Settlement:
         for record in records:
             record.task_type, record.routing_reason = decision.task_type, decision.reason
         stored, *settled = await asyncio.gather(
-            self._store(call, entry), *(self._usage.settle(record, soon=call.budgeted) for record in records)
+            self._store(call, entry, completed.failed_check),
+            *(self._usage.settle(record, soon=call.budgeted) for record in records),
         )
         missing = [name for name, fine in (("billing", all(settled)), ("cache", stored)) if not fine]
         return Landing(
             entry=entry,
             charge=charge.total,
             reason=decision.reason,
-            attempts=calls,
+            attempts=tuple(sorted(calls, key=lambda one: one.attempt)),
             alternatives=tuple(decision.candidates),
             task_type=decision.task_type,
             degraded=(*call.degraded, *(name for name in missing if name not in call.degraded)),
@@ -90,13 +95,13 @@ class Settlement:
             added_max_output_tokens=call.added_max_output_tokens,
         )
 
-    async def _store(self, call: FlightCall, entry: CacheEntry) -> bool:
-        """Keeps the answer if it is complete, and neither caller nor a withdrawal meanwhile forbids it.
+    async def _store(self, call: FlightCall, entry: CacheEntry, failed_check: str) -> bool:
+        """Keeps the answer if it is complete and fit, and neither caller nor a withdrawal meanwhile forbids it.
 
         Returns whether the cache was there for it.
         """
         request = call.request
-        if not request.cache.write or entry.answer.finish_reason not in _CACHEABLE:
+        if not request.cache.write or failed_check or entry.answer.finish_reason not in _CACHEABLE:
             return True
         if self._near.withdrawn_since(request.organization_id, call.flight.epoch):
             return True

@@ -1,12 +1,14 @@
-"""A completion: choose, call, retry, fall back, answer.
+"""A completion: choose, call, retry, fall back, check, answer.
 
-Read `Completions.run` from top to bottom. A provider call runs in a task of its own (`CallUnderWay`), whose pieces come
-through a mailbox together with what the caller says and what the clock says (`Attempts`). When the caller vanishes, the
-calls made for it go to the `Orphanage`.
+Read `Completions.run` and `_answer` from top to bottom. A provider call runs in a task of its own (`CallUnderWay`),
+whose pieces come through a mailbox together with what the caller says and what the clock says (`Attempts`). When the
+caller vanishes, the calls made for it go to the `Orphanage`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
@@ -14,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 from asahi.router.v1.router_pb2 import (
     Attempt,
     AttemptOutcome,
-    Completed,
     CompleteRequest,
     CompleteResponse,
     CompleteStart,
@@ -26,11 +27,11 @@ from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, InternalE
 from asahi_core.prices import Books
 from asahi_router.domain.attempts import Attempts, Ended, TryLimits
 from asahi_router.domain.breaker import Breakers
-from asahi_router.domain.completion_ports import Choice, Conversations, Decider, Examples, Observations
+from asahi_router.domain.cascade import Cascade
+from asahi_router.domain.completion_ports import Choice, Conversations, Decider, Examples, Observations, Ranking
 from asahi_router.domain.estimate import TokenEstimator, prompt_bytes
 from asahi_router.domain.experience import Example
 from asahi_router.domain.failures import Setback, final_error, interrupted, may_fall_back, may_retry
-from asahi_router.domain.features import Features
 from asahi_router.domain.orphans import Orphanage
 from asahi_router.domain.provider import FailureKind, Provider, ProviderFailure
 from asahi_router.domain.retry import RetryPolicy, RetryRules
@@ -44,6 +45,24 @@ class CompletionLimits:
 
     tries: TryLimits = field(default_factory=TryLimits)
     retries: RetryRules = field(default_factory=RetryRules)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A completion under way."""
+
+    task: Task
+    ranking: Ranking
+    asked_bytes: int
+    attempts: Attempts
+    cascade: Cascade
+    began: float
+    """By the clock, in seconds."""
+    choice: Choice | None = None
+    """Who is asked; None: nobody was yet."""
+    setbacks: list[Setback] = field(default_factory=list)
+    failed: list[AttemptOutcome] = field(default_factory=list)
+    """Calls that ended without an answer that was given."""
 
 
 class Completions:
@@ -98,73 +117,109 @@ class Completions:
         attempts = Attempts(
             start, asked_bytes, clock=self._clock, estimator=self._estimator, limits=self._limits.tries, log=self._log
         )
-        setbacks: list[Setback] = []
-        failed: list[AttemptOutcome] = []
-        choice: Choice | None = None
+        run = _Run(task, ranking, asked_bytes, attempts, Cascade(start, ranking), self._clock.monotonic())
         try:
             yield CompleteResponse(decision=ranking.decision)
             attempts.listen(inbox)
-            for position, choice in enumerate(ranking.chain):
-                others = position + 1 < len(ranking.chain)
+            async with aclosing(self._answer(run)) as events:
+                async for event in events:
+                    yield event
+        except (GeneratorExit, asyncio.CancelledError):
+            self._abandon(run)
+            raise
+        finally:
+            attempts.close()
+
+    async def _answer(self, run: "_Run") -> AsyncGenerator[CompleteResponse, None]:
+        """What happens after the decision; an answer that was held back is given where no better one comes."""
+        task, attempts, cascade = run.task, run.attempts, run.cascade
+        explicit = task.routing.mode == RoutingMode.ROUTING_MODE_EXPLICIT
+        try:
+            path = deque(run.ranking.chain)
+            while path:
+                choice = run.choice = path.popleft()
+                others = bool(path)
                 failures = 0
-                while self._admits(choice, start, failed, setbacks):
-                    attempt = self._announce(choice, attempts, asked_bytes)
-                    yield CompleteResponse(attempt=attempt)
+                while self._admits(choice, run):
+                    yield CompleteResponse(attempt=self._announce(choice, run))
                     if await attempts.confirmed():
                         attempts.begin(self._providers[choice.provider], choice, others=others)
                         while (piece := await attempts.next_piece()) is not None:
                             yield CompleteResponse(delta=piece)
                     ended = await attempts.end(choice)
-                    self._learn(choice, ended, asked_bytes)
-                    if ended.answer is not None:
-                        if ranking.features is not None:
-                            self._remember(task, ranking.features, ended)
-                        yield CompleteResponse(completed=Completed(answer=ended.answer, outcome=ended.outcome))
-                        attempts.delivered()
-                        return
-                    failed.append(ended.outcome)
+                    self._learn(choice, ended, run.asked_bytes)
+                    answer, outcome = ended.answer, ended.outcome
+                    if answer is not None:
+                        check = cascade.check(choice, answer)
+                        better = cascade.better(choice, path) if check else ()
+                        path = deque(c for c in better if self._allows(c, run, outcome))
+                        if not path:
+                            self._remember(run, outcome)
+                            completed = cascade.completed(answer, outcome, check, any_better=bool(better))
+                            yield CompleteResponse(completed=completed)
+                            attempts.delivered()
+                            return
+                        outcome = cascade.hold(answer, outcome, check)
+                    run.failed.append(outcome)
                     attempts.delivered()
-                    yield CompleteResponse(attempt_failed=ended.outcome)
+                    yield CompleteResponse(attempt_failed=outcome)
                     failures += 1
-                    pause_s = self._pause_s(choice, ended, setbacks, attempts, failures, others=others)
+                    pause_s = self._pause_s(choice, ended, run, failures, others=others)
                     if pause_s is None:
                         break
                     await attempts.pause(pause_s)
-            raise final_error(setbacks, explicit=task.routing.mode == RoutingMode.ROUTING_MODE_EXPLICIT)
-        except (GeneratorExit, asyncio.CancelledError):
-            self._orphanage.settle(task, ranking.decision, failed)
-            orphan = attempts.abandon(task, ranking.decision)
-            if orphan is not None:
-                self._orphanage.adopt(orphan)
-            if choice is not None:
-                self._breakers.abandoned(choice.provider, choice.model)
-            raise
-        finally:
-            attempts.close()
+            if cascade.held is None:
+                raise final_error(run.setbacks, explicit=explicit)
+        except AsahiError as error:
+            if cascade.held is None:
+                raise
+            self._log.info("cascade_ended", code=error.code)
+        self._remember(run, cascade.held.outcome)
+        yield CompleteResponse(completed=cascade.held)
 
-    def _admits(
-        self, choice: Choice, start: CompleteStart, failed: list[AttemptOutcome], setbacks: list[Setback]
-    ) -> bool:
+    def _abandon(self, run: "_Run") -> None:
+        """Looks after the calls of a completion whose caller vanished."""
+        decision = run.ranking.decision
+        self._orphanage.settle(run.task, decision, run.failed)
+        orphan = run.attempts.abandon(run.task, decision)
+        if orphan is not None:
+            self._orphanage.adopt(orphan)
+        if run.choice is not None:
+            self._breakers.abandoned(run.choice.provider, run.choice.model)
+
+    def _admits(self, choice: Choice, run: "_Run") -> bool:
         """Whether the model may be asked: its breaker lets it through, and the caller's money is enough."""
-        if failed and start.task.routing.HasField("cost_budget_nanos") and choice.max_cost_nanos is not None:
-            now = self._clock.now()
-            prices = self._prices.of(start.task.organization_id)
-            spent = sum(prices.cost_nanos(call.model, call.usage, now) or 0 for call in failed)
-            if spent + choice.max_cost_nanos > start.task.routing.cost_budget_nanos:
-                return False
+        if not self._affords(choice, run.task, run.failed):
+            return False
         if self._breakers.admit(choice.provider, choice.model):
             return True
         retry_after_s = self._breakers.retry_after_s(choice.provider, choice.model)
-        if not any(setback.model == choice.model for setback in setbacks):
-            setbacks.append(Setback(choice.model, choice.provider, None, retry_after_s))
+        if not any(setback.model == choice.model for setback in run.setbacks):
+            run.setbacks.append(Setback(choice.model, choice.provider, None, retry_after_s))
         return False
 
-    def _announce(self, choice: Choice, attempts: Attempts, asked_bytes: int) -> Attempt:
+    def _affords(self, choice: Choice, task: Task, calls: Sequence[AttemptOutcome]) -> bool:
+        """Whether the caller's money is enough for one more call after `calls`."""
+        if not calls or not task.routing.HasField("cost_budget_nanos") or choice.max_cost_nanos is None:
+            return True
+        now = self._clock.now()
+        prices = self._prices.of(task.organization_id)
+        spent = sum(prices.cost_nanos(call.model, call.usage, now) or 0 for call in calls)
+        return spent + choice.max_cost_nanos <= task.routing.cost_budget_nanos
+
+    def _allows(self, choice: Choice, run: "_Run", outcome: AttemptOutcome) -> bool:
+        """Whether time and money are enough to ask a better model after the call that ended with `outcome`."""
+        left_ms, routing = run.attempts.left_s * 1000, run.task.routing
+        if routing.HasField("latency_budget_ms"):
+            left_ms = min(left_ms, routing.latency_budget_ms - (self._clock.monotonic() - run.began) * 1000)
+        return choice.total_ms <= left_ms and self._affords(choice, run.task, [*run.failed, outcome])
+
+    def _announce(self, choice: Choice, run: "_Run") -> Attempt:
         attempt = Attempt(
-            attempt=attempts.announce(),
+            attempt=run.attempts.announce(),
             model=choice.model,
             provider=choice.provider,
-            estimated_input_tokens=self._estimator.input_tokens(choice.model, asked_bytes),
+            estimated_input_tokens=self._estimator.input_tokens(choice.model, run.asked_bytes),
             added_max_output_tokens=choice.added_max_output_tokens,
         )
         if choice.max_cost_nanos is not None:
@@ -191,9 +246,12 @@ class Completions:
         else:
             self._breakers.abandoned(provider, model)
 
-    def _remember(self, task: Task, features: Features, ended: Ended) -> None:
+    def _remember(self, run: "_Run", outcome: AttemptOutcome) -> None:
         """What later decisions learn from the answer."""
-        model = ended.outcome.model
+        task, features = run.task, run.ranking.features
+        if features is None:
+            return
+        model = outcome.model
         self._conversations.answered(task.organization_id, features.thread, model, features.asked_bytes)
         self._examples.answered(
             Example(
@@ -203,23 +261,16 @@ class Completions:
                 form=features.form,
                 embedding=task.prompt_embedding,
                 asked_bytes=features.asked_bytes,
-                output_tokens=ended.outcome.usage.output_tokens,
+                output_tokens=outcome.usage.output_tokens,
                 answered_at=self._clock.now(),
                 user_id=task.payer.user_id,
             )
         )
 
-    def _pause_s(
-        self,
-        choice: Choice,
-        ended: Ended,
-        setbacks: list[Setback],
-        attempts: Attempts,
-        failures: int,
-        *,
-        others: bool,
-    ) -> float | None:
+    def _pause_s(self, choice: Choice, ended: Ended, run: "_Run", failures: int, *, others: bool) -> float | None:
         """Seconds until the same model is asked again; None: the next one's turn. Raises where nothing may follow."""
+        if ended.answer is not None:  # which failed its check
+            return None
         cause = ended.cause
         if cause is None:
             raise InternalError("The call ended without an answer and without a cause.")
@@ -230,8 +281,8 @@ class Completions:
         if isinstance(cause, AsahiError) and not may_fall_back(cause):
             raise cause
         retry_after_s = cause.retry_after_s
-        setbacks[:] = [setback for setback in setbacks if setback.model != choice.model]
-        setbacks.append(Setback(choice.model, choice.provider, cause, retry_after_s))
+        run.setbacks[:] = [setback for setback in run.setbacks if setback.model != choice.model]
+        run.setbacks.append(Setback(choice.model, choice.provider, cause, retry_after_s))
         if not may_retry(cause):
             return None
-        return self._retries.pause_s(choice.provider, failures, retry_after_s, attempts.left_s, others=others)
+        return self._retries.pause_s(choice.provider, failures, retry_after_s, run.attempts.left_s, others=others)

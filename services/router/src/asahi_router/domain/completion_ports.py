@@ -47,6 +47,11 @@ class Choice(Protocol):
         """Most tokens of each answer, where the question sets no limit and the policy does; 0: nothing is added."""
         ...
 
+    @property
+    def total_ms(self) -> float:
+        """Milliseconds that a call is expected to take; 0: not known."""
+        ...
+
 
 class Ranking(Protocol):
     """What was decided."""
@@ -63,7 +68,11 @@ class Ranking(Protocol):
 
     @property
     def features(self) -> Features | None:
-        """Of the question; None: nothing is learned from its answer."""
+        """Of the question; None: nothing is learned from its answer, and it is not checked."""
+        ...
+
+    def better_than(self, model: str) -> Sequence[Choice]:
+        """Who may answer where the answer of `model`, one of the chain, failed its check, in order."""
         ...
 
 

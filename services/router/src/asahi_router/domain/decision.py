@@ -6,6 +6,7 @@ same catalog, prices, speeds and health, is decided alike.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from asahi.router.v1 import router_pb2 as pb
 from asahi.type.v1.routing_pb2 import RoutingMode
@@ -66,6 +67,21 @@ class Ranking:
     """The models that may answer, in the order in which they are asked; at least one."""
     features: Features
     """Of the question."""
+    baseline: Candidate | None = None
+    """The baseline model, where Asahi chose and it may answer."""
+
+    def better_than(self, model: str) -> tuple[Candidate, ...]:
+        """At most two, in order: the next of the chain expected to be better than `model`, and last the baseline.
+
+        Where the baseline may not answer, the second is another one of the chain that is better.
+        """
+        place = next(place for place, candidate in enumerate(self.chain) if candidate.model == model)
+        last = self.baseline
+        if last is not None and any(candidate.served is last.served for candidate in self.chain[: place + 1]):
+            return ()  # it was asked already
+        before = takewhile(lambda c: last is None or c.served is not last.served, self.chain[place + 1 :])
+        better = tuple(c for c in before if c.quality > self.chain[place].quality)
+        return better[:2] if last is None else (*better[:1], last)
 
 
 class Decider:
@@ -129,7 +145,8 @@ def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None 
     fit = {c.model for c in fitting}
     listed = [*fitting, *(c for c in candidates if c.model not in fit)] if explain else ()
     chain = _chain(fitting, features)
-    return Ranking(_decision(fitting[0], reason, reference, features, listed), chain, features)
+    baseline = next((c for c in fitting if c.served is reference), None)
+    return Ranking(_decision(fitting[0], reason, reference, features, listed), chain, features, baseline)
 
 
 def _by_goal(

@@ -106,6 +106,7 @@ class EmbeddingChoice:
     added_max_output_tokens: int = 0
     keeps_when_asked: bool = False
     """No provider keeps prompts of embeddings."""
+    total_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,10 @@ class EmbeddingRanking:
     chain: Sequence[EmbeddingChoice]
     features: None = None
     """Nothing is learned from it."""
+
+    def better_than(self, model: str) -> Sequence[EmbeddingChoice]:
+        """No model's vectors stand for another's."""
+        return ()
 
 
 class Tokens(Protocol):

@@ -675,7 +675,7 @@ class CallOutcome(_message.Message):
     provider: _builtins.str
     """Id of the provider."""
     outcome: _builtins.str
-    """`answered`, or the code of the error that ended it."""
+    """`answered`, the code of the error that ended it, or `cascade: ` and the check that its answer failed."""
     duration_ms: _builtins.float
     """Milliseconds from the call's start to its end."""
     def __init__(

@@ -748,7 +748,7 @@ class AttemptOutcome(_message.Message):
     provider: _builtins.str
     """Id of the provider."""
     outcome: _builtins.str
-    """`answered`, `cancelled`, or the code of the error that ended it."""
+    """`answered`, `cancelled`, the code of the error that ended it, or `cascade: ` and the check that its answer failed."""
     duration_ms: _builtins.float
     """Milliseconds from the call's start to its end."""
     first_token_ms: _builtins.float
@@ -789,6 +789,14 @@ class Completed(_message.Message):
 
     ANSWER_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    FAILED_CHECK_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    failed_check: _builtins.str
+    """The check that it failed: `truncated`, `refused`, `empty`, `json`, `json_schema` or `tool_arguments`; empty: none, or
+    it was not checked. Such an answer is not to be used again.
+    """
+    note: _builtins.str
+    """One sentence that the decision's reason says besides; empty: none."""
     @_builtins.property
     def answer(self) -> _chat_pb2.Answer:
         """The whole answer, also where it was sent in deltas."""
@@ -802,10 +810,12 @@ class Completed(_message.Message):
         *,
         answer: _chat_pb2.Answer | None = ...,
         outcome: Global___AttemptOutcome | None = ...,
+        failed_check: _builtins.str = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failed_check", b"failed_check", "note", b"note", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,8 +87,10 @@ class RouterServiceServicer:
         """Chooses, calls the provider, retries and falls back. The caller sends `start`, then a `go_ahead` for each
         announced attempt where `start.confirm_attempts` asked for it; the service sends `decision`, one `attempt` before
         each provider call, `delta`s where `start.stream` asked for them, `attempt_failed` for each call that failed, and
-        `completed` last. Nothing is retried after the first delta. A call that the caller gives up with `cancel` ends with
-        `attempt_failed` and CANCELLED. A stream that breaks without `cancel` means that the caller vanished: the service
+        `completed` last. Nothing is retried after the first delta. An answer that fails its check is told as
+        `attempt_failed`, too, and held back while a better model is asked: if none answers, or the caller says `cancel`,
+        `completed` gives it after all, with the number of its attempt. Any other call that the caller gives up with `cancel`
+        ends with `attempt_failed` and CANCELLED. A stream that breaks without `cancel` means that the caller vanished: the service
         reads the answer to its end within the drain limits and settles the attempt with billing as an orphan.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from asahi.type.v1 import policy_pb2 as _policy_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -182,6 +183,7 @@ class RoutingPolicy(_message.Message):
     KEY_ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     DEFAULT_MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     PRICE_NEEDED_FIELD_NUMBER: _builtins.int
+    CASCADE_FIELD_NUMBER: _builtins.int
     baseline_model: _builtins.str
     """The model that savings and "as good as" are measured against; empty: the operator's."""
     quality_floor: _builtins.float
@@ -192,6 +194,10 @@ class RoutingPolicy(_message.Message):
     """Most output tokens of each answer to a question that sets no limit itself; 0: as many as the model writes."""
     price_needed: _builtins.bool
     """Whether only models with a known price may answer, named or not: the call counts in a budget that must hold."""
+    cascade: _policy_pb2.Cascade.ValueType
+    """When a cheap first answer is asked again of a stronger model, where the caller named none and is sent the answer
+    whole.
+    """
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Glob patterns of model ids; empty: all models."""
@@ -215,10 +221,11 @@ class RoutingPolicy(_message.Message):
         key_allowed_models: _abc.Iterable[_builtins.str] | None = ...,
         default_max_output_tokens: _builtins.int = ...,
         price_needed: _builtins.bool = ...,
+        cascade: _policy_pb2.Cascade.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "epsilon", b"epsilon", "quality_floor", b"quality_floor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "allowed_models", b"allowed_models", "allowed_providers", b"allowed_providers", "baseline_model", b"baseline_model", "default_max_output_tokens", b"default_max_output_tokens", "epsilon", b"epsilon", "key_allowed_models", b"key_allowed_models", "price_needed", b"price_needed", "quality_floor", b"quality_floor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "allowed_models", b"allowed_models", "allowed_providers", b"allowed_providers", "baseline_model", b"baseline_model", "cascade", b"cascade", "default_max_output_tokens", b"default_max_output_tokens", "epsilon", b"epsilon", "key_allowed_models", b"key_allowed_models", "price_needed", b"price_needed", "quality_floor", b"quality_floor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015

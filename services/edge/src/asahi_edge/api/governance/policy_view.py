@@ -1,13 +1,14 @@
 """A policy as callers see it."""
 
 from asahi.auth.v1.auth_pb2 import PolicyVersion
-from asahi.type.v1.policy_pb2 import CacheSharing, SampledAnswers
+from asahi.type.v1.policy_pb2 import CacheSharing, Cascade, SampledAnswers
 from asahi_edge.api.governance.budgets import budget_views
 from asahi_edge.api.governance.limits import limits_view
 from asahi_edge.api.governance.queries import moment
 from asahi_edge.api.schemas.governance.policies import (
     AlertsView,
     CachePolicyView,
+    LearningView,
     PolicyView,
     QualityView,
     RetentionView,
@@ -47,6 +48,7 @@ def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
         retention=RetentionView(retention.prompts_days, retention.usage_days, retention.responses_days),
         fail_open_without_billing=policy.fail_open_without_billing,
         strict_revocation=policy.strict_revocation,
+        learning=LearningView(_word(Cascade.Name(policy.learning.cascade), "CASCADE_")),
     )
 
 

@@ -121,7 +121,11 @@ class AttemptView(Struct):
     model: Annotated[str, described("The model that was asked.")]
     provider: Annotated[str, described("Who was asked.")]
     outcome: Annotated[
-        str, described("`answered`, or the code of the error that ended it.", examples=["answered", "overloaded"])
+        str,
+        described(
+            "`answered`, the code of the error that ended it, or `cascade: ` and the check that its answer failed.",
+            examples=["answered", "overloaded", "cascade: json_schema"],
+        ),
     ]
     duration_ms: Annotated[float, described("Milliseconds from the call to its end.", ge=0)]
 

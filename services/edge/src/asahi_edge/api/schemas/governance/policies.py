@@ -12,7 +12,6 @@ Patterns = Annotated[list[Text], Meta(max_length=100)]
 Tiers = Annotated[list[Literal[1, 2, 3]], Meta(max_length=3)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 _NOT_SERVED = "Not served by this version (501)."
-_NEVER_SET = "Not served by this version: null."
 
 
 class QualityBody(Struct, forbid_unknown_fields=True):
@@ -79,6 +78,22 @@ class AlertsBody(Struct, forbid_unknown_fields=True):
     ] = UNSET
 
 
+class LearningBody(Struct, forbid_unknown_fields=True):
+    """What may be spent to learn which model is good at what, and to make sure of answers."""
+
+    cascade: Annotated[
+        Literal["off", "hard_checks", "calibrated"] | UnsetType | None,
+        described(
+            "Whether an answer of a cheaper model that fails a check is asked again of a better one. "
+            "Default `hard_checks`; `calibrated` is not served by this version."
+        ),
+    ] = UNSET
+    exploration: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    shadow_share: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    judge: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    monthly_limit_usd: Annotated[Any, described(_NOT_SERVED)] = UNSET
+
+
 class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
     """Changes to a policy: what is absent keeps its value, null restores the default, lists are replaced as a whole."""
 
@@ -116,7 +131,7 @@ class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
         described("Limits on what is spent. Default: none."),
     ] = UNSET
     alerts: Annotated[AlertsBody | UnsetType | None, described("Where alerts of budgets go.")] = UNSET
-    learning: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    learning: Annotated[LearningBody | UnsetType | None, described("What is done to make sure of answers.")] = UNSET
     version: Annotated[
         Count | UnsetType,
         described("The version that the policy must be at; otherwise 409. As `If-Match`. Absent: any."),
@@ -152,6 +167,12 @@ class RetentionView(Struct):
     responses_days: Annotated[Count, described("Days for stored responses.")]
 
 
+class LearningView(Struct):
+    """What is done to make sure of answers."""
+
+    cascade: Annotated[str, described("`off` or `hard_checks`.")]
+
+
 class AlertsView(Struct):
     """Where alerts of budgets go."""
 
@@ -178,7 +199,7 @@ class PolicyView(Struct, kw_only=True):
     strict_revocation: Annotated[bool, described("Whether keys have no grace while auth is away.")]
     alerts: Annotated[AlertsView | None, described("Where alerts of budgets go; null: nowhere.")]
     budgets: Annotated[list[BudgetView] | None, described("Limits on what is spent; null: none.")] = None
-    learning: Annotated[None, described(_NEVER_SET)] = None
+    learning: Annotated[LearningView, described("What is done to make sure of answers.")]
 
 
 class PolicyHistory(Struct):
