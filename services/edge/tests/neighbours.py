@@ -381,8 +381,9 @@ class MemoryCache:
     def publish(self, flight_id: str, piece: AnswerDelta) -> None:
         self.published.append((flight_id, piece))
 
-    def end_flight(self, flight_id: str, end: CacheEntry | AsahiError | None) -> None:
-        self.ended.append((flight_id, end))
+    def end_flight(self, flight_id: str, end: CacheEntry | AsahiError | None, *, known: bool = False) -> None:
+        if not known:
+            self.ended.append((flight_id, end))
 
     async def invalidate(self, organization_id: str, matching: Matching = EVERYTHING) -> int:
         dropped = [key for key in self.entries if key[0] == organization_id]

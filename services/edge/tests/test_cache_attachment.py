@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from random import Random
 from typing import Any
 
 import grpc
@@ -31,6 +32,8 @@ class _Servicer(CacheServiceServicer):
         self.heard: list[pb.AttachRequest] = []
         self.messages = 0
         self.saying: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
+        self.heartbeat = _HEARTBEAT
+        """What connections begin with."""
         self.fails = False
         """Whether the connection ends with an error when it is broken off."""
         self.followed: list[pb.FollowFlightResponse] | None = None
@@ -40,7 +43,7 @@ class _Servicer(CacheServiceServicer):
     ) -> AsyncIterator[pb.AttachResponse]:
         self.hellos.append((await anext(aiter(requests))).hello.edge_id)
         listening = asyncio.create_task(self._listen(requests))
-        yield _HEARTBEAT
+        yield self.heartbeat
         try:
             while (message := await self.saying.get()) is not None:
                 yield message
@@ -134,7 +137,7 @@ async def _attached(*, timeout_s: float = GUARD_S) -> AsyncIterator[_Attached]:
     await server.start()
     try:
         async with ServiceChannel("cache", f"127.0.0.1:{port}", SERVICE, timeout_s=GUARD_S) as channel:
-            attachment = CacheAttachment(channel, "edge-1", clock, structlog.get_logger())
+            attachment = CacheAttachment(channel, "edge-1", clock, structlog.get_logger(), Random(1))
             client = CacheClient(channel, attachment, timeout_s, _replica)
             running = asyncio.create_task(attachment.run())
             await until(lambda: attachment.stands)
@@ -154,6 +157,37 @@ async def test_the_connection_stands_while_something_is_heard_every_second() -> 
         edge.servicer.saying.put_nowait(_HEARTBEAT)
         await until(lambda: edge.client.attached)
     assert edge.servicer.hellos == ["edge-1"]
+
+
+async def test_an_edge_stays_at_a_replica_that_shares_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_attachment, "_STAYS_S", 0.01)
+    async with _attached() as edge:
+        for number in range(10):
+            edge.servicer.saying.put_nowait(pb.AttachResponse(wanted_flight_id=str(number)))
+            await asyncio.sleep(0.02)
+        assert edge.client.attached
+    assert edge.servicer.hellos == ["edge-1"]
+
+
+async def test_a_replica_that_falls_silent_is_moved_from_and_what_came_over_it_not_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache_attachment, "_STAYS_S", 0.5)
+    async with _attached() as edge:
+        missed: list[int] = []
+        edge.attachment.on_missed = lambda: missed.append(len(edge.servicer.hellos))
+        edge.servicer.saying.put_nowait(pb.AttachResponse(heartbeat=pb.Heartbeat(shared=True, degraded=["redis"])))
+        await until(lambda: edge.client.degraded == ("redis",))
+        await asyncio.sleep(1.0)
+        assert edge.servicer.hellos == ["edge-1"]  # nobody moves where replicas do not hear each other
+        edge.servicer.heartbeat = pb.AttachResponse(heartbeat=pb.Heartbeat(shared=True))
+        edge.servicer.saying.put_nowait(edge.servicer.heartbeat)
+        await until(lambda: not edge.client.degraded)
+        edge.clock.advance(1.0)
+        assert not edge.client.attached
+        await until(lambda: edge.client.attached)
+        assert missed == [2]
+        assert len(set(edge.servicer.hellos)) == len(edge.servicer.hellos)
 
 
 async def test_replies_find_their_calls_in_any_order() -> None:
@@ -256,7 +290,7 @@ async def test_who_calls_over_a_connection_that_failed_does_not_wait_for_the_nex
 
 async def test_without_a_connection_a_call_fails_at_once() -> None:
     async with ServiceChannel("cache", "127.0.0.1:1", SERVICE, timeout_s=GUARD_S) as channel:
-        attachment = CacheAttachment(channel, "edge-1", ManualClock(), structlog.get_logger())
+        attachment = CacheAttachment(channel, "edge-1", ManualClock(), structlog.get_logger(), Random(1))
         client = CacheClient(channel, attachment, GUARD_S, _replica)
         assert not client.attached
         with pytest.raises(ServiceUnavailable):

@@ -114,7 +114,7 @@ def build(
     url = settings.redis_url.get_secret_value()
     redis = open_redis(url, clock, log, process_id, call_s=redis_call_s) if url else None
     shared = None if redis is None else SharedTier(memory, redis.entries, redis.withdrawals, clock)
-    attachments = Attachments(settings.cache_edge_queue)
+    attachments = Attachments(settings.cache_edge_queue, shared=redis is not None)
     limits = FlightLimits(lifetime_s=settings.cache_flight_seconds, max_bytes=settings.cache_flight_bytes)
     flights = Flights(attachments, clock, process_id, limits)
     cache = AnswerCache(

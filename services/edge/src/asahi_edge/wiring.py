@@ -105,7 +105,7 @@ async def edge(
             longest_call_s=settings.request_timeout_seconds + 60,
         )
         REGISTRY.register(UsageCollector(usage, spool))
-        attachment = CacheAttachment(channels.cache, ids.request_id(), clock, log)
+        attachment = CacheAttachment(channels.cache, ids.request_id(), clock, log, Random())
         cache_client = cache.CacheClient(
             channels.cache, attachment, settings.cache_timeout_seconds, channels.open_cache_replica
         )
@@ -130,13 +130,7 @@ async def edge(
             clock=clock,
             log=log,
         )
-        attachment.on_withdrawn = near.withdraw
-
-        def trust_nothing() -> None:
-            near.clear()
-            leads.forget_followers()
-
-        attachment.on_missed = trust_nothing
+        attachment.on_withdrawn, attachment.on_missed = near.withdraw, near.clear
         attachment.on_wanted, attachment.on_unwanted = leads.want, leads.unwant
         shared = await _open_shared_limits(settings, stack, clock, log)
         flown = Pipeline(

@@ -118,10 +118,11 @@ class Attachment:
 class Attachments:
     """The edges that are attached now."""
 
-    def __init__(self, max_queued: int) -> None:
-        """`max_queued` messages may wait for one edge."""
+    def __init__(self, max_queued: int, *, shared: bool = False) -> None:
+        """`max_queued` messages may wait for one edge. `shared`: edges may as well attach to another replica."""
         self._max_queued = max_queued
-        self._heartbeat = AttachResponse(heartbeat=Heartbeat())
+        self._shared = shared
+        self._heartbeat = AttachResponse(heartbeat=Heartbeat(shared=shared))
         self._by_edge: dict[str, Attachment] = {}
 
     def __len__(self) -> int:
@@ -164,7 +165,7 @@ class Attachments:
     def tell_degraded(self, *stores: str) -> None:
         """Tells every edge, now and with each heartbeat, which stores the service does without at the moment."""
         if list(stores) != list(self._heartbeat.heartbeat.degraded):
-            self._heartbeat = AttachResponse(heartbeat=Heartbeat(degraded=stores))
+            self._heartbeat = AttachResponse(heartbeat=Heartbeat(degraded=stores, shared=self._shared))
             for attachment in tuple(self._by_edge.values()):
                 attachment.heartbeat = self._heartbeat
                 attachment.send(self._heartbeat)

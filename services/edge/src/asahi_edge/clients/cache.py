@@ -70,7 +70,6 @@ class CacheClient:
         )
         if flight_key:
             request.flight_key = flight_key
-            request.edge_id = self._attachment.edge_id
             request.lost_flight_id = lost_flight_id
         if max_age_s is not None:
             request.max_age.CopyFrom(_duration(max_age_s))
@@ -118,8 +117,11 @@ class CacheClient:
         """Hands a piece of a flight to those who follow it at other edges."""
         self._attachment.send(pb.AttachRequest(delta=pb.FlightDelta(flight_id=flight_id, delta=piece)))
 
-    def end_flight(self, flight_id: str, end: pb.CacheEntry | AsahiError | None) -> None:
-        """Says that a flight has ended, and how if anybody follows it."""
+    def end_flight(self, flight_id: str, end: pb.CacheEntry | AsahiError | None, *, known: bool = False) -> None:
+        """Says that a flight has ended, and how if anybody follows it; nothing where that is `known`."""
+        if known:
+            self._attachment.let_go(flight_id)
+            return
         message = pb.FlightEnd(flight_id=flight_id)
         if isinstance(end, pb.CacheEntry):
             message.finished.CopyFrom(end)

@@ -39,8 +39,7 @@ class Leads:
             return
         followed = self._is_followed(flight_id)
         del self._led[flight_id]
-        if followed or not stored:
-            self._cache.end_flight(flight_id, end if followed else None)
+        self._cache.end_flight(flight_id, end if followed else None, known=stored and not followed)
 
     def want(self, flight_id: str) -> None:
         """Another edge follows the flight: hands on what has come, and keeps it going.
@@ -58,18 +57,10 @@ class Leads:
                 self._cache.publish(flight_id, piece)
 
     def unwant(self, flight_id: str) -> None:
-        """No other edge follows the flight any longer."""
+        """No other edge follows the flight any longer, or can: the connection to the cache service is gone."""
         self._was_wanted(flight_id)
         flight = self._led.get(flight_id)
         if flight is not None:
-            flight.leave(flight_id)
-
-    def forget_followers(self) -> None:
-        """The connection to the cache service is gone, and with it all who followed from other edges."""
-        for early in self._wanted_early.values():
-            early.cancel()
-        self._wanted_early.clear()
-        for flight_id, flight in tuple(self._led.items()):
             flight.leave(flight_id)
 
     def _is_followed(self, flight_id: str) -> bool:

@@ -211,8 +211,8 @@ class AnswerCache(Protocol):
         """Hands a piece of a flight to those who follow it at other edges."""
         ...
 
-    def end_flight(self, flight_id: str, end: CacheEntry | AsahiError | None) -> None:
-        """Says that a flight has ended, and how if anybody follows it."""
+    def end_flight(self, flight_id: str, end: CacheEntry | AsahiError | None, *, known: bool = False) -> None:
+        """Says that a flight has ended, and how if anybody follows it; nothing where that is `known`."""
         ...
 
     async def invalidate(self, organization_id: str, matching: Matching = EVERYTHING) -> int:

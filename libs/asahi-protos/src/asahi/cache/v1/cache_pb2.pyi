@@ -516,7 +516,9 @@ class AttachRequest(_message.Message):
 
         EDGE_ID_FIELD_NUMBER: _builtins.int
         edge_id: _builtins.str
-        """Unique to the process."""
+        """Unique to the edge. An older connection of the same name to the same replica ends; an edge that has several at once
+        has a name for each.
+        """
         def __init__(
             self,
             *,
@@ -769,6 +771,9 @@ class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEGRADED_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    shared: _builtins.bool
+    """Whether several replicas may share answers, withdrawals and flights, so that an edge can move to another of them."""
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Stores that the service does without at the moment: `redis`."""
@@ -777,10 +782,11 @@ class Heartbeat(_message.Message):
         self,
         *,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
+        shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
