@@ -175,3 +175,15 @@ def test_a_pattern_takes_linear_time() -> None:
     schema = {"type": "object", "properties": {"city": {"pattern": "^(a+)+$"}}}
     text = json.dumps({"city": "a" * 50_000 + "!"})
     assert failed_check(asked(OPENAI, schema), said(OPENAI, text), limited=False) == "json_schema"
+
+
+@APIS
+def test_what_is_nested_too_deeply_to_be_read_says_nothing(api: Api.ValueType) -> None:
+    text = "[" * 100_000 + "]" * 100_000
+    assert failed_check(asked(api, SCHEMA), said(api, text), limited=False) == ""
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"{", b'{"choices": 3}', b"\xff"])
+def test_an_answer_of_no_known_form_is_not_checked(body: bytes) -> None:
+    answer = Answer(native=NativeBody(api=OPENAI, body=body))
+    assert failed_check(asked(OPENAI, SCHEMA), answer, limited=False) == ""

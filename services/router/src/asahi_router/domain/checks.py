@@ -131,11 +131,15 @@ def failed_check(prompt: Prompt, answer: Answer, *, limited: bool) -> str:
         return "refused"
     try:
         asked, answers = _asked(prompt), list(_said(answer))
-    except msgspec.DecodeError:
+        if not answers:
+            return "empty"
+        return next((failed for failed in (_failed(said, asked) for said in answers) if failed), "")
+    except (
+        msgspec.DecodeError,
+        UnicodeError,
+        RecursionError,
+    ):  # no form that is known, or nested too deeply to be read
         return ""
-    if not answers:
-        return "empty"
-    return next((failed for failed in (_failed(said, asked) for said in answers) if failed), "")
 
 
 def _failed(said: _Said, asked: _Asked) -> str:
