@@ -27,6 +27,7 @@ _LOAD_WITHIN_S = 90
 _TEXT = "Summarise the following text in one sentence, please. " * 18 + "It is @."
 _CHAT = f'{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "{_TEXT}"}}]}}'
 _STREAMED = _CHAT.replace('"messages"', '"stream": true, "messages"')
+_SHORT = '{"prompt": "What became of number @?"}'
 _INFER = f'{{"prompt": "{_TEXT}"}}'
 
 
@@ -66,6 +67,7 @@ SCENARIOS = (
     Scenario("hit in the cache service", _CHAT, server="edge2", hit=True),
     Scenario("miss", _CHAT),
     Scenario("miss, `/infer`, model chosen", _INFER, path="/infer"),
+    Scenario("miss, `/infer`, similar questions looked for", _SHORT, path="/infer"),
     Scenario("miss, streamed", _STREAMED, streamed=True),
 )
 

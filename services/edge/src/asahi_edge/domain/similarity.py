@@ -16,7 +16,9 @@ from asahi.type.v1.policy_pb2 import CacheSharing
 from asahi.type.v1.routing_pb2 import Routing
 from asahi_edge.domain.fingerprint import fingerprint
 
-MOST_CHARACTERS = 2000
+MOST_CHARACTERS = 400
+"""Of a question. Reading one costs the cache service 3 ms for 20 characters, 10 ms for 400, 42 ms for 1 600; long ones
+are hardly ever asked again in other words, and the model reads 256 tokens of them."""
 MOST_BYTES = 1024 * 1024
 """Of a request: to hash a larger one once more costs more than tier 2 is worth."""
 _BLOCKING = frozenset(
