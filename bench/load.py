@@ -254,7 +254,9 @@ def main() -> None:
         taken = uvloop.run(_run(load))
     except Failed as failure:
         sys.exit(f"the load on {load.path} failed: {failure}")
-    sys.stdout.buffer.write(msgspec.json.encode(taken))
+    told = memoryview(msgspec.json.encode(taken))
+    while told:
+        told = told[os.write(sys.stdout.fileno(), told) :]
 
 
 if __name__ == "__main__":
