@@ -15,7 +15,7 @@ from tests.once import kill_under_keys
 from tests.simulator import SimulatorControl
 
 _EDGES = ("edge", "edge2")
-_REPEATS = 60
+_REPEATS = 500
 _PATHS: dict[str, dict[str, Any]] = {
     "/infer": {"prompt": "What is 6 times 7?"},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "What is 6 times 7?"}]},
