@@ -18,6 +18,8 @@ from asahi_core.errors import AsahiError
 
 Work = Callable[[], Coroutine[None, None, None]]
 _SWEEP_EVERY_S = 10.0
+_AGAIN_S = 1.0
+"""After learning failed for a reason that nobody foresaw."""
 _SETTLE_S = 2.0
 """At the end, seconds for questions that are still to be kept, and audits to be judged."""
 _DRAIN_S = 2.0
@@ -90,6 +92,7 @@ async def _learn_on(similar: SimilarAnswers, log: FilteringBoundLogger) -> None:
             await similar.run()
         except Exception:
             log.exception("tier_2_learning_failed")
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def settle_tier_two(evidence: Evidence, similar: SimilarAnswers | None, log: FilteringBoundLogger) -> None:

@@ -1,11 +1,20 @@
 """Inserting what may be there already: the same words on both databases."""
 
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Dialect, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
-def insert_of(connection: Connection, table: Table) -> Any:
-    """An insertion that takes `on_conflict_do_update` and `on_conflict_do_nothing`, for the connection's database."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+class Place(Protocol):
+    """A connection, or whatever else knows its database."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which database it is."""
+        ...
+
+
+def insert_of(place: Place, table: Table) -> Any:
+    """An insertion that takes `on_conflict_do_update` and `on_conflict_do_nothing`, for the database of `place`."""
+    return sqlite.insert(table) if place.dialect.name == "sqlite" else postgresql.insert(table)

@@ -18,8 +18,8 @@ class CacheDatabase:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.is_sqlite = engine.dialect.name == "sqlite"
-        self._lane = Lane("database", 1 if self.is_sqlite else CONNECTIONS, store=_STORE)
+        self.dialect = engine.dialect
+        self._lane = Lane("database", 1 if self.dialect.name == "sqlite" else CONNECTIONS, store=_STORE)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, once it is committed.

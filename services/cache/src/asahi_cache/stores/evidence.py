@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Connection, RowMapping, and_, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from asahi_cache.domain.semantic.evidence_log import Fold, Kind, LedgerKey, Outcome, ServedHit
 from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.tables import SEMANTIC_HITS, SEMANTIC_LEDGERS, SEMANTIC_OUTCOMES
+from asahi_core.sql.upserts import insert_of
 
 _TRIES = 5
 _MOST_FOLDED = 50_000
@@ -22,7 +22,6 @@ class SqlEvidenceStore:
 
     def __init__(self, database: CacheDatabase) -> None:
         self._database = database
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
 
     async def advance(self, key: LedgerKey, new: Sequence[Outcome], fold: Fold) -> tuple[str, Sequence[Outcome]]:
         """Appends what is new of `new`, folds all outcomes that the ledger has not seen; its state, and those."""
@@ -51,7 +50,9 @@ class SqlEvidenceStore:
 
     async def add_hits(self, hits: Sequence[ServedHit]) -> None:
         """Notes what was served."""
-        add = self._insert(SEMANTIC_HITS).on_conflict_do_nothing(index_elements=["organization_id", "request_id"])
+        add = insert_of(self._database, SEMANTIC_HITS).on_conflict_do_nothing(
+            index_elements=["organization_id", "request_id"]
+        )
         rows = [
             {
                 "organization_id": hit.organization_id,

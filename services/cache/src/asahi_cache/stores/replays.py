@@ -3,11 +3,11 @@
 from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_cache.domain.replays import Replay, ReplayId, ReplayState
 from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.tables import REPLAYS
+from asahi_core.sql.upserts import insert_of
 
 _R = REPLAYS.c
 
@@ -17,7 +17,7 @@ class SqlReplayStore:
 
     def __init__(self, database: CacheDatabase) -> None:
         self._database = database
-        insert = sqlite.insert(REPLAYS) if database.is_sqlite else postgresql.insert(REPLAYS)
+        insert = insert_of(database, REPLAYS)
         self._add = insert.on_conflict_do_nothing(index_elements=["organization_id", "digest"]).returning(_R.digest)
 
     async def begin(self, replay: Replay, now_ns: int) -> Replay:

@@ -15,12 +15,12 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from asahi_cache.domain.stored_responses import ResponseId, StoredResponse, Turn
 from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.tables import STORED_RESPONSES
 from asahi_core.errors import RequestTooLarge
+from asahi_core.sql.upserts import insert_of
 
 _S = STORED_RESPONSES.c
 _LATER = STORED_RESPONSES.alias("later")
@@ -33,7 +33,7 @@ class SqlStoredResponses:
 
     def __init__(self, database: CacheDatabase) -> None:
         self._database = database
-        insert = sqlite.insert(STORED_RESPONSES) if database.is_sqlite else postgresql.insert(STORED_RESPONSES)
+        insert = insert_of(database, STORED_RESPONSES)
         new = {name: column for name, column in insert.excluded.items() if name not in _KEY}
         self._put = insert.on_conflict_do_update(index_elements=_KEY, set_=new)
 

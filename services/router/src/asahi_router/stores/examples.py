@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Insert, RowMapping, delete, exists, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, RowMapping, delete, exists, func, select, tuple_
 
+from asahi_core.sql.upserts import insert_of
 from asahi_router.domain.experience import Example, Judged
 from asahi_router.domain.form import FORM_SIZE
 from asahi_router.stores import erasures
@@ -22,7 +22,9 @@ def keep(connection: Connection, examples: Sequence[Example]) -> None:
     erased = erasures.when(connection, to_write=True)
     kept = [one for one in examples if (at := erased.get(one.organization_id)) is None or one.answered_at > at]
     if kept:
-        connection.execute(_insert(connection.dialect.name), [_row(example) for example in kept])
+        connection.execute(
+            insert_of(connection, EXAMPLES).on_conflict_do_nothing(), [_row(example) for example in kept]
+        )
 
 
 def judged(connection: Connection, since: datetime, most: int, organization_id: str) -> list[Judged]:
@@ -53,11 +55,6 @@ def forget_unjudged(connection: Connection, before: datetime) -> None:
     """Drops what was answered before that and never judged."""
     told = exists().where(_SAME)
     connection.execute(delete(EXAMPLES).where(EXAMPLES.c.answered_at < before, ~told))
-
-
-def _insert(dialect: str) -> Insert:
-    insert = sqlite.insert(EXAMPLES) if dialect == "sqlite" else postgresql.insert(EXAMPLES)
-    return insert.on_conflict_do_nothing()
 
 
 def _row(example: Example) -> dict[str, Any]:

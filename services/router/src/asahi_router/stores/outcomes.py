@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, RowMapping, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, RowMapping, bindparam, select
 
 from asahi_core.sql.availability import told_as_unavailable
 from asahi_core.sql.lane import Lane
+from asahi_core.sql.upserts import insert_of
 from asahi_router.domain.erasure import Erased
 from asahi_router.domain.experience import Example, Judged
 from asahi_router.domain.outcomes import Outcome
@@ -36,7 +36,7 @@ class SqlOutcomeStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._put = _put(engine.dialect.name)
+        self._put = _put(engine)
         self._lane = Lane("outcomes", 1, store=_STORE)
 
     async def record(self, outcome: Outcome) -> None:
@@ -92,8 +92,8 @@ class SqlOutcomeStore:
             return await self._lane.run(work)
 
 
-def _put(dialect: str) -> Insert:
-    insert = sqlite.insert(OUTCOMES) if dialect == "sqlite" else postgresql.insert(OUTCOMES)
+def _put(engine: Engine) -> Any:
+    insert = insert_of(engine, OUTCOMES)
     changes = {column.name: insert.excluded[column.name] for column in OUTCOMES.c if column.name not in _KEY}
     return insert.on_conflict_do_update(index_elements=list(_KEY), set_=changes)
 
