@@ -206,6 +206,7 @@ def lifecycle(objects: list[Object]) -> Findings:
     """Three probes with one handler each; time to say goodbye that fits into the time there is."""
     for pod in servers_of(objects):
         at, container = next(found for found in pod.containers() if found[1]["name"] == pod.labels[_NAME_LABEL])
+        settings = {one["name"]: one.get("value") for one in container.get("env") or []}
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             probe = container.get(kind)
             if probe is None:
@@ -217,12 +218,14 @@ def lifecycle(objects: list[Object]) -> Findings:
                 yield Finding(pod.where, f"{at}.{kind}.successThreshold", "not 1")
             if kind == "livenessProbe" and probe.get("httpGet", {}).get("path", "/health/live") != "/health/live":
                 yield Finding(pod.where, f"{at}.{kind}.httpGet.path", "depends on more than the process")
+            scheme = probe.get("httpGet", {}).get("scheme", "HTTP")
+            if "httpGet" in probe and (scheme == "HTTPS") != ("ASAHI_PUBLIC_TLS_CERTIFICATE" in settings):
+                yield Finding(pod.where, f"{at}.{kind}.httpGet.scheme", f"{scheme} is not what is spoken there")
         hook = (container.get("lifecycle") or {}).get("preStop") or {}
         if len(_HANDLERS & hook.keys()) != 1:
             yield Finding(pod.where, f"{at}.lifecycle.preStop", "exactly one handler is needed")
         before = (hook.get("sleep") or {}).get("seconds", 0)
         whole = pod.spec.get("terminationGracePeriodSeconds", 30)
-        settings = {one["name"]: one.get("value") for one in container.get("env") or []}
         drain = float(settings.get("ASAHI_SHUTDOWN_GRACE_SECONDS") or 0)
         if before >= whole:
             yield Finding(pod.where, f"{at}.lifecycle.preStop.sleep.seconds", "takes all of the grace period")

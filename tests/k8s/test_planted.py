@@ -102,6 +102,7 @@ DEFECTS: tuple[tuple[str, Plant, str], ...] = (
     (_AUTH, _put(f"{_SERVER}/livenessProb", {}), "livenessProb"),
     (_EDGE, _put(f"{_SERVER}/livenessProbe/httpGet/path", "/health"), "livenessProbe"),
     (_EDGE, _put(f"{_SERVER}/readinessProbe/httpGet/port", "https"), "readinessProbe"),
+    (_EDGE, _put(f"{_SERVER}/readinessProbe/httpGet/scheme", "HTTPS"), "readinessProbe.httpGet.scheme"),
     (_AUTH, _put(f"{_SERVER}/lifecycle/preStop/sleep/seconds", 45), "preStop"),
     (_AUTH, _put(f"{_SERVER}/lifecycle/preStop/exec", {"command": ["true"]}), "preStop"),
     (_EDGE, _put("spec/template/spec/terminationGracePeriodSeconds", 60), "terminationGracePeriodSeconds"),

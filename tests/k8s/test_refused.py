@@ -24,6 +24,11 @@ WRONG: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("edge", {"spool": {"sync": "never"}}, "sync"),
     ("edge", {"ingress": {"enabled": True}}, "host"),
     ("edge", {"gateway": {"httpRoute": True}}, "parentRefs"),
+    (
+        "edge",
+        {"tls": {"existingSecret": "t"}, "gateway": {"httpRoute": True, "parentRefs": [{"name": "x"}]}},
+        "httpRoute",
+    ),
     ("edge", {"service": {"type": "External"}}, "type"),
     ("edge", {"service": {"httpPort": 70000}}, "httpPort"),
     ("edge", {"resources": {"limits": {"memory": "1GB"}, "requests": {}}}, "memory"),

@@ -106,6 +106,15 @@ VALUE_SETS = (
         "edge",
         {"ingress": {"enabled": True, "controller": "none", "host": "asahi.example.com", "annotations": {"a/b": "c"}}},
     ),
+    ValueSet(
+        "the edge's own certificate",
+        "edge",
+        {
+            "tls": {"existingSecret": "asahi-public-tls"},
+            "service": {"type": "LoadBalancer", "httpPort": 443},
+            "ingress": {"enabled": True, "host": "asahi.example.com", "tlsSecret": "asahi-public-tls"},
+        },
+    ),
     ValueSet("HTTPRoute and GRPCRoute", "edge", {"gateway": {"httpRoute": True, "grpcRoute": True, **_GATEWAY}}),
     ValueSet("HTTPRoute alone", "edge", {"gateway": {"httpRoute": True, **_GATEWAY}, "requestTimeoutSeconds": 120}),
     ValueSet("LoadBalancer", "edge", {"service": {"type": "LoadBalancer", "annotations": {"a/b": "c"}}}),

@@ -194,7 +194,8 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path | None, content: bytes) -> None:
+    assert path is not None
     fresh = path.with_suffix(".new")
     fresh.write_bytes(content)
     os.replace(fresh, path)

@@ -15,6 +15,7 @@ from asahi_core.rpc.server import serve as serve_grpc
 from asahi_core.settings import load_settings, refuse_to_start
 from asahi_core.telemetry import Tracing, serve_metrics
 from asahi_edge.api.protocol import protocol_with
+from asahi_edge.api.tls import PublicTls, public_certificate
 from asahi_edge.settings import EdgeSettings
 from asahi_edge.wiring import edge
 
@@ -34,10 +35,15 @@ def main() -> None:
         listener = _listen(settings.http_address)
     except OSError as error:
         refuse_to_start("edge", f"cannot listen on {settings.http_address}: {error.strerror}; choose another address")
+    try:
+        certificate = public_certificate(settings.public_tls_certificate, settings.public_tls_key)
+        tls = PublicTls(certificate, log) if certificate is not None else None
+    except OSError as error:
+        refuse_to_start("edge", str(error))
 
     async def serve(stop: asyncio.Event) -> None:
         async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as serving:
-            serving.create_task(_serve_http(built.app, listener, stop, settings.shutdown_grace_seconds, log))
+            serving.create_task(_serve_http(built.app, listener, tls=tls, stop=stop, grace_s=settings.shutdown_grace_seconds, log=log))
             serving.create_task(
                 serve_grpc(
                     settings.grpc_address,
@@ -47,6 +53,7 @@ def main() -> None:
                     tracing=tracing,
                     log=log,
                     public=True,
+                    public_certificate=certificate,
                     health_address=settings.health_address,
                 )
             )
@@ -59,7 +66,13 @@ def main() -> None:
 
 
 async def _serve_http(
-    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, grace_s: float, log: FilteringBoundLogger
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    tls: PublicTls | None,
+    stop: asyncio.Event,
+    grace_s: float,
+    log: FilteringBoundLogger,
 ) -> None:
     config = uvicorn.Config(
         app,
@@ -71,15 +84,19 @@ async def _serve_http(
         server_header=False,
         timeout_graceful_shutdown=int(grace_s),
         timeout_keep_alive=_KEEP_ALIVE_S,
+        ssl_context_factory=(lambda _config, _default: tls.context) if tls is not None else None,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    following = asyncio.create_task(tls.follow()) if tls is not None else None
     host, port = listener.getsockname()[:2]
-    log.info("serving", address=f"http://{host}:{port}")
+    log.info("serving", address=f"{'http' if tls is None else 'https'}://{host}:{port}")
     await stop.wait()
     log.info("stopping", grace_s=grace_s)
     server.should_exit = True
     await serving
+    if following is not None:
+        following.cancel()
 
 
 class _Server(uvicorn.Server):

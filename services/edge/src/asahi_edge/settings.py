@@ -1,6 +1,7 @@
 """What the edge can be told through the environment."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -12,6 +13,12 @@ class EdgeSettings(ServiceSettings):
     """Settings of the edge."""
 
     http_address: str = Field(default="127.0.0.1:8000", description="Address that HTTP is served on, host:port.")
+    public_tls_certificate: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate, with its chain, that callers over HTTP and gRPC are shown; "
+        "none: plain text, TLS ends in front.",
+    )
+    public_tls_key: Path | None = Field(default=None, description="PEM file of the certificate's key, not encrypted.")
     auth_target: str = Field(default="127.0.0.1:50051", description="The auth service: host:port or dns:///host:port.")
     cache_target: str = Field(default="127.0.0.1:50052", description="The cache service.")
     router_target: str = Field(default="127.0.0.1:50053", description="The router service.")

@@ -3,6 +3,12 @@
 {{- define "edge.env" }}
 - name: ASAHI_HTTP_ADDRESS
   value: 0.0.0.0:{{ include "asahi.port" "http" }}
+{{- if .Values.tls.existingSecret }}
+- name: ASAHI_PUBLIC_TLS_CERTIFICATE
+  value: /etc/asahi/public-tls/tls.crt
+- name: ASAHI_PUBLIC_TLS_KEY
+  value: /etc/asahi/public-tls/tls.key
+{{- end }}
 {{- range $service := list "auth" "cache" "router" "billing" }}
 - name: ASAHI_{{ upper $service }}_TARGET
   value: {{ include "asahi.target" (dict "root" $ "service" $service) }}
@@ -39,8 +45,25 @@
 
 {{/* The spool and what its files take beside. */}}
 {{- define "edge.dataSize" }}{{ add (div (int64 .Values.spool.maxBytes) 1048576) 64 }}Mi{{ end }}
-{{- define "edge.volumes" }}{{ end }}
-{{- define "edge.mounts" }}{{ end }}
+
+{{/* What callers are shown. */}}
+{{- define "edge.scheme" }}{{ ternary "https" "http" (ne .Values.tls.existingSecret "") }}{{ end }}
+{{- define "edge.volumes" }}
+{{- with .Values.tls.existingSecret }}
+- name: public-tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+{{- define "edge.mounts" }}
+{{- if .Values.tls.existingSecret }}
+- name: public-tls
+  mountPath: /etc/asahi/public-tls
+  readOnly: true
+{{- end }}
+{{- end }}
+
 {{- define "edge.files" }}{{ end }}
 
 {{- define "edge.egress" -}}

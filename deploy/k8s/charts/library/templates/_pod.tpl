@@ -88,6 +88,9 @@ seccompProfile:
 httpGet:
   path: {{ .path }}
   port: http
+  {{- if .root.Values.tls.existingSecret }}
+  scheme: HTTPS
+  {{- end }}
 {{- else }}
 grpc:
   port: {{ include "asahi.port" "health" }}

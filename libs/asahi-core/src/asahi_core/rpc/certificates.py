@@ -33,12 +33,33 @@ class CertificateFiles:
 
     certificate: Path
     key: Path
-    ca: Path
+    ca: Path | None
+    """None: the other side shows no certificate, as customers do."""
+
+    @property
+    def variables(self) -> str:
+        """The settings that name the files, for people."""
+        if self.ca is None:
+            return "ASAHI_PUBLIC_TLS_CERTIFICATE and ASAHI_PUBLIC_TLS_KEY"
+        return "ASAHI_TLS_CERTIFICATE, ASAHI_TLS_KEY and ASAHI_TLS_CA"
 
     def stamp(self) -> Stamp:
         """Differs once a file has been replaced; raises OSError if one is missing."""
-        found = [path.stat() for path in (self.certificate, self.key, self.ca)]
+        found = [path.stat() for path in (self.certificate, self.key, self.ca) if path is not None]
         return tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in found)
+
+    def check(self) -> None:
+        """Returns if the files can be used.
+
+        Raises:
+            OSError: they cannot; the message names the settings.
+        """
+        try:
+            self.read()
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise OSError(f"cannot read {error.filename} ({self.variables}): {error.strerror}") from error
 
     def read(self) -> "Certificates":
         """The files' contents.
@@ -51,16 +72,19 @@ class CertificateFiles:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_password)
-            context.load_verify_locations(self.ca)
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
         except ssl.SSLError as error:
             raise OSError(
-                f"ASAHI_TLS_CERTIFICATE, ASAHI_TLS_KEY and ASAHI_TLS_CA do not fit together ({error.reason}); "
-                "give a PEM certificate, its unencrypted key, and the authority's certificate"
+                f"{self.variables} do not fit together ({error.reason}); give a PEM certificate, its unencrypted key"
+                + (", and the authority's certificate" if self.ca is not None else "")
             ) from error
-        read = Certificates(stamp, self.certificate.read_bytes(), self.key.read_bytes(), self.ca.read_bytes())
+        ca = self.ca.read_bytes() if self.ca is not None else None
+        read = Certificates(stamp, self.certificate.read_bytes(), self.key.read_bytes(), ca)
         if self.stamp() != stamp:
             raise OSError("the certificate files were replaced while they were read")
-        CERTIFICATE_EXPIRY.labels("services").set(expiry_of(read.certificate).timestamp())
+        use = "services" if self.ca is not None else "callers"
+        CERTIFICATE_EXPIRY.labels(use).set(expiry_of(read.certificate).timestamp())
         return read
 
 
@@ -71,14 +95,14 @@ class Certificates:
     stamp: Stamp
     certificate: bytes
     key: bytes
-    ca: bytes
+    ca: bytes | None
 
     def __repr__(self) -> str:
         return "Certificates()"
 
 
 def server_credentials(files: CertificateFiles, log: FilteringBoundLogger) -> grpc.ServerCredentials:
-    """Credentials of a server that asks each caller for a certificate; new connections see replaced files.
+    """Credentials of a server; with a `ca` it asks each caller for a certificate. New connections see replaced files.
 
     Raises:
         OSError: the files cannot be used.
@@ -98,7 +122,8 @@ def server_credentials(files: CertificateFiles, log: FilteringBoundLogger) -> gr
         return _configuration(current)
 
     fetcher = cast(Callable[[], grpc.ServerCertificateConfiguration], replaced)  # None, too, says grpc: no change
-    return grpc.dynamic_ssl_server_credentials(_configuration(current), fetcher, require_client_authentication=True)
+    asks = files.ca is not None
+    return grpc.dynamic_ssl_server_credentials(_configuration(current), fetcher, require_client_authentication=asks)
 
 
 def _configuration(certificates: Certificates) -> grpc.ServerCertificateConfiguration:

@@ -78,13 +78,7 @@ def identity_of(settings: ServiceSettings) -> ServiceIdentity:
     if token or accepted:
         raise OSError("certificates (ASAHI_TLS_…) and service tokens are both set; set the one or the other")
     certificates = CertificateFiles(certificate, key, ca)
-    try:
-        certificates.read()
-    except OSError as error:
-        if error.filename is None:
-            raise
-        names = "ASAHI_TLS_CERTIFICATE, ASAHI_TLS_KEY or ASAHI_TLS_CA"
-        raise OSError(f"cannot read {error.filename} ({names}): {error.strerror}") from error
+    certificates.check()
     return ServiceIdentity(certificates)
 
 
@@ -119,18 +113,16 @@ def interceptors(
     return []
 
 
-def listen(
-    server: grpc.aio.Server, address: str, identity: ServiceIdentity, *, public: bool, log: FilteringBoundLogger
-) -> int:
-    """Opens `address` and returns its port.
+def listen(server: grpc.aio.Server, address: str, shown: CertificateFiles | None, log: FilteringBoundLogger) -> int:
+    """Opens `address`, in plain text where no certificate is shown, and returns its port.
 
     Raises:
-        OSError: the certificates cannot be used.
+        OSError: the certificate cannot be used.
         RuntimeError: the address cannot be listened on.
     """
-    if public or identity.certificates is None:
+    if shown is None:
         return server.add_insecure_port(address)
-    return server.add_secure_port(address, server_credentials(identity.certificates, log))
+    return server.add_secure_port(address, server_credentials(shown, log))
 
 
 def is_loopback(address: str) -> bool:

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi_core.context import CallContext, current_call
 from asahi_core.errors import AsahiError, InternalError, InvalidRequest
+from asahi_core.rpc.certificates import CertificateFiles
 from asahi_core.rpc.identity import ANONYMOUS, ServiceIdentity, interceptors, listen
 from asahi_core.rpc.methods import AddServicer, Handler, Method, methods_of
 from asahi_core.rpc.status import to_rpc_status
@@ -45,6 +46,7 @@ async def serve(
     max_connection_age_s: float | None = 15,
     identity: ServiceIdentity = ANONYMOUS,
     public: bool = False,
+    public_certificate: CertificateFiles | None = None,
     health_address: str = "",
 ) -> None:
     """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
@@ -53,8 +55,8 @@ async def serve(
     as long as the longest call may take. None: never, for a service whose callers keep a stream open for good.
 
     Callers prove which service they are as `identity` says, and may call what the table allows them; `public` servers
-    know their callers by keys instead. At `health_address`, if there is one, anybody may ask for health and nothing
-    else: what probes containers has neither certificate nor token.
+    know their callers by keys instead, and show them `public_certificate`; None: plain text. At `health_address`, if
+    there is one, anybody may ask for health and nothing else: what probes containers has neither certificate nor token.
 
     Raises:
         OSError: the address cannot be listened on, or is not loopback and callers would not have to prove themselves.
@@ -68,7 +70,7 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     try:
-        port = listen(server, address, identity, public=public, log=log)
+        port = listen(server, address, public_certificate if public else identity.certificates, log)
     except RuntimeError as error:
         raise _cannot_listen(address) from error
     probed = _health_server(health_address, healthy) if health_address else None
