@@ -43,7 +43,9 @@ def main() -> None:
 
     async def serve(stop: asyncio.Event) -> None:
         async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as serving:
-            serving.create_task(_serve_http(built.app, listener, tls=tls, stop=stop, grace_s=settings.shutdown_grace_seconds, log=log))
+            serving.create_task(
+                _serve_http(built.app, listener, tls=tls, stop=stop, grace_s=settings.shutdown_grace_seconds, log=log)
+            )
             serving.create_task(
                 serve_grpc(
                     settings.grpc_address,
