@@ -1,0 +1,112 @@
+"""Each service by itself: the lines of docs/operations/alone.md, its own chart, a gRPC client with certificates."""
+
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+
+from asahi.auth.v1.auth_pb2 import SignupRequest
+from asahi.auth.v1.auth_pb2_grpc import AuthServiceStub
+from asahi.inference.v1.inference_pb2 import InferRequest
+from asahi.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from asahi_core.rpc.certificates import CertificateFiles
+from asahi_core.rpc.channel import ServiceChannel
+from asahi_core.rpc.identity import ServiceIdentity
+from deploy.k8s.generate import SERVICES
+from tests.documents import ROOT
+from tests.installation import Process
+from tests.k8s.cluster.alone import SERVICES as CALLS
+from tests.k8s.cluster.installation import certificates
+from tests.k8s.objects import servers_of
+from tests.k8s.processes import Here, running
+from tests.k8s.rendering import Charts
+
+_MOST_LINES = 5
+_CALL_S = 30.0
+_EDGE_GRPC, _SIMULATOR = 50055, 9000
+
+
+def _values() -> dict[str, str]:
+    """The page's lines, by service."""
+    page = (ROOT / "docs" / "operations" / "alone.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\w+)\.yaml:\n\n```yaml\n(.*?)```", page, re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    """Certificates as docs/service-identity.md makes them; the edge shows customers one of the same authority."""
+    found = {name: dict(content) for name, content in certificates().items()}
+    return Here(tmp_path / "pods", found | {"asahi-public-tls": found["asahi-edge-tls"]})
+
+
+def _objects(charts: Charts, service: str) -> list[dict[str, Any]]:
+    """What the chart makes of the page's lines, in a release that is called as the service is."""
+    done = charts.helm(
+        "template",
+        service,
+        str(charts.folder / service),
+        "--namespace",
+        "asahi",
+        values=yaml.safe_load(_values()[service]),
+    )
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+def _edges_certificate(folder: Path, secret: Mapping[str, str]) -> CertificateFiles:
+    folder.mkdir()
+    for name, content in secret.items():
+        (folder / name).write_text(content)
+    return CertificateFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
+
+
+def test_the_page_has_at_most_five_lines_for_each_service() -> None:
+    assert _values().keys() == set(SERVICES)
+    assert all(len(lines.splitlines()) <= _MOST_LINES for lines in _values().values())
+
+
+async def test_each_service_alone_answers_a_client_with_certificates(
+    charts: Charts, here: Here, tmp_path: Path
+) -> None:
+    identity = ServiceIdentity(_edges_certificate(tmp_path / "client", here.secrets["asahi-edge-tls"]))
+    with ExitStack() as stack:
+        simulator = _simulator(here, tmp_path)
+        stack.callback(simulator.stop)
+        for service in ("router", "auth", "cache", "billing"):  # each before those that it calls
+            stack.enter_context(running(servers_of(_objects(charts, service))[0], here))
+            _, port, descriptor, uses = CALLS[service]
+            address = here.address(service, port)
+            async with ServiceChannel(service, address, descriptor, timeout_s=_CALL_S, identity=identity) as channel:
+                assert await uses(channel), f"{service} answers something else"
+                if service == "auth":
+                    signup = SignupRequest(organization_name="Alone", user_id="tester")
+                    key = (await AuthServiceStub(channel).Signup(signup)).secret
+        stack.enter_context(running(servers_of(_objects(charts, "edge"))[0], here))
+        answer = await _ask(here.address("edge", _EDGE_GRPC), here.secrets["asahi-public-tls"]["ca.crt"], key)
+        assert answer.outcome.cost_nanos > 0
+        assert answer.response
+
+
+def _simulator(here: Here, folder: Path) -> Process:
+    address = here.address("simulator", _SIMULATOR)
+    environment = {"ASAHI_SIMULATOR_ADDRESS": address, "ASAHI_SIMULATOR_SPEED": "0"}
+    port = int(address.rpartition(":")[2])
+    process = Process("simulator", "asahi_simulator", environment, folder / "simulator.log", port)
+    process.start()
+    process.wait_ready()
+    return process
+
+
+async def _ask(address: str, authority: str, key: str) -> Any:
+    """One question to the edge, whose certificate is verified, by the name that it carries."""
+    credentials = grpc.ssl_channel_credentials(authority.encode())
+    options = [("grpc.ssl_target_name_override", "edge.asahi.internal")]
+    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+        request = InferRequest(prompt="Why is the sky blue?", max_tokens=16)
+        metadata = (("authorization", f"Bearer {key}"),)
+        return await InferenceServiceStub(channel).Infer(request, metadata=metadata, timeout=_CALL_S)
