@@ -24,9 +24,9 @@ from asahi.cache.v1 import cache_pb2 as pb
 from asahi.cache.v1.cache_pb2_grpc import CacheServiceStub
 from asahi_core.rpc.channel import ServiceChannel
 from tests.installation import Installation, Organization, running_installation
-from tests.redis_proxy import SlowProxy, slow_proxy
 from tests.redis_server import RedisServer, redis_server
 from tests.shared_flights import EDGES
+from tests.slow_proxy import SlowProxy, slow_proxy
 
 SLOWED_S = 0.5
 FAULTS = ("killed", "stopped", "slowed")

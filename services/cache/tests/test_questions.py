@@ -199,6 +199,45 @@ async def test_nobody_waits_for_a_slow_store(stand_in: tuple[str, StandIn], tmp_
     await guarded.close()
 
 
+async def test_both_questions_of_a_lookup_wait_no_longer_than_one_may(
+    stand_in: tuple[str, StandIn], tmp_path: Path
+) -> None:
+    url, server = stand_in
+    guarded = GuardedQuestions(open_questions(tmp_path, url, ""), 30.0, structlog.testing.CapturingLogger())
+    await guarded.keep(question(1), vector(1.0))
+    server.delay_s = 1.0
+    with pytest.raises(StoreUnavailable, match="in time"):
+        await guarded.nearest("org-1", SCOPE, vector(1.0), NOW_NS, 1, waited_s=29.99)
+    await guarded.close()
+
+
+async def test_a_collection_is_made_though_nobody_waits_for_it_so_long(
+    stand_in: tuple[str, StandIn], tmp_path: Path
+) -> None:
+    url, server = stand_in
+    server.delay_s = 0.05
+    opened = open_questions(tmp_path, url, "")
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(opened.holds("org-1", SCOPE, NOW_NS), 0.05)
+    assert not await opened.holds("org-1", SCOPE, NOW_NS)
+    assert server.calls <= 10, "it is made once"
+    await opened.close()
+
+
+async def test_a_server_that_lost_everything_is_used_again(stand_in: tuple[str, StandIn], tmp_path: Path) -> None:
+    url, server = stand_in
+    opened = open_questions(tmp_path, url, "")
+    await opened.keep(question(1), vector(1.0))
+    server.collections.clear()
+    with pytest.raises(StoreUnavailable, match="404"):
+        await opened.holds("org-1", SCOPE, NOW_NS)
+    assert await texts(opened) == []
+    await opened.keep(question(1), vector(1.0))
+    assert await texts(opened) == ["question 1"]
+    await opened.close()
+
+
 async def test_an_embedded_store_moves_to_a_server(stand_in: tuple[str, StandIn], tmp_path: Path) -> None:
     embedded = open_questions(tmp_path, "", "")
     far = time.time_ns() // 1000 * 1000 + HOUR_NS

@@ -68,6 +68,19 @@ class BagOfWords:
         return Embedded(await self.embed(texts), [1] * len(texts), [False] * len(texts))
 
 
+def asked(number: int, text: str) -> AskedQuestion:
+    return AskedQuestion(
+        organization_id=ORG,
+        fingerprint=digest(number),
+        scope=SCOPE,
+        text=text,
+        request_id=f"r-{number}",
+        false_hit_bound=LOOSE,
+        embedding_wanted=False,
+        max_age_s=None,
+    )
+
+
 @dataclass
 class TierTwo:
     """Tier 2 over a tier 1 in memory."""
@@ -83,23 +96,13 @@ class TierTwo:
     async def ask(self, text: str, answer: str | None = None, **changed: object) -> Finding:
         """Looks up; where that finds nothing and there is an `answer`, a provider gives it and it is learnt."""
         self.number += 1
-        asked = AskedQuestion(
-            organization_id=ORG,
-            fingerprint=digest(self.number),
-            scope=SCOPE,
-            text=text,
-            request_id=f"r-{self.number}",
-            false_hit_bound=LOOSE,
-            embedding_wanted=False,
-            max_age_s=None,
-        )
-        asked = replace(asked, **changed)  # type: ignore[arg-type]
-        finding = await self.similar.look_up(asked)
+        question = replace(asked(self.number, text), **changed)  # type: ignore[arg-type]
+        finding = await self.similar.look_up(question)
         if finding.served is None and answer is not None:
-            given = entry(answer, request_id=asked.request_id, given_at_s=self.clock.now().timestamp())
+            given = entry(answer, request_id=question.request_id, given_at_s=self.clock.now().timestamp())
             given.user_id = str(changed.get("user_id", "")) or "ann"
-            await self.cache.store(asked.organization_id, asked.fingerprint, given, 3600.0)
-            self.similar.learn(asked, given, 3600.0)
+            await self.cache.store(question.organization_id, question.fingerprint, given, 3600.0)
+            self.similar.learn(question, given, 3600.0)
             await self.similar.settled()
         return finding
 
@@ -204,6 +207,7 @@ async def test_a_stored_answer_that_is_gone_is_not_served_and_its_question_leave
         await two.ask("What is a heat pump?", "It moves heat.")
         await two.cache.invalidate(Selection(ORG))
         assert outcome(await two.ask("what is a heat pump")) == NoAnswer.NO_NEIGHBOUR
+        await two.similar.settled()
         assert not await two.questions.holds(ORG, SCOPE, 0)
 
 
@@ -224,6 +228,20 @@ async def test_erasing_an_end_user_erases_their_questions(tmp_path: Path) -> Non
         assert await two.questions.holds(ORG, SCOPE, 0)
         await two.similar.drop(Selection(ORG, frozenset({user_label("ann")})))
         assert not await two.questions.holds(ORG, SCOPE, 0)
+
+
+async def test_what_is_erased_before_it_was_kept_is_never_kept(tmp_path: Path) -> None:
+    async with tier_two(tmp_path) as two:
+        two.embedder.delay_s = 0.05
+        for number, user in enumerate(("ann", "bob", "ann")):
+            given = entry(user_id=user, given_at_s=two.clock.now().timestamp())
+            two.similar.learn(asked(number, text=f"How do I {user} {number}"), given, 3600.0)
+        await asyncio.sleep(0)
+        await two.similar.drop(Selection(ORG, frozenset({user_label("ann")})))
+        two.similar.learn(asked(3, text="How do I ann 3"), entry(user_id="ann"), 3600.0)
+        await two.similar.settled()
+        page, _ = await two.questions.scroll("", 10)
+        assert sorted(question.text for question, _ in page) == ["How do I ann 3", "How do I bob 1"]
 
 
 async def test_a_slow_model_costs_a_hit_and_no_more(tmp_path: Path) -> None:

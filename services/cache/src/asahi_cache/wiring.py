@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +35,7 @@ from asahi_cache.stores.database import CacheDatabase
 from asahi_cache.stores.embedder import LocalEmbedder
 from asahi_cache.stores.evidence import SqlEvidenceStore
 from asahi_cache.stores.guarded_questions import GuardedQuestions
+from asahi_cache.stores.heard_place import HeardPlace
 from asahi_cache.stores.leases import LEASE_S
 from asahi_cache.stores.memory import MemoryTier
 from asahi_cache.stores.opening import SCHEMA, locate, open_database
@@ -87,6 +88,8 @@ class TierTwo:
 
     similar: SimilarAnswers | None = None
     questions: GuardedQuestions | None = None
+    heard: HeardPlace | None = None
+    """Up to where what other replicas withdrew is dropped; None: its store is theirs as well."""
     off: str = ""
     """Why it is not, a clause."""
 
@@ -195,21 +198,32 @@ def _let_hear(
     log: FilteringBoundLogger,
 ) -> None:
     """Has what other replicas withdraw dropped here and at the edges, and these know how Redis is."""
+    similar = tier_two.similar
 
-    async def drop(withdrawal: Withdrawal) -> None:
+    async def drop(withdrawal: Withdrawal) -> bool:
         with cache.invalidating(withdrawal.selection):
             await cache.withdraw_copies(withdrawal.selection, await shared.hear(withdrawal))
-        if tier_two.similar is not None:
-            try:
-                await tier_two.similar.drop(withdrawal.selection)
-            except StoreUnavailable as error:  # their answers are gone; the questions leave when they expire
-                log.warning("questions_not_dropped", error=str(error))
+        return similar is None or await told(similar.drop(withdrawal.selection))
+
+    async def drop_all() -> bool:
+        return similar is None or await told(similar.drop_all())
+
+    async def told(dropping: Coroutine[None, None, None]) -> bool:
+        try:
+            await dropping
+        except StoreUnavailable as error:  # their answers are gone
+            log.warning("questions_not_dropped", error=str(error))
+            return False
+        return True
 
     def notice() -> None:
         shared.notice()
         attachments.tell_degraded(*(("redis",) if shared.alone else ()))
 
     redis.withdrawals.on_withdrawn = drop
+    if tier_two.heard is not None:
+        redis.withdrawals.on_unknown = drop_all
+        redis.withdrawals.go_on_from(tier_two.heard)
     redis.withdrawals.on_turn = notice
     shared.on_forgotten = attachments.withdraw_all
 
@@ -269,7 +283,8 @@ def _tier_two(
         embed_s=_EMBED_S,
         trouble=questions.trouble,
     )
-    return TierTwo(similar, questions)
+    heard = None if settings.qdrant_url else HeardPlace(questions_folder(settings.data_dir) / "heard")
+    return TierTwo(similar, questions, heard)
 
 
 def _rule() -> str:

@@ -17,14 +17,17 @@ T = TypeVar("T")
 _FAILURES = 3
 _PROBE_EVERY_S = 0.5
 _BACKGROUND_S = 5.0
+_LEAST_S = 0.005
+"""A lookup that has waited for its first answer almost too long waits so long for the second."""
 _NOBODY = b"\0" * 32
+_LATE = "the store of questions does not answer in time"
 
 
 class GuardedQuestions:
-    """A `VectorStore` around another. After a few failures in a row its breaker opens, and only its probe asks."""
+    """A `PatientStore` around a store. After a few failures in a row its breaker opens, and only its probe asks."""
 
     def __init__(self, store: VectorStore, ask_s: float, log: FilteringBoundLogger) -> None:
-        """`ask_s`: longest wait for what a lookup needs."""
+        """`ask_s`: longest wait of a lookup, in all."""
         self._store = store
         self._ask_s = ask_s
         self._log = log
@@ -56,7 +59,7 @@ class GuardedQuestions:
                 async with asyncio.timeout(self._ask_s):
                     await self._store.holds("", _NOBODY, 0)
             except (StoreUnavailable, TimeoutError) as error:
-                self.last_failure = str(error) or "it does not answer in time"
+                self.last_failure = str(error) or _LATE
             else:
                 self._failures = 0
                 self._opened.clear()
@@ -68,10 +71,20 @@ class GuardedQuestions:
         return await self._ask(lambda: self._store.holds(organization_id, scope, now_ns))
 
     async def nearest(
-        self, organization_id: str, scope: bytes, vector: "NDArray[np.float32]", now_ns: int, most: int
+        self,
+        organization_id: str,
+        scope: bytes,
+        vector: "NDArray[np.float32]",
+        now_ns: int,
+        most: int,
+        *,
+        waited_s: float = 0.0,
     ) -> Sequence[Neighbour]:
-        """As `VectorStore.nearest`."""
-        return await self._ask(lambda: self._store.nearest(organization_id, scope, vector, now_ns, most))
+        """As `PatientStore.nearest`."""
+        return await self._ask(
+            lambda: self._store.nearest(organization_id, scope, vector, now_ns, most),
+            within_s=max(_LEAST_S, self._ask_s - waited_s),
+        )
 
     async def keep(self, question: StoredQuestion, vector: "NDArray[np.float32]") -> None:
         """As `VectorStore.keep`."""
@@ -83,7 +96,11 @@ class GuardedQuestions:
 
     async def drop(self, selection: Selection) -> None:
         """As `VectorStore.drop`; asked even while the breaker is open, for what is to be erased must not be missed."""
-        await self._store.drop(selection)
+        try:
+            async with asyncio.timeout(_BACKGROUND_S):
+                await self._store.drop(selection)
+        except TimeoutError:
+            raise StoreUnavailable(_LATE) from None
 
     async def expire(self, now_ns: int) -> None:
         """As `VectorStore.expire`."""
@@ -104,9 +121,8 @@ class GuardedQuestions:
             async with asyncio.timeout(within_s or self._ask_s):
                 answer = await call()
         except TimeoutError:
-            message = "the store of questions does not answer in time"
-            self._note_failure(message)
-            raise StoreUnavailable(message) from None
+            self._note_failure(_LATE)
+            raise StoreUnavailable(_LATE) from None
         except StoreUnavailable as error:
             self._note_failure(str(error))
             raise

@@ -1,5 +1,6 @@
 """Stored questions in a Qdrant server or cluster, which all replicas share; over REST, kept alive."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _ASK_S = 2.0
 """Longest time of a call that nobody's answer waits for."""
-_EXISTS = 409
+_EXISTS, _MISSING = 409, 404
 
 
 class ServerQuestions:
-    """A `VectorStore` in a collection of its own. It is made when it is first needed."""
+    """A `VectorStore` in a collection of its own. It is made when first needed, and anew if the server lost it."""
 
     def __init__(self, url: str, api_key: str, model: str, dimensions: int) -> None:
         self._client = AsyncQdrantClient(
@@ -38,7 +39,8 @@ class ServerQuestions:
         )
         self._collection = COLLECTION.format(model=model)
         self._dimensions = dimensions
-        self._is_made = False
+        self._made: asyncio.Task[None] | None = None
+        """Makes the collection; whoever leaves before it is made has not made it in vain."""
 
     async def holds(self, organization_id: str, scope: bytes, now_ns: int) -> bool:
         """Whether anything in the scope has not expired."""
@@ -111,6 +113,9 @@ class ServerQuestions:
 
     async def close(self) -> None:
         """Lets go of the connections."""
+        if self._made is not None:
+            self._made.cancel()
+            await asyncio.gather(self._made, return_exceptions=True)
         await self._client.close()
 
     async def _delete(self, chosen: models.Filter) -> None:
@@ -119,10 +124,13 @@ class ServerQuestions:
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
-            if not self._is_made:
-                await self._make()
+            if self._made is None or (self._made.done() and self._made.exception() is not None):
+                self._made = asyncio.create_task(self._make())
+            await asyncio.shield(self._made)
             return await call()
         except (ApiException, OSError, KeyError, TypeError, ValueError) as error:
+            if getattr(error, "status_code", None) == _MISSING:
+                self._made = None
             raise StoreUnavailable(f"Qdrant does not do what it was asked: {_line(error)}") from error
 
     async def _make(self) -> None:
@@ -143,7 +151,6 @@ class ServerQuestions:
         }
         for name, schema in schemas.items():
             await self._client.create_payload_index(self._collection, name, schema, wait=True)
-        self._is_made = True
 
 
 def _within(organization_id: str, scope: bytes, now_ns: int) -> models.Filter:

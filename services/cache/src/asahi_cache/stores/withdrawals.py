@@ -3,6 +3,9 @@
 The answer to such a reading is the proof of hearing: all that was withdrawn before it is known then. Pub/sub is
 cheaper, but a connection that was silently made anew may have missed something; a place in a stream cannot. Who
 withdraws waits until every replica that was there within a second has read that far.
+
+What is in memory is forgotten where a replica did not hear for a while. What it keeps on disk is not: it goes on
+reading where it had come to, and where the stream does not reach back so far drops everything.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from asahi_cache.domain.shared import Withdrawal, out_of_reach
 from asahi_cache.domain.tiers import Selection
+from asahi_cache.stores.heard_place import HeardPlace, Place
 from asahi_core.clock import Clock
 from asahi_core.redis.breaker import BROKEN, Breaker
 from asahi_core.redis.scripts import Argument, Script, ScriptCalls, script
@@ -27,19 +31,22 @@ _ASK_EVERY_S = 0.02
 _STREAM, _REPLICAS, _EPOCH = (f"{{asahi:cache}}:{name}" for name in ("withdrawn", "replicas", "epoch"))
 _READ = script("""
 -- KEYS: stream, replicas, epoch. ARGV: replica, the id that it has read up to ('': it begins), the id that it has
--- dropped up to, a name for the epoch if there is none.
+-- dropped up to ('': all that there is), a name for the epoch if there is none,
+-- a withdrawal of nothing, so that there is a place to come back to.
+-- Answers with the epoch, the id read up to before, what came after it, and whether nothing in between is lost.
 local epoch = redis.call('GET', KEYS[3])
 if not epoch then epoch = ARGV[4] redis.call('SET', KEYS[3], epoch) end
-local time, last, dropped, found = redis.call('TIME'), ARGV[2], ARGV[3], {}
+local time, last, dropped, found, whole = redis.call('TIME'), ARGV[2], ARGV[3], {}, 1
 if last == '' then
   local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-  last = newest[1] and newest[1][1] or '0-0'
-  dropped = last
+  last = newest[1] and newest[1][1] or redis.call('XADD', KEYS[1], '*', 'from', '', 'what', ARGV[5])
 else
   found = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 500)
+  whole = #redis.call('XRANGE', KEYS[1], last, last)
 end
+if dropped == '' then dropped = last end
 redis.call('HSET', KEYS[2], ARGV[1], time[1] .. '.' .. string.format('%06d', time[2]) .. ' ' .. dropped)
-return {epoch, last, found}
+return {epoch, last, found, whole}
 """)
 _TELL = script("""
 -- KEYS: stream. ARGV: replica, what is withdrawn.
@@ -77,6 +84,10 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
     fingerprints: list[bytes]
 
 
+_NOTHING = msgspec.msgpack.encode(_Message("", [], None, []))
+_FROM_THE_FIRST = b"0-0"
+
+
 class RedisWithdrawals:
     """Keeps the promise of `Withdrawals`; `run` must be running."""
 
@@ -92,12 +103,22 @@ class RedisWithdrawals:
         self._read_at = float("-inf")
         self._epoch = b""
         self._read_up_to = self._dropped_up_to = b""
-        self._untold: deque[tuple[bytes, Withdrawal]] = deque()
+        self._untold: deque[tuple[bytes, Withdrawal | None]] = deque()
+        """What is still to be dropped here; None: everything, for nobody knows what was withdrawn."""
         self._more = asyncio.Event()
-        self.on_withdrawn: Callable[[Withdrawal], Awaitable[None]] = _ignored
-        """Awaited with each withdrawal of another replica, one after the other."""
+        self._kept: HeardPlace | None = None
+        self.on_withdrawn: Callable[[Withdrawal], Awaitable[bool]] = _ignored
+        """Awaited with each withdrawal of another replica, one after the other; whether all of it is dropped here."""
+        self.on_unknown: Callable[[], Awaitable[bool]] = _nothing_kept
+        """Awaited where anything may have been withdrawn; whether all that outlives the process is dropped here."""
         self.on_turn: Callable[[], None] = lambda: None
         """Called after each reading, whether it was answered or not, and before one that begins anew."""
+
+    def go_on_from(self, kept: HeardPlace) -> None:
+        """Has this replica, which keeps something over restarts, begin where it had come to; called before `run`."""
+        self._kept = kept
+        if kept.place is not None:
+            self._epoch = kept.place.epoch
 
     @property
     def heard(self) -> bool:
@@ -148,28 +169,36 @@ class RedisWithdrawals:
         asked_at = self._clock.monotonic()
         if not self.heard:
             self._begin_anew()
-        args = (self._replica, self._read_up_to, self._dropped_up_to, f"{self._replica}-{asked_at}")
-        epoch, last, found = await self._ask(_READ, (_STREAM, _REPLICAS, _EPOCH), args)
-        if self._epoch and epoch != self._epoch:
+        begins = not self._read_up_to
+        args = (self._replica, self._read_up_to, self._dropped_up_to, f"{self._replica}-{asked_at}", _NOTHING)
+        epoch, last, found, whole = await self._ask(_READ, (_STREAM, _REPLICAS, _EPOCH), args)
+        if (self._epoch and epoch != self._epoch) or not whole:
             self._log.warning("withdrawals_lost")  # another Redis, or one that has lost what it had
             self._read_at = float("-inf")
-            self._begin_anew()
+            if self._kept is not None:
+                self._kept.place = None
             self._epoch = epoch
+            self._begin_anew()
             return
         self._epoch = epoch
+        if begins and self._kept is not None:
+            self._untold.append((last, None))
         for number, fields in found:
             last = number
             _, sender, _, what = fields
-            if sender != self._replica.encode():
+            if sender not in {b"", self._replica.encode()}:
                 self._untold.append((number, _withdrawal(what)))
-                self._more.set()
         self._read_up_to, self._read_at = last, asked_at
-        if not self._untold:
-            self._dropped_up_to = last
+        if self._untold:
+            self._more.set()
+        else:
+            self._note_dropped(last)
 
     def _begin_anew(self) -> None:
         """What was in memory is forgotten, so that only what comes from the next reading on counts."""
-        self._read_up_to = b""
+        place = None if self._kept is None else self._kept.place
+        self._read_up_to = b"" if place is None else place.number
+        self._dropped_up_to = _FROM_THE_FIRST if self._kept is not None and place is None else self._read_up_to
         self._untold.clear()
         self.on_turn()
 
@@ -178,11 +207,18 @@ class RedisWithdrawals:
             self._more.clear()
             while self._untold:
                 number, withdrawal = self._untold[0]
-                await self.on_withdrawn(withdrawal)
+                dropped = await (self.on_unknown() if withdrawal is None else self.on_withdrawn(withdrawal))
+                if not dropped and self._kept is not None:
+                    self._kept.stay()
                 if self._untold and self._untold[0][0] == number:
                     self._untold.popleft()
-                    self._dropped_up_to = number
+                    self._note_dropped(number)
             await self._more.wait()
+
+    def _note_dropped(self, number: bytes) -> None:
+        self._dropped_up_to = number
+        if self._kept is not None:
+            self._kept.note(Place(self._epoch, number))
 
     async def _ask(self, called: Script, keys: tuple[Argument, ...], args: tuple[Argument, ...]) -> Any:
         return await self._breaker.ask(self._calls.run(called, keys, args))
@@ -194,5 +230,9 @@ def _withdrawal(what: bytes) -> Withdrawal:
     return Withdrawal(selection, tuple(message.fingerprints))
 
 
-async def _ignored(_withdrawal: Withdrawal) -> None:
-    return None
+async def _ignored(_withdrawal: Withdrawal) -> bool:
+    return True
+
+
+async def _nothing_kept() -> bool:
+    return True

@@ -77,3 +77,20 @@ class VectorStore(Protocol):
     async def close(self) -> None:
         """Lets go of files and connections."""
         ...
+
+
+class PatientStore(VectorStore, Protocol):
+    """A `VectorStore` that lets no lookup wait long for it."""
+
+    async def nearest(
+        self,
+        organization_id: str,
+        scope: bytes,
+        vector: "NDArray[np.float32]",
+        now_ns: int,
+        most: int,
+        *,
+        waited_s: float = 0.0,
+    ) -> Sequence[Neighbour]:
+        """As `VectorStore.nearest`; `waited_s`: how long the lookup has waited for the store already."""
+        ...

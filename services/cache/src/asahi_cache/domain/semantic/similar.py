@@ -5,7 +5,7 @@ database's troubles: tier 2 then has no answer, and says why.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,7 +17,7 @@ from asahi_cache.domain.labels import labels_of
 from asahi_cache.domain.semantic.decision import Decision, Ledger, State, Verdict, corrected, stratum_of
 from asahi_cache.domain.semantic.equivalence import EquivalenceJudge, said, text_of
 from asahi_cache.domain.semantic.evidence_log import Evidence, Kind, Outcome, ServedHit
-from asahi_cache.domain.semantic.neighbours import Neighbour, StoredQuestion, StoreUnavailable, VectorStore
+from asahi_cache.domain.semantic.neighbours import Neighbour, PatientStore, StoredQuestion, StoreUnavailable
 from asahi_cache.domain.semantic.verifier import Judgement, Verifier, question_of
 from asahi_cache.domain.tiers import Found, Query, Selection
 from asahi_core.clock import Clock
@@ -32,7 +32,7 @@ _NEIGHBOURS = 4
 _MOST_WAITING = 1000
 """Questions to be kept and audits to be judged that may wait; more are dropped and counted."""
 _MOST_PENDING = 5000
-_SETTLED_WITHIN_S = 5.0
+_FOREVER_NS = 1 << 62
 
 
 class NoAnswer(StrEnum):
@@ -123,13 +123,30 @@ class _New:
     audit: _Audit | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """A stored question whose answer is kept no longer."""
+
+    organization_id: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Dropped:
+    """What was dropped while other things waited: of those that came before it none is kept."""
+
+    selection: Selection
+    taken: int
+    """How many had come by then."""
+
+
 class SimilarAnswers:
     """Finds answers to similar questions, within one organisation and one scope."""
 
     def __init__(
         self,
         *,
-        store: VectorStore,
+        store: PatientStore,
         embedder: Embedder,
         answers: Callable[[Query], Awaitable[Found | None]],
         evidence: Evidence,
@@ -151,7 +168,12 @@ class SimilarAnswers:
         self._trouble = trouble
         self._vectors: OrderedDict[tuple[str, bytes], NDArray[np.float32]] = OrderedDict()
         self._audits: OrderedDict[tuple[str, bytes], _Audit] = OrderedDict()
-        self._new: asyncio.Queue[_New] = asyncio.Queue(_MOST_WAITING)
+        self._new: asyncio.Queue[_New | _Unanswered] = asyncio.Queue(_MOST_WAITING)
+        self._taken = self._done = 0
+        """How many have come to that queue, and how many of them are settled."""
+        self._dropped: deque[_Dropped] = deque()
+        self._keeping = asyncio.Lock()
+        """Held while the store is written to, so that what is dropped is not kept at the same time."""
         self.figures = SimilarFigures()
 
     @property
@@ -186,9 +208,7 @@ class SimilarAnswers:
             expires_at_ns=self._now_ns() + int(ttl_s * 1e9),
             labels=labels_of(entry),
         )
-        try:
-            self._new.put_nowait(_New(question, entry, vector, audit))
-        except asyncio.QueueFull:
+        if not self._take(_New(question, entry, vector, audit)):
             self.figures.dropped += 1
 
     async def run(self) -> None:
@@ -196,12 +216,19 @@ class SimilarAnswers:
         while True:
             new = await self._new.get()
             try:
-                await self._keep(new)
-                if new.audit is not None:
-                    await self._judge_audit(new.audit, new.entry)
+                if isinstance(new, _Unanswered):
+                    async with self._keeping:
+                        await self._store.forget(new.organization_id, new.fingerprint)
+                else:
+                    await self._keep(new)
+                    if new.audit is not None:
+                        await self._judge_audit(new.audit, new.entry)
             except (StoreUnavailable, AsahiError):
                 self.figures.dropped += 1
             finally:
+                self._done += 1
+                while self._dropped and self._dropped[0].taken <= self._done:
+                    self._dropped.popleft()
                 self._new.task_done()
 
     async def settled(self) -> None:
@@ -220,16 +247,20 @@ class SimilarAnswers:
         """
         for key in [key for key in self._audits if key[0] == selection.organization_id]:
             del self._audits[key]
-        try:
-            async with asyncio.timeout(_SETTLED_WITHIN_S):
-                await self.settled()
-        except TimeoutError:
-            raise StoreUnavailable("questions are still being kept") from None
-        await self._store.drop(selection)
+        if self._done < self._taken:
+            self._dropped.append(_Dropped(selection, self._taken))
+        async with self._keeping:
+            await self._store.drop(selection)
+
+    async def drop_all(self) -> None:
+        """Drops the stored questions of all organisations. Raises StoreUnavailable."""
+        async with self._keeping:
+            await self._store.expire(_FOREVER_NS)
 
     async def _look_up(self, asked: AskedQuestion) -> Finding:
-        now_ns = self._now_ns()
+        now_ns, began = self._now_ns(), self._clock.monotonic()
         wanted = bool(asked.false_hit_bound) and await self._store.holds(asked.organization_id, asked.scope, now_ns)
+        waited_s = self._clock.monotonic() - began
         if not wanted and not asked.embedding_wanted:
             return Finding(NoAnswer.NO_NEIGHBOUR)
         question = question_of(asked.text)
@@ -241,7 +272,9 @@ class SimilarAnswers:
         if not wanted:
             return Finding(NoAnswer.NO_NEIGHBOUR if asked.false_hit_bound else None, embedding=embedding)
         ledger = await self._evidence.ledger(asked.organization_id, asked.false_hit_bound)
-        near = await self._store.nearest(asked.organization_id, asked.scope, vector, now_ns, _NEIGHBOURS)
+        near = await self._store.nearest(
+            asked.organization_id, asked.scope, vector, now_ns, _NEIGHBOURS, waited_s=waited_s
+        )
         judged = [(one, self._verifier.judge(question, question_of(one.question.text), one.cosine)) for one in near]
         candidate = await self._best(asked, judged)
         if candidate is None:
@@ -259,8 +292,17 @@ class SimilarAnswers:
             found = await self._answers(Query(asked.organization_id, near.question.fingerprint))
             if found is not None:
                 return Candidate(near.question, judgement, found)
-            await self._store.forget(asked.organization_id, near.question.fingerprint)
+            self._take(_Unanswered(asked.organization_id, near.question.fingerprint))
         return None
+
+    def _take(self, new: _New | _Unanswered) -> bool:
+        """Queues it; False: too much waits already."""
+        try:
+            self._new.put_nowait(new)
+        except asyncio.QueueFull:
+            return False
+        self._taken += 1
+        return True
 
     def _rank(self, asked: AskedQuestion, near: Neighbour, judgement: Judgement) -> tuple[int, float]:
         record = self._evidence.record(asked.organization_id, asked.false_hit_bound, near.question.fingerprint)
@@ -286,8 +328,18 @@ class SimilarAnswers:
         vector = new.vector
         if vector is None:
             vector = (await self._embedder.embed([question_of(new.question.text).text]))[0]
-        await self._store.keep(new.question, vector)
+        async with self._keeping:
+            if any(self._covers(dropped, new.question) for dropped in self._dropped):
+                return
+            await self._store.keep(new.question, vector)
         self.figures.kept += 1
+
+    @staticmethod
+    def _covers(dropped: _Dropped, question: StoredQuestion) -> bool:
+        selection = dropped.selection
+        return selection.organization_id == question.organization_id and selection.covers(
+            question.labels, question.created_at_ns
+        )
 
     async def _judge_audit(self, audit: _Audit, entry: CacheEntry) -> None:
         stored, fresh = (said(text_of(answer)) for answer in (CacheEntry.FromString(audit.answer).answer, entry.answer))
