@@ -28,6 +28,7 @@ from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.experience import Example, Experience, Judged
 from asahi_router.domain.features import read_features
 from asahi_router.domain.observations import Observations
+from asahi_router.domain.signals import Answers
 from asahi_router.domain.tariffs import Tariffs
 from bench.machine import conditions, load_average
 
@@ -50,6 +51,15 @@ class _Given:
     async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
         given, self._judged = self._judged[:most], self._judged[most:]
         return given
+
+    async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
+        return []
+
+    async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
+        raise AssertionError("nothing is answered here")
+
+    async def answers(self, organization_id: str, since: datetime) -> list[Answers]:
+        return []
 
     async def erasures(self) -> Mapping[str, datetime]:
         return {}

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -162,7 +162,9 @@ class Chain:
         max_cost_nanos: int | None = 1_000_000,
         *,
         keeps_when_asked: bool = False,
+        features: Features = FEATURES,
     ) -> None:
+        self._features = features
         self._chain = [
             RiggedChoice(model, provider, max_cost_nanos, keeps_when_asked=keeps_when_asked) for model in models
         ]
@@ -170,7 +172,7 @@ class Chain:
     def decide(self, task: Task, *, explain: bool) -> RiggedRanking:
         first = self._chain[0]
         decision = Decision(model=first.model, provider=first.provider, reason="It was told so.", task_type="chat")
-        return RiggedRanking(decision, self._chain)
+        return RiggedRanking(decision, self._chain, self._features)
 
 
 class Seen:
@@ -179,9 +181,13 @@ class Seen:
     def __init__(self) -> None:
         self.observations: list[tuple[str, float | None, int]] = []
         self.examples: list[Example] = []
+        self.repetitions: list[tuple[str, str]] = []
 
     def answered(self, example: Example) -> None:
         self.examples.append(example)
+
+    def repeated(self, organization_id: str, request_id: str) -> None:
+        self.repetitions.append((organization_id, request_id))
 
     def observed(self, model: str, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> None:
         self.observations.append((model, first_token_ms, shown_tokens))
@@ -257,6 +263,7 @@ class Rig:
         max_cost_nanos: int | None = 1_000_000,
         estimator: TokenEstimator | None = None,
         keeps_when_asked: bool = False,
+        has_schema: bool = False,
     ) -> None:
         clock, prices = SystemClock(), load_price_book()
         self.orphans = KeptOrphans()
@@ -265,7 +272,13 @@ class Rig:
         self.estimator = estimator or TokenEstimator()
         self.orphanage = Orphanage(self.orphans, prices, self.estimator, clock, drain or DrainLimits())
         self.completions = Completions(
-            decider=Chain(models, provider.id, max_cost_nanos, keeps_when_asked=keeps_when_asked),
+            decider=Chain(
+                models,
+                provider.id,
+                max_cost_nanos,
+                keeps_when_asked=keeps_when_asked,
+                features=replace(FEATURES, has_schema=has_schema),
+            ),
             providers={provider.id: provider},
             breakers=self.breakers,
             estimator=self.estimator,

@@ -44,7 +44,8 @@ async def test_a_better_model_answers_and_both_calls_are_told_with_their_tokens(
     assert told.completed is not None
     assert told.completed.outcome.usage == USAGE
     assert told.completed.note == f"{MODELS[0]}'s answer failed a check (empty), so {MODELS[1]} was asked."
-    assert [example.model for example in rig.seen.examples] == [MODELS[1]]
+    kept = [(example.model, example.request_id, example.signal) for example in rig.seen.examples]
+    assert kept == [(MODELS[1], "request-1", ""), (MODELS[0], "request-1/1", "empty")]
 
 
 @pytest.mark.parametrize("turns", [(EMPTY,), (EMPTY, EMPTY), (EMPTY, EMPTY, EMPTY)], ids=len)

@@ -35,6 +35,7 @@ from asahi_router.domain.failures import Setback, final_error, interrupted, may_
 from asahi_router.domain.orphans import Orphanage
 from asahi_router.domain.provider import FailureKind, Provider, ProviderFailure
 from asahi_router.domain.retry import RetryPolicy, RetryRules
+from asahi_router.domain.signals import Repeats
 
 _BLAMELESS = frozenset({FailureKind.REFUSED})
 
@@ -96,6 +97,7 @@ class Completions:
         self._orphanage = orphanage
         self._prices = prices
         self._clock = clock
+        self._repeats = Repeats(clock)
         self._retries = RetryPolicy(limits.retries, random)
         self._limits = limits
         self._log = log
@@ -154,7 +156,7 @@ class Completions:
                         better = cascade.better(choice, path) if check else ()
                         path = deque(c for c in better if self._allows(c, run, outcome))
                         if not path:
-                            self._remember(run, outcome)
+                            self._remember(run, outcome, check or cascade.signal(choice, answer))
                             completed = cascade.completed(answer, outcome, check, any_better=bool(better))
                             yield CompleteResponse(completed=completed)
                             attempts.delivered()
@@ -174,7 +176,7 @@ class Completions:
             if cascade.held is None:
                 raise
             self._log.info("cascade_ended", code=error.code)
-        self._remember(run, cascade.held.outcome)
+        self._remember(run, cascade.held.outcome, cascade.held.failed_check)
         yield CompleteResponse(completed=cascade.held)
 
     def _abandon(self, run: "_Run") -> None:
@@ -246,24 +248,38 @@ class Completions:
         else:
             self._breakers.abandoned(provider, model)
 
-    def _remember(self, run: "_Run", outcome: AttemptOutcome) -> None:
-        """What later decisions learn from the answer."""
+    def _remember(self, run: "_Run", outcome: AttemptOutcome, signal: str) -> None:
+        """What later decisions learn from the answer; `signal`: what the call says against it."""
         task, features = run.task, run.ranking.features
         if features is None:
             return
-        model = outcome.model
-        self._conversations.answered(task.organization_id, features.thread, model, features.asked_bytes)
+        organization_id = task.organization_id
+        self._conversations.answered(organization_id, features.thread, outcome.model, features.asked_bytes)
+        before = self._repeats.asked(organization_id, task.payer.user_id, task.prompt, task.request_id)
+        if before:
+            self._examples.repeated(organization_id, before)
+        self._keep(run, outcome, signal)
+        for failed, check in run.cascade.failed:
+            if failed.attempt != outcome.attempt:
+                self._keep(run, failed, check, f"/{failed.attempt}")
+
+    def _keep(self, run: "_Run", outcome: AttemptOutcome, signal: str, name: str = "") -> None:
+        """Keeps an answered question; `name`: what its request's id is followed by where the answer was not given."""
+        task, features = run.task, run.ranking.features
+        if features is None:
+            return
         self._examples.answered(
             Example(
                 organization_id=task.organization_id,
-                request_id=task.request_id,
-                model=model,
+                request_id=f"{task.request_id}{name}",
+                model=outcome.model,
                 form=features.form,
                 embedding=task.prompt_embedding,
                 asked_bytes=features.asked_bytes,
                 output_tokens=outcome.usage.output_tokens,
                 answered_at=self._clock.now(),
                 user_id=task.payer.user_id,
+                signal=signal,
             )
         )
 

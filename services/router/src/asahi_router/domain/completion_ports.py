@@ -106,6 +106,10 @@ class Examples(Protocol):
         """Keeps one, soon."""
         ...
 
+    def repeated(self, organization_id: str, request_id: str) -> None:
+        """The user who was answered then asked the same once more."""
+        ...
+
 
 class Conversations(Protocol):
     """Remembers which model answered a conversation last."""

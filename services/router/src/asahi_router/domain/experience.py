@@ -1,13 +1,14 @@
 """What an organisation's own answers taught about models: its memory of outcomes, learned from in the background.
 
 Each answered question is kept with its form, its embedding and the model that answered (`answered`). When somebody
-says how good the answer was, the pair becomes part of the memory, here and in every other process on the same store. A
-memory that has grown is learned from anew, on a thread. Nothing of one organisation is ever used for another. Where
-something was erased of an organisation, each process drops that memory and reads it anew.
+says how good the answer was, the pair becomes part of the memory, here and in every other process on the same store.
+Answers that failed without anybody saying so (`domain.signals`) join it in their share. A memory that has grown is
+learned from anew, on a thread. Nothing of one organisation is ever used for another. Where something was erased of an
+organisation, each process drops that memory and reads it anew.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from asahi_router.domain.form import Form
 from asahi_router.domain.learning.basis import DIMENSIONS, Floats
 from asahi_router.domain.learning.guard import Doubles, Guard, guard_of
 from asahi_router.domain.learning.learned import Measured, Taught, Told, learn
+from asahi_router.domain.signals import REPEATED, SCORES, Answers, counts, score_of, shares
 
 _FEWEST = 200
 """Outcomes from which an organisation's memory is learned at all."""
@@ -31,7 +33,9 @@ _MOST_WAITING = 10_000
 _MOST_READ = 5_000
 _MOST_GUARDS = 8
 """Baselines, with their ε, that one organisation's memory is calibrated for."""
-_UNJUDGED_DAYS = 7
+_UNJUDGED = timedelta(days=7)
+_SIGNALS_LATE = timedelta(minutes=12)
+"""How long after its answer a signal may be written: users ask again within ten minutes."""
 _EMBEDDING_BYTES = 4 * DIMENSIONS
 
 
@@ -41,6 +45,7 @@ class Example:
 
     organization_id: str
     request_id: str
+    """Of an answer that was not given: with `/` and the number of its attempt."""
     model: str
     """Catalog id of the model that answered."""
     form: Form
@@ -51,6 +56,8 @@ class Example:
     answered_at: datetime
     user_id: str = ""
     """The end user who was answered; empty: unknown, as in all that is read back: the memory names nobody."""
+    signal: str = ""
+    """One of `domain.signals.SCORES`: what the call says against the answer; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,21 @@ class ExampleStore(Protocol):
         """
         ...
 
+    async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
+        """Those answered then or later with a signal that nobody judged, of an organisation, or (empty) of all.
+
+        The earliest first. Raises as `keep` does.
+        """
+        ...
+
+    async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
+        """Notes a signal of an answer that has none. Raises as `keep` does."""
+        ...
+
+    async def answers(self, organization_id: str, since: datetime) -> list[Answers]:
+        """How many answers an organisation got then or later, by model. Raises as `keep` does."""
+        ...
+
     async def erasures(self) -> Mapping[str, datetime]:
         """When something was erased last, by organisation. Raises as `keep` does."""
         ...
@@ -120,12 +142,21 @@ class Lesson:
 @dataclass(slots=True)
 class _Memory:
     judged: OrderedDict[str, Judged] = field(default_factory=OrderedDict)
-    learned_at: int = 0
+    signalled: OrderedDict[str, Example] = field(default_factory=OrderedDict)
+    """Nobody judged these."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """By model: of the signalled that count, when it was learned from last."""
+    learned_at: float = 0.0
     """Outcomes that there were when it was learned from last, with all that came since."""
-    grown: int = 0
+    grown: float = 0.0
     by_form: Lesson | None = None
     by_meaning: Lesson | None = None
     wanted: OrderedDict[Aim, None] = field(default_factory=OrderedDict)
+
+    @property
+    def size(self) -> int:
+        """Answers in it."""
+        return len(self.judged) + len(self.signalled)
 
 
 class Experience:
@@ -140,6 +171,7 @@ class Experience:
         self._most = most
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
         self._waiting: list[Example] = []
+        self._repeated: list[tuple[str, str]] = []
         self._since: datetime | None = None
         self._erased: Mapping[str, datetime] | None = None
 
@@ -147,6 +179,11 @@ class Experience:
         """Keeps an answered question, soon; more than fit are dropped."""
         if len(self._waiting) < _MOST_WAITING:
             self._waiting.append(example)
+
+    def repeated(self, organization_id: str, request_id: str) -> None:
+        """The user who was answered then asked the same once more."""
+        if len(self._repeated) < _MOST_WAITING:
+            self._repeated.append((organization_id, request_id))
 
     def lesson(self, organization_id: str, embedding: bytes) -> Lesson | None:
         """What decides on a question with that embedding (empty: none); None: too little is known yet."""
@@ -184,17 +221,24 @@ class Experience:
         await self._read()
         for organization_id, memory in list(self._memories.items()):
             if memory.grown >= _FEWEST and memory.grown >= _GROWTH * memory.learned_at:
+                answers = await self._store.answers(organization_id, self._clock.now() - _UNJUDGED)
+                memory.shares = shares(answers)
                 await asyncio.to_thread(self._learn, memory)
             await asyncio.to_thread(self._calibrate, organization_id, memory)
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
+        repeated, self._repeated = self._repeated, []
         try:
             if waiting:
                 await self._store.keep(waiting)
-            await self._store.forget_unjudged(self._clock.now() - timedelta(days=_UNJUDGED_DAYS))
+            while repeated:
+                await self._store.signal(*repeated[-1], REPEATED)
+                repeated.pop()
+            await self._store.forget_unjudged(self._clock.now() - _UNJUDGED)
         except AsahiError:
             self._waiting = (waiting + self._waiting)[:_MOST_WAITING]
+            self._repeated = (repeated + self._repeated)[:_MOST_WAITING]
             raise
 
     async def _read(self) -> None:
@@ -210,6 +254,7 @@ class Experience:
         self._since = self._clock.now() - timedelta(minutes=1)
 
     async def _read_since(self, since: datetime, organization_id: str = "") -> None:
+        await self._read_signals(max(since, self._clock.now() - _UNJUDGED) - _SIGNALS_LATE, organization_id)
         while True:
             judged = await self._store.judged(since, _MOST_READ, organization_id)
             for one in judged:
@@ -218,6 +263,15 @@ class Experience:
                 break
             since = judged[-1].judged_at
 
+    async def _read_signals(self, since: datetime, organization_id: str) -> None:
+        while True:
+            signalled = await self._store.signalled(since, _MOST_READ, organization_id)
+            for one in signalled:
+                self._note(one)
+            if len(signalled) < _MOST_READ or signalled[-1].answered_at == since:
+                break
+            since = signalled[-1].answered_at
+
     def _remember(self, judged: Judged) -> None:
         example = judged.example
         memory = self._memories.setdefault(example.organization_id, _Memory())
@@ -225,18 +279,45 @@ class Experience:
         if known is None or known.score != judged.score:
             memory.grown += 1
         memory.judged[example.request_id] = judged
+        memory.signalled.pop(example.request_id, None)
         self._memories.move_to_end(example.organization_id)
-        while sum(len(one.judged) for one in self._memories.values()) > self._most:
-            largest = max(self._memories.values(), key=lambda one: len(one.judged))
-            largest.judged.popitem(last=False)
+        self._make_room()
+
+    def _note(self, example: Example) -> None:
+        """An answer with a signal; what somebody says of it counts instead."""
+        memory = self._memories.setdefault(example.organization_id, _Memory())
+        if example.request_id in memory.judged or example.signal not in SCORES:
+            return
+        if example.request_id not in memory.signalled:
+            memory.grown += memory.shares.get(example.model, 0.0)
+        memory.signalled[example.request_id] = example
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """What nobody judged leaves first."""
+        while sum(one.size for one in self._memories.values()) > self._most:
+            largest = max(self._memories.values(), key=lambda one: one.size)
+            (largest.signalled or largest.judged).popitem(last=False)
 
     def _learn(self, memory: _Memory) -> None:
-        judged = list(memory.judged.values())
+        judged = [*memory.judged.values(), *self._failures(memory)]
         grown = memory.grown
         embedded = [one for one in judged if len(one.example.embedding) == _EMBEDDING_BYTES]
         memory.by_meaning = _lesson(embedded, embeds=True) if len(embedded) >= _FEWEST else None
         memory.by_form = _lesson(judged, embeds=False)
         memory.learned_at = grown
+
+    def _failures(self, memory: _Memory) -> list[Judged]:
+        """Those of the signalled that count, scored as their kind deserves."""
+        said: dict[str, list[float]] = defaultdict(list)
+        for one in memory.judged.values():
+            said[one.example.signal].append(one.score)
+        newest = self._clock.now() - _UNJUDGED
+        return [
+            Judged(example, score_of(example.signal, said[example.signal]), example.answered_at)
+            for example in memory.signalled.values()
+            if example.answered_at >= newest and counts(example.request_id, memory.shares.get(example.model, 0.0))
+        ]
 
     def _calibrate(self, organization_id: str, memory: _Memory) -> None:
         for lesson in (memory.by_form, memory.by_meaning):

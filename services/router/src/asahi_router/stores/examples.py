@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, exists, func, select, tuple_
+from sqlalchemy import Connection, Exists, RowMapping, case, delete, exists, func, select, tuple_, update
 
 from asahi_core.sql.upserts import insert_of
 from asahi_router.domain.experience import Example, Judged
 from asahi_router.domain.form import FORM_SIZE
+from asahi_router.domain.signals import Answers
 from asahi_router.stores import erasures
 from asahi_router.stores.tables import EXAMPLES, OUTCOMES, storable
 
@@ -51,6 +52,55 @@ def judged(connection: Connection, since: datetime, most: int, organization_id: 
     return [_judged(row) for row in connection.execute(query).mappings()]
 
 
+def signalled(connection: Connection, since: datetime, most: int, organization_id: str) -> list[Example]:
+    """Those answered then or later with a signal that nobody judged, of an organisation, or (empty) of all.
+
+    The earliest first. Those with another form are left out.
+    """
+    query = (
+        select(EXAMPLES)
+        .where(
+            EXAMPLES.c.answered_at >= since,
+            EXAMPLES.c.signal != "",
+            func.length(EXAMPLES.c.form) == _FORM.size,
+            ~_scored(),
+        )
+        .order_by(EXAMPLES.c.answered_at)
+        .limit(most)
+    )
+    if organization_id:
+        query = query.where(EXAMPLES.c.organization_id == organization_id)
+    return [_example(row) for row in connection.execute(query).mappings()]
+
+
+def signal(connection: Connection, organization_id: str, request_id: str, signal: str) -> None:
+    """Notes a signal of an answer that has none."""
+    connection.execute(
+        update(EXAMPLES)
+        .where(
+            EXAMPLES.c.organization_id == organization_id,
+            EXAMPLES.c.request_id == request_id,
+            EXAMPLES.c.signal == "",
+        )
+        .values(signal=signal)
+    )
+
+
+def answers(connection: Connection, organization_id: str, since: datetime) -> list[Answers]:
+    """How many answers an organisation got then or later, by model, with a signal and without."""
+    failed, judged = (EXAMPLES.c.signal != "").label("failed"), case((_scored(), 1), else_=0)
+    query = (
+        select(EXAMPLES.c.model, failed, func.count(), func.sum(judged))
+        .where(EXAMPLES.c.organization_id == organization_id, EXAMPLES.c.answered_at >= since)
+        .group_by(EXAMPLES.c.model, failed)
+    )
+    return [Answers(row[0], bool(row[1]), int(row[2]), int(row[3])) for row in connection.execute(query)]
+
+
+def _scored() -> Exists:
+    return exists().where(_SAME, OUTCOMES.c.score.is_not(None))
+
+
 def forget_unjudged(connection: Connection, before: datetime) -> None:
     """Drops what was answered before that and never judged."""
     told = exists().where(_SAME)
@@ -68,11 +118,16 @@ def _row(example: Example) -> dict[str, Any]:
         "output_tokens": example.output_tokens,
         "answered_at": example.answered_at,
         "user_id": storable(example.user_id),
+        "signal": example.signal,
     }
 
 
 def _judged(row: RowMapping) -> Judged:
-    example = Example(
+    return Judged(_example(row), float(row["score"]), row["judged_at"].replace(tzinfo=UTC))
+
+
+def _example(row: RowMapping) -> Example:
+    return Example(
         row["organization_id"],
         row["request_id"],
         row["model"],
@@ -81,5 +136,5 @@ def _judged(row: RowMapping) -> Judged:
         row["asked_bytes"],
         row["output_tokens"],
         row["answered_at"].replace(tzinfo=UTC),
+        signal=row["signal"],
     )
-    return Judged(example, float(row["score"]), row["judged_at"].replace(tzinfo=UTC))

@@ -14,6 +14,7 @@ from asahi_core.sql.upserts import insert_of
 from asahi_router.domain.erasure import Erased
 from asahi_router.domain.experience import Example, Judged
 from asahi_router.domain.outcomes import Outcome
+from asahi_router.domain.signals import Answers
 from asahi_router.stores import erasures
 from asahi_router.stores import examples as rows
 from asahi_router.stores.tables import OUTCOMES, storable
@@ -54,6 +55,21 @@ class SqlOutcomeStore:
     async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
         """Those of an organisation, or (empty) of all, that somebody judged at `since` or later, the earliest first."""
         work = partial(rows.judged, since=since, most=most, organization_id=organization_id)
+        return await self._on_thread(partial(self._committed, work))
+
+    async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
+        """Those answered then or later with a signal that nobody judged, the earliest first."""
+        work = partial(rows.signalled, since=since, most=most, organization_id=organization_id)
+        return await self._on_thread(partial(self._committed, work))
+
+    async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
+        """Notes a signal of an answer that has none."""
+        work = partial(rows.signal, organization_id=organization_id, request_id=request_id, signal=signal)
+        await self._on_thread(partial(self._committed, work))
+
+    async def answers(self, organization_id: str, since: datetime) -> list[Answers]:
+        """How many answers an organisation got then or later, by model, with a signal and without."""
+        work = partial(rows.answers, organization_id=organization_id, since=since)
         return await self._on_thread(partial(self._committed, work))
 
     async def erase(self, organization_id: str, user_id: str, at: datetime) -> Erased:

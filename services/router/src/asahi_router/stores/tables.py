@@ -47,6 +47,7 @@ class ExampleRow(RouterTable, table=True):
     output_tokens: int = Field(sa_type=BigInteger)
     answered_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)
     user_id: str = Field(sa_type=Text)
+    signal: str = Field(sa_type=Text)
 
 
 EXAMPLES: Table = ExampleRow.metadata.tables["examples"]
