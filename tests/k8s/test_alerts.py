@@ -26,7 +26,15 @@ FIRING: dict[str, dict[str, str]] = {
         _HTTP + '{job="edge",route="/infer",status="200"}': "0+99x400",
     },
     "AsahiUsageWaits": {'asahi_edge_usage_backlog_age_seconds{job="edge",pod="a"}': "600x400"},
-    "AsahiSpoolFills": {'asahi_edge_spool_bytes{job="edge",pod="a"}': "250000000x400"},
+    "AsahiOverhead": {
+        'asahi_overhead_seconds_bucket{job="edge",answered_by="provider",le="0.1"}': "0+10x400",
+        'asahi_overhead_seconds_bucket{job="edge",answered_by="provider",le="0.25"}': _MOVING,
+        'asahi_overhead_seconds_bucket{job="edge",answered_by="provider",le="+Inf"}': _MOVING,
+    },
+    "AsahiSpoolFills": {
+        'asahi_edge_spool_bytes{job="edge",pod="a"}': "250000000x400",
+        'asahi_edge_spool_max_bytes{job="edge",pod="a"}': "268435456x400",
+    },
     "AsahiUsageRefused": {'asahi_edge_usage_refused_total{job="edge",pod="a"}': "0+1x400"},
     "AsahiSpoolDamaged": {'asahi_edge_spool_damaged_entries_total{job="edge",pod="a"}': "0+1x400"},
     "AsahiOrphans": {'asahi_edge_usage_orphans_total{job="edge",pod="a"}': "0+1x400"},
@@ -38,7 +46,10 @@ FIRING: dict[str, dict[str, str]] = {
     },
     "AsahiLedgerBroken": {'asahi_billing_ledger_breaks{job="billing"}': "1x400"},
     "AsahiAnsweredTwice": {'asahi_billing_repeated_answers{job="billing"}': "0+1x400"},
-    "AsahiLedgerLags": {'asahi_billing_waiting_records{job="billing",pod="a"}': "15000x400"},
+    "AsahiLedgerLags": {
+        'asahi_billing_waiting_records{job="billing",pod="a"}': "15000x400",
+        'asahi_billing_queue_records{job="billing",pod="a"}': "20000x400",
+    },
     "AsahiLedgerSlow": {
         'asahi_billing_commit_seconds_bucket{job="billing",le="0.5"}': "0+10x400",
         'asahi_billing_commit_seconds_bucket{job="billing",le="1"}': _MOVING,
@@ -50,6 +61,11 @@ FIRING: dict[str, dict[str, str]] = {
     },
     "AsahiCacheAlone": {'asahi_cache_attached_edges{job="cache"}': _QUIET},
     "AsahiCacheWithoutRedis": {'asahi_cache_alone{job="cache",pod="a"}': "1x400"},
+    "AsahiWebhooksFail": {
+        'asahi_billing_webhook_posts_total{job="billing",result="failed"}': "0+2x400",
+        'asahi_billing_webhook_posts_total{job="billing",result="delivered"}': "0+1x400",
+    },
+    "AsahiTierTwoBound": {'asahi_semantic_bounds_exceeded{job="cache",pod="a"}': "1x400"},
     "AsahiCacheTooSmall": {
         'asahi_cache_evictions_total{job="cache",cause="total"}': _MOVING,
         'asahi_cache_entries{job="cache"}': "100x400",

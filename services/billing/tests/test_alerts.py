@@ -142,6 +142,7 @@ async def test_each_threshold_alerts_once_in_a_window_and_anew_in_the_next(rig: 
             await pump(alerts)
             await pump(alerts)
             assert sorted(thresholds(receiver)) == expected
+        assert alerts.posts == {"delivered": 3, "failed": 0, "given_up": 0}
         restarted = rig.alerts(receiver.origin)
         await pump(restarted)
         assert len(receiver.posts) == 3
@@ -183,6 +184,7 @@ async def test_what_is_not_taken_is_tried_again_with_growing_pauses_also_after_a
             await pump(alerts)
             assert len(receiver.posts) == before + 1
         assert len(receiver.posts) == 4
+        assert alerts.posts == {"delivered": 1, "failed": 0, "given_up": 0}
         ids = {json.loads(body)["id"] for _, body in receiver.posts}
         assert len(ids) == 1
         rig.books.clock.advance(86_400)

@@ -79,9 +79,11 @@ def test_an_alarm_stops_a_stream_that_went_bad_and_says_so() -> None:
     good = run(ledger, Random(8), [0.0] * 3000)
     assert ledger.known(1) is State.PROVEN
     assert good.served > 1000
+    assert not ledger.exceeded
     bad = run(ledger, Random(9), [0.5] * 3000)
     assert ledger.known(1) is State.BOUND_EXCEEDED
     assert bad.false_hits < 100
+    assert ledger.exceeded
 
 
 def test_what_audits_say_of_a_stored_prompt_moves_its_own_neighbours_only() -> None:

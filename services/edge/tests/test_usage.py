@@ -280,6 +280,7 @@ async def test_the_figures_tell_what_waits_and_how_long(tmp_path: Path) -> None:
     assert figures["asahi_edge_usage_backlog_records"] == 1
     assert figures["asahi_edge_usage_open_intents"] == 1
     assert figures["asahi_edge_usage_backlog_age_seconds"] > 0
+    assert figures["asahi_edge_spool_max_bytes"] == SpoolOptions().max_bytes
     assert figures["asahi_edge_spool_bytes"] > len(record.SerializeToString())
     assert figures["asahi_edge_usage_refused"] == figures["asahi_edge_usage_orphans"] == 0
 

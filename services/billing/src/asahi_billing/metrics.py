@@ -1,6 +1,6 @@
 """The ledger's figures for Prometheus, read from the objects that count them when they are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import Histogram
@@ -27,19 +27,27 @@ class StoreFigures(Protocol):
         ...
 
     @property
+    def queue_records(self) -> int:
+        """How many may wait; more are turned away."""
+        ...
+
+    @property
     def repeated_answers(self) -> int:
         """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
         ...
 
 
 class BillingCollector(Collector):
-    """No labels but the results of a record: `new` and `duplicate`."""
+    """No labels but the results of a record (`new`, `duplicate`) and of a webhook's tries."""
 
-    def __init__(self, ledger: Ledger, spending: Spending, store: StoreFigures, commits: Histogram) -> None:
+    def __init__(
+        self, ledger: Ledger, spending: Spending, store: StoreFigures, commits: Histogram, posts: Mapping[str, int]
+    ) -> None:
         self._ledger = ledger
         self._spending = spending
         self._store = store
         self._commits = commits
+        self._posts = posts
 
     def collect(self) -> Iterator[Metric]:
         """The figures of this moment."""
@@ -69,8 +77,19 @@ class BillingCollector(Collector):
             )
         yield GaugeMetricFamily("asahi_billing_waiting_records", "Records not written yet.", self._store.waiting)
         yield GaugeMetricFamily(
+            "asahi_billing_queue_records", "Records that may wait; more are turned away.", self._store.queue_records
+        )
+        yield GaugeMetricFamily(
             "asahi_billing_repeated_answers",
             "Answered records beyond the first of their request; an edge that makes them is faulty.",
             self._store.repeated_answers,
         )
+        posts = CounterMetricFamily(
+            "asahi_billing_webhook_posts",
+            "Tries to deliver alerts of budgets, by what came of them.",
+            labels=["result"],
+        )
+        for result, count in self._posts.items():
+            posts.add_metric([result], count)
+        yield posts
         yield from self._commits.collect()

@@ -84,13 +84,18 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     ledger = Ledger(store, prices)
     spending = Spending(store, clock)
     analytics = AnalyticsServicer(Analytics(SqlAnalytics(store), spending, prices, clock))
-    collector = BillingCollector(ledger, spending, store, commits)
     desk = Desk(database(settings), clock, log, read_limit_s=settings.billing_read_seconds)
+    alerts = Alerts(
+        SqlAlerts(desk, lambda: f"whsec_{token_urlsafe(32)}"),
+        store,
+        WebhookClient(rules_of(settings.alert_targets)),
+        clock,
+    )
     reports = ReportDesk(SqlReports(desk), prices.of, clock)
     sheets = PriceSheets(SqlPriceSheets(desk), prices, clock)
     return BillingService(
         servicer=BillingServicer(ledger, spending, Identities(SqlIdentities(desk))),
-        collector=collector,
+        collector=BillingCollector(ledger, spending, store, commits, alerts.posts),
         store=store,
         spending=spending,
         analytics=analytics,
@@ -98,12 +103,7 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
         prices=PriceServicer(sheets, Repricing(store, prices, clock, SystemIds())),
         sheets=sheets,
         desk=desk,
-        alerts=Alerts(
-            SqlAlerts(desk, lambda: f"whsec_{token_urlsafe(32)}"),
-            store,
-            WebhookClient(rules_of(settings.alert_targets)),
-            clock,
-        ),
+        alerts=alerts,
         retention=Retention(SqlRetention(desk), clock),
     )
 

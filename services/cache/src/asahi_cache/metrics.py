@@ -125,6 +125,11 @@ class TierTwoFigures(Protocol):
         """Why its store is not asked; empty: it is."""
         ...
 
+    @property
+    def bounds_exceeded(self) -> int:
+        """Organisations' ledgers whose served answers came to be worse than their bound."""
+        ...
+
 
 class CacheCollector(Collector):
     """Labels are bounded: results of a lookup are the tiers and `miss`, causes are those of `Eviction`."""
@@ -221,6 +226,11 @@ class CacheCollector(Collector):
         yield CounterMetricFamily("asahi_semantic_audits_wrong", "Audits that were wrong.", counted.judged_wrong)
         yield CounterMetricFamily(
             "asahi_semantic_dropped", "Questions and audits lost for lack of room or of a store.", counted.dropped
+        )
+        yield GaugeMetricFamily(
+            "asahi_semantic_bounds_exceeded",
+            "Organizations' ledgers whose served answers came to be worse than their bound, until proven anew.",
+            similar.bounds_exceeded,
         )
         yield GaugeMetricFamily(
             "asahi_semantic_store_up", "1 where the store of questions is asked.", int(not similar.trouble)

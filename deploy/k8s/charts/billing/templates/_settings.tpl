@@ -7,10 +7,17 @@
   value: {{ .Values.readSeconds | quote }}
 - name: ASAHI_BILLING_CHECK_SECONDS
   value: {{ .Values.checkSeconds | int64 | quote }}
+{{- with .Values.webhooks.targets }}
+- name: ASAHI_ALERT_TARGETS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "billing.dataSize" }}16Mi{{ end }}
 {{- define "billing.volumes" }}{{ end }}
 {{- define "billing.mounts" }}{{ end }}
 {{- define "billing.files" }}{{ end }}
-{{- define "billing.egress" }}{{ end }}
+
+{{- define "billing.egress" -}}
+{{- include "asahi.network.public" .Values.webhooks }}
+{{- end }}

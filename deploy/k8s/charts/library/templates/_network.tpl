@@ -19,6 +19,18 @@
   {{- end }}
 {{- end }}
 
+{{/* (dict "peers" list "ports" list): no peers means any address. */}}
+{{- define "asahi.network.public" -}}
+- ports:
+    {{- range .ports }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+  {{- with .peers }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
 {{- define "asahi.network" -}}
 {{- $root := .root -}}
 {{- with .root -}}

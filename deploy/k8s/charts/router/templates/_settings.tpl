@@ -74,12 +74,5 @@ models.yaml: |
 {{- end }}
 
 {{- define "router.egress" -}}
-- ports:
-    {{- range .Values.providers.ports }}
-    - {protocol: TCP, port: {{ . }}}
-    {{- end }}
-  {{- with .Values.providers.peers }}
-  to:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+{{- include "asahi.network.public" .Values.providers }}
 {{- end }}

@@ -114,6 +114,8 @@ class Alerts:
         self._looked_at_all = False
         self._waiting: set[str] = set()
         """Organisations to look at."""
+        self.posts = {"delivered": 0, "failed": 0, "given_up": 0}
+        """Tries by what came of them; those given up are tried no more."""
 
     async def raise_due(self) -> int:
         """Raises what is due in organisations that have spent something, at first in all; how many alerts."""
@@ -159,6 +161,7 @@ class Alerts:
         try:
             status = await self._webhook.post(alert.url, alert.body, headers)
         except RefusedTarget as error:
+            self.posts["given_up"] += 1
             await self._store.failed(alert, f"refused: {error}", None)
             return False
         except OSError as error:
@@ -166,6 +169,7 @@ class Alerts:
             return False
         if 200 <= status < 300:
             await self._store.delivered(alert, self._now_ns())
+            self.posts["delivered"] += 1
             return True
         await self._again(alert, f"it was answered with status {status}")
         return False
@@ -173,6 +177,7 @@ class Alerts:
     async def _again(self, alert: Alert, error: str) -> None:
         pause_ns = min(_FIRST_PAUSE_NS * 2**alert.attempts, _LONGEST_PAUSE_NS)
         last = alert.attempts + 1 >= _MOST_ATTEMPTS
+        self.posts["given_up" if last else "failed"] += 1
         await self._store.failed(alert, error[:200], None if last else self._now_ns() + pause_ns)
 
     def _now_ns(self) -> int:

@@ -34,7 +34,7 @@ class GroupCommit(Generic[Item, Outcome]):
 
     def __init__(self, commit: Commit[Item, Outcome], *, capacity: int) -> None:
         self._commit = commit
-        self._capacity = capacity
+        self.capacity = capacity
         self._queue: SimpleQueue[_Submission[Item, Outcome] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self.waiting = 0
@@ -55,7 +55,7 @@ class GroupCommit(Generic[Item, Outcome]):
         """
         if self._thread is None:
             raise ServiceUnavailable("The ledger is closing; try again shortly.", retry_after_s=_RETRY_AFTER_S)
-        if self.waiting + weight > self._capacity:
+        if self.waiting + weight > self.capacity:
             message = f"The ledger has {self.waiting} records to write already; try again shortly."
             raise Overloaded(message, retry_after_s=_RETRY_AFTER_S)
         self.waiting += weight

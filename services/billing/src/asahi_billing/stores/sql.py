@@ -63,6 +63,11 @@ class SqlStore:
         """Answered records beyond the first of their request, in the whole ledger, as of the last commit."""
 
     @property
+    def queue_records(self) -> int:
+        """Most records that may wait."""
+        return self._commits.capacity
+
+    @property
     def waiting(self) -> int:
         """Records that are not committed yet."""
         return self._commits.waiting

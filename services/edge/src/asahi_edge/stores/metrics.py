@@ -27,6 +27,9 @@ class UsageCollector(Collector):
         )
         yield GaugeMetricFamily("asahi_edge_usage_open_intents", "Provider calls without a record.", spool.open_intents)
         yield GaugeMetricFamily("asahi_edge_spool_bytes", "Bytes that the usage spool takes on the disk.", spool.bytes)
+        yield GaugeMetricFamily(
+            "asahi_edge_spool_max_bytes", "Bytes above which it admits no new request.", spool.max_bytes
+        )
         yield CounterMetricFamily(
             "asahi_edge_spool_damaged_entries", "Stretches of the spool that could not be read.", spool.damaged
         )

@@ -115,6 +115,11 @@ class DiskSpool:
         return self._segments.bytes
 
     @property
+    def max_bytes(self) -> int:
+        """Above, no new request is admitted."""
+        return self._options.max_bytes
+
+    @property
     def open_intents(self) -> int:
         """Provider calls that have no record yet."""
         return len(self._open)

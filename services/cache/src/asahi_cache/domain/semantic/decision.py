@@ -170,6 +170,11 @@ class Ledger:
         """What audits said of a stratum."""
         return self._stratum(stratum).evidence
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether something was served that came to be worse than the bound, and serves no more until proven anew."""
+        return any(stratum.evidence.exceeded for stratum in self._all())
+
     def interval(self) -> tuple[float, float]:
         """Confidence sequence for the share of wrong answers over all audits."""
         return confidence_sequence(self.figures.wrong, self.figures.audits, ALPHA)

@@ -138,6 +138,11 @@ class Evidence:
         """
         return (await self._hold(LedgerKey(organization_id, self._rule, false_hit_bound))).ledger
 
+    @property
+    def exceeded(self) -> int:
+        """Ledgers that are here and have something in them that served and came to be worse than its bound."""
+        return sum(held.ledger.exceeded for held in self._held.values())
+
     def record(self, organization_id: str, false_hit_bound: float, stored: bytes) -> Record:
         """What audits said of a stored question, as far as its ledger is here."""
         held = self._held.get(LedgerKey(organization_id, self._rule, false_hit_bound))

@@ -181,6 +181,11 @@ class SimilarAnswers:
         """Why the store is not asked; empty: it is."""
         return self._trouble()
 
+    @property
+    def bounds_exceeded(self) -> int:
+        """Organisations' ledgers here whose served answers came to be worse than their bound."""
+        return self._evidence.exceeded
+
     async def look_up(self, asked: AskedQuestion) -> Finding:
         """The answer to a similar question, or why there is none; with the question's embedding where it is needed."""
         try:
