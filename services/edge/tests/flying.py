@@ -209,6 +209,7 @@ async def flying(
         board=board,
         leads=leads,
         prefixes=Prefixes(clock),
+        on_decided=lambda _: None,
         limits=limits or FlightLimits(),
         clock=clock,
         log=structlog.get_logger(),

@@ -28,10 +28,12 @@ from asahi_core.keys import KeyDigest, mint_key
 from asahi_core.telemetry import Tracing
 from asahi_edge.api.app import ROUTERS, build_app
 from asahi_edge.api.direct_routes import directly
+from asahi_edge.api.door import Door
+from asahi_edge.api.protocol import protocol_with
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
 from asahi_edge.domain.address_limits import AddressLimit
-from asahi_edge.domain.concurrency import Concurrency
+from asahi_edge.domain.admission import Admission
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.limits import Limiter
@@ -108,6 +110,7 @@ class Served:
     kept: MemoryResponses
     logged: list[Any]
     """What the access log says."""
+    admission: Admission
 
     async def ask(self, path: str, body: Any, **headers: str) -> httpx2.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -123,20 +126,21 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
-    """The edge while the block runs; its limits are counted in memory unless a limiter is given."""
+async def serving(limiter: Limiter | None = None, most: int = 1000) -> AsyncIterator[Served]:
+    """The edge while the block runs, with at most so many requests under way.
+
+    Its limits are counted in memory unless a limiter is given.
+    """
     async with flying() as rig:
         auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
+        admission = Admission(most)
+        verdicts = Verdicts(
+            auth, clock, fresh_s=5.0, grace_s=60.0, unknown_keys=AddressLimit("unknown keys", UNKNOWN_KEYS, clock)
+        )
         governance, replays, kept = _Governance(), MemoryReplays(), MemoryResponses()
         services = EdgeServices(
-            pipeline=LimitedPipeline(rig.pipeline, rig.embeddings, limiter or MemoryLimits(clock), Concurrency(1000)),
-            verdicts=Verdicts(
-                auth,
-                clock,
-                fresh_s=5.0,
-                grace_s=60.0,
-                unknown_keys=AddressLimit("unknown keys", UNKNOWN_KEYS, clock),
-            ),
+            pipeline=LimitedPipeline(rig.pipeline, rig.embeddings, limiter or MemoryLimits(clock), admission),
+            verdicts=verdicts,
             governance=cast(Governance, governance),
             ledger=cast(Ledger, nobody),
             analytics=cast(Analytics, nobody),
@@ -168,8 +172,9 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
                 timeout_s=GUARD_S,
                 max_header_bytes=64 * 1024,
             )
+            protocol = protocol_with(SystemIds(), Door(admission, verdicts))
             config = uvicorn.Config(
-                app, host="127.0.0.1", port=0, http="httptools", ws="none", lifespan="off", log_config=None
+                app, host="127.0.0.1", port=0, http=protocol, ws="none", lifespan="off", log_config=None
             )
             server = _Server(config)
             running = asyncio.create_task(server.serve())
@@ -179,7 +184,7 @@ async def serving(limiter: Limiter | None = None) -> AsyncIterator[Served]:
             headers = {"authorization": f"Bearer {mint_key(SystemIds())}"}
             try:
                 async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=GUARD_S) as client:
-                    yield Served(rig, url, auth, others, governance, client, kept, logged)
+                    yield Served(rig, url, auth, others, governance, client, kept, logged, admission)
             finally:
                 server.should_exit = True
                 await asyncio.wait_for(running, GUARD_S)

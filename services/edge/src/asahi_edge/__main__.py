@@ -5,7 +5,6 @@ import socket
 from contextlib import AbstractContextManager, nullcontext
 
 import uvicorn
-from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from asahi_core.ids import SystemIds
@@ -17,7 +16,7 @@ from asahi_core.telemetry import Tracing, serve_metrics
 from asahi_edge.api.protocol import protocol_with
 from asahi_edge.api.tls import PublicTls, public_certificate
 from asahi_edge.settings import EdgeSettings
-from asahi_edge.wiring import edge
+from asahi_edge.wiring import Edge, edge
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
@@ -44,7 +43,7 @@ def main() -> None:
     async def serve(stop: asyncio.Event) -> None:
         async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as serving:
             serving.create_task(
-                _serve_http(built.app, listener, tls=tls, stop=stop, grace_s=settings.shutdown_grace_seconds, log=log)
+                _serve_http(built, listener, tls=tls, stop=stop, grace_s=settings.shutdown_grace_seconds, log=log)
             )
             serving.create_task(
                 serve_grpc(
@@ -68,7 +67,7 @@ def main() -> None:
 
 
 async def _serve_http(
-    app: ASGIApp,
+    built: Edge,
     listener: socket.socket,
     *,
     tls: PublicTls | None,
@@ -77,8 +76,8 @@ async def _serve_http(
     log: FilteringBoundLogger,
 ) -> None:
     config = uvicorn.Config(
-        app,
-        http=protocol_with(SystemIds()),
+        built.app,
+        http=protocol_with(SystemIds(), built.door),
         ws="none",
         lifespan="off",
         log_config=None,

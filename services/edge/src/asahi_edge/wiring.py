@@ -27,6 +27,7 @@ from asahi_core.rpc.methods import AddServicer
 from asahi_core.telemetry import Tracing
 from asahi_edge.api.app import ROUTERS, build_app
 from asahi_edge.api.direct_routes import directly
+from asahi_edge.api.door import Door
 from asahi_edge.api.inference_servicer import InferenceServicer
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
@@ -35,8 +36,9 @@ from asahi_edge.clients.cache_attachment import CacheAttachment
 from asahi_edge.clients.health import HealthClient
 from asahi_edge.clients.prices import PricesClient
 from asahi_edge.domain.address_limits import AddressLimit
+from asahi_edge.domain.admission import Admission
 from asahi_edge.domain.budgets import KnownPlans
-from asahi_edge.domain.concurrency import Concurrency
+from asahi_edge.domain.congestion import Congestion
 from asahi_edge.domain.embeddings import Embeddings
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
@@ -56,7 +58,7 @@ from asahi_edge.domain.workflows import Workflows
 from asahi_edge.settings import EdgeSettings, networks_in
 from asahi_edge.stores.limits_memory import MemoryLimits
 from asahi_edge.stores.limits_shared import SharedLimits, shared_limits
-from asahi_edge.stores.metrics import UsageCollector
+from asahi_edge.stores.metrics import AdmissionCollector, UsageCollector
 from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
 
@@ -75,6 +77,8 @@ class Edge:
 
     app: ASGIApp
     """HTTP."""
+    door: Door
+    """What decides on its requests for inference first."""
     add_servicer: AddServicer
     """The same pipeline over gRPC."""
 
@@ -110,6 +114,9 @@ async def edge(
             channels.cache, attachment, settings.cache_timeout_seconds, channels.open_cache_replica
         )
         stack.push_async_callback(cache_client.close)
+        admission = Admission(settings.max_concurrent)
+        congestion = Congestion(admission, clock, log)
+        REGISTRY.register(AdmissionCollector(admission))
         near, board, leads = NearCache(clock, settings.near_cache_bytes), FlightBoard(), Leads(cache_client)
         pilot = Pilot(
             cache=cache_client,
@@ -122,6 +129,7 @@ async def edge(
             board=board,
             leads=leads,
             prefixes=Prefixes(clock),
+            on_decided=congestion.was_decided,
             limits=FlightLimits(
                 flight_s=settings.request_timeout_seconds,
                 drain_s=settings.drain_seconds,
@@ -140,7 +148,7 @@ async def edge(
             Workflows(flown, usage, clock),
             Embeddings(pipeline=flown, cache=cache_client, near=near, usage=usage, prices=prices, clock=clock),
             shared or MemoryLimits(clock),
-            Concurrency(settings.max_concurrent),
+            admission,
         )
         key_use = KeyUseReport(auth_client, clock, log)
         verdicts = Verdicts(
@@ -204,11 +212,14 @@ async def edge(
             attachment.run(),
             auth.watch_verdicts(channels.auth, verdicts, log),
             key_use.run(),
+            congestion.run(),
             follower.follow(log),
             holds.run(),
             *watching,
         ):
-            yield Edge(app, lambda server: add_InferenceServiceServicer_to_server(servicer, server))
+            yield Edge(
+                app, Door(admission, verdicts), lambda server: add_InferenceServiceServicer_to_server(servicer, server)
+            )
             await pilot.close(_DRAIN_S)
             await replays.close(_LAST_REPORT_S)
         await key_use.close(_LAST_REPORT_S)

@@ -53,13 +53,18 @@ def wants_anthropic_shape(request: Request) -> bool:
     path = request.url.path
     if path.startswith("/v1/models"):
         return "anthropic-version" in request.headers
+    return is_anthropic(path)
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether all who send to `path` speak Anthropic's protocol."""
     return path == "/v1/messages" or path.startswith("/v1/messages/")
 
 
-def anthropic_error_body(error: AsahiError) -> AnthropicErrorBody:
-    """`error` as Anthropic's SDKs read it."""
-    kind = anthropic_type(error.code, error.http_status)
-    return AnthropicErrorBody(error=AnthropicErrorDetail(kind, error.message), request_id=current_call.get().request_id)
+def anthropic_error_body(error: AsahiError, request_id: str | None = None) -> AnthropicErrorBody:
+    """`error` as Anthropic's SDKs read it, of the current request unless another is named."""
+    detail = AnthropicErrorDetail(anthropic_type(error.code, error.http_status), error.message)
+    return AnthropicErrorBody(error=detail, request_id=request_id or current_call.get().request_id)
 
 
 def anthropic_type(code: str, status: int) -> str:
@@ -69,6 +74,18 @@ def anthropic_type(code: str, status: int) -> str:
 
 def error_response(request: Request, error: AsahiError) -> Response:
     """`error` as the HTTP contract's body, status and headers."""
+    anthropic = wants_anthropic_shape(request)
+    body = anthropic_error_body(error) if anthropic else error_body(error)
+    return json_response(body, status=error_status(error, anthropic=anthropic), headers=error_headers(error))
+
+
+def error_status(error: AsahiError, *, anthropic: bool) -> int:
+    """The status that `error` is answered with."""
+    return 529 if anthropic and error.code == Overloaded.code else error.http_status
+
+
+def error_headers(error: AsahiError) -> dict[str, str]:
+    """The headers that say what to do about `error`."""
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
@@ -77,10 +94,7 @@ def error_response(request: Request, error: AsahiError) -> Response:
         headers["x-should-retry"] = str(error.should_retry).lower()
     if error.http_status == 401:
         headers["www-authenticate"] = "Bearer"
-    if wants_anthropic_shape(request):
-        status = 529 if error.code == Overloaded.code else error.http_status
-        return json_response(anthropic_error_body(error), status=status, headers=headers)
-    return json_response(error_body(error), status=error.http_status, headers=headers)
+    return headers
 
 
 async def answer_asahi_error(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 
 from asahi_core.errors import InvalidRequest
 from asahi_edge.api.callers import HttpCaller, unless_left
+from asahi_edge.api.door import PLACE
 from asahi_edge.api.events import open_stream
 from asahi_edge.api.services import services_of
 from asahi_edge.domain.inference import InferenceRequest
@@ -57,6 +58,9 @@ async def answer_once(
 ) -> Response:
     """The answer that `produce` records, or has recorded for the same claim before."""
     recording, repeated = services_of(request).replays.open(claim, produce)
+    place = request.scope.get(PLACE)
+    if repeated and place is not None:
+        place.leave()  # it only waits for another request
     if stream:
         headers: dict[str, str] = {}
         events = _events(recording, headers, repeated=repeated)

@@ -16,8 +16,10 @@ from asahi_core.context import CallContext, current_call
 from asahi_core.errors import HeadersTooLarge
 from asahi_core.ids import Ids
 from asahi_core.telemetry import Tracing
+from asahi_edge.api.door import PLACE
 from asahi_edge.api.errors import answer_asahi_error
 from asahi_edge.api.limits import with_limit_headers
+from asahi_edge.domain.admission import Place, arrived
 
 _SAFE_LABEL = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -57,9 +59,12 @@ class RequestScope:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = self._ids.request_id()
-        label = _label(headers.get(b"x-request-id"), request_id)
+        own_id = request_id.encode("ascii")
+        label = label_of(headers.get(b"x-request-id"), own_id)
         facts: dict[str, Any] = {}
         scope["asahi"] = facts
+        place: Place | None = scope.get(PLACE)
+        arrived.set(place)
         status = 0
 
         async def send_with_ids(message: Message) -> None:
@@ -70,7 +75,7 @@ class RequestScope:
                     *with_limit_headers(scope, message["headers"]),
                     (b"x-request-id", label),
                     (b"request-id", label),
-                    (b"x-asahi-request-id", request_id.encode("ascii")),
+                    (b"x-asahi-request-id", own_id),
                 ]
             await send(message)
 
@@ -92,6 +97,8 @@ class RequestScope:
                 if status == 0:
                     raise
             finally:
+                if place is not None:
+                    place.leave()
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "other")
                 _SECONDS.labels(route, str(status)).observe(seconds)
@@ -111,11 +118,9 @@ class RequestScope:
         await response(scope, receive, send)
 
 
-def _label(sent: bytes | None, request_id: str) -> bytes:
+def label_of(sent: bytes | None, request_id: bytes) -> bytes:
     """The caller's label if it is short and safe, else our id."""
-    if sent is not None and _SAFE_LABEL.fullmatch(sent):
-        return sent
-    return request_id.encode("ascii")
+    return sent if sent is not None and _SAFE_LABEL.fullmatch(sent) else request_id
 
 
 def _traceparent(sent: bytes | None) -> str:

@@ -9,7 +9,7 @@ from asahi.router.v1.router_pb2 import CountTokensResponse
 from asahi.type.v1.chat_pb2 import AnswerDelta, Api
 from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, UpstreamInterrupted
 from asahi_core.prices.book import prompt_tokens
-from asahi_edge.domain.concurrency import Concurrency
+from asahi_edge.domain.admission import Admission
 from asahi_edge.domain.embeddings import Embeddings
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
 from asahi_edge.domain.limits import Decision, Demand, Limiter, estimated_tokens, limits_of, refusal, settles_nothing
@@ -35,11 +35,11 @@ def _tell_nobody(_decision: Decision) -> None:
 class LimitedPipeline:
     """Answers what the organisation's, the key's and the end user's limits admit."""
 
-    def __init__(self, pipeline: Workflows, embeddings: Embeddings, limiter: Limiter, concurrency: Concurrency) -> None:
+    def __init__(self, pipeline: Workflows, embeddings: Embeddings, limiter: Limiter, admission: Admission) -> None:
         self._pipeline = pipeline
         self._embeddings = embeddings
         self._limiter = limiter
-        self._concurrency = concurrency
+        self._admission = admission
 
     async def infer(
         self, request: InferenceRequest, caller: Caller, on_decided: Callable[[Decision], None] = _tell_nobody
@@ -50,7 +50,7 @@ class LimitedPipeline:
             RateLimitExceeded: a limit is reached; nothing was used of any.
             Overloaded: too many requests are under way.
         """
-        with self._concurrency.slot(request.organization_id):
+        with self._admission.slot(request.organization_id):
             settle = await self._admit(request, on_decided)
             try:
                 asked = self._embeddings if request.api == Api.API_OPENAI_EMBEDDINGS else self._pipeline
@@ -66,7 +66,7 @@ class LimitedPipeline:
         self, request: InferenceRequest, on_decided: Callable[[Decision], None] = _tell_nobody
     ) -> AsyncGenerator[AnswerDelta | InferenceResult, None]:
         """As `Pipeline.stream`; raises what `infer` raises, before the first piece."""
-        with self._concurrency.slot(request.organization_id):
+        with self._admission.slot(request.organization_id):
             settle = await self._admit(request, on_decided)
             try:
                 async with aclosing(self._pipeline.stream(request)) as pieces:
@@ -90,7 +90,7 @@ class LimitedPipeline:
         Raises:
             RateLimitExceeded, Overloaded: as `infer` does.
         """
-        with self._concurrency.slot(request.organization_id):
+        with self._admission.slot(request.organization_id):
             limits = tuple(limit for limit in limits_of(request.verdict, request.user_id) if limit.unit == "requests")
             await self._ask(Demand(request.organization_id, limits, 0), on_decided)
             return await counter.count_tokens(task_of(request))

@@ -86,6 +86,7 @@ class Pilot:
         board: FlightBoard,
         leads: Leads,
         prefixes: Prefixes,
+        on_decided: Callable[[float], None],
         limits: FlightLimits,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -99,6 +100,7 @@ class Pilot:
         self._board = board
         self._leads = leads
         self._prefixes = prefixes
+        self._on_decided = on_decided
         self._limits = limits
         self._clock = clock
         self._log = log
@@ -271,11 +273,13 @@ class Pilot:
                 self._leads.end(flight_id, end, stored=stored)
 
     async def _receive(self, call: FlightCall) -> Landing:
+        asked_at = self._clock.monotonic()
         try:
             async with aclosing(call.completion.events()) as events:
                 async for event in events:
                     match event.WhichOneof("event"):
                         case "decision":
+                            self._on_decided(self._clock.monotonic() - asked_at)
                             call.decision = event.decision
                             call.decision.reason = f"{event.decision.reason} {call.note}".rstrip()
                         case "attempt":

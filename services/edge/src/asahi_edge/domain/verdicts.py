@@ -93,6 +93,11 @@ class Verdicts:
             self._report.used(verdict.api_key_id)
         return verdict
 
+    def organization_of(self, key: str) -> str:
+        """Whose `key` is as far as is known here, whether the verdict on it is fresh or not; empty: not known."""
+        kept = self._kept.get(hashlib.sha256(key.encode("ascii", "replace")).digest())
+        return "" if kept is None else kept.verdict.organization_id
+
     async def person(self, token: str, address: str = "") -> Verdict:
         """The verdict on a person's token, sent from `address`; kept as verdicts on keys are, and never past its end.
 

@@ -1,10 +1,11 @@
-"""The figures of usage at the edge for Prometheus, read from the objects that count them when they are asked for."""
+"""Figures of usage and admission for Prometheus, read from the objects that count them when they are asked for."""
 
 from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from asahi_edge.domain.admission import Admission
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.stores.spool import DiskSpool
 
@@ -36,4 +37,20 @@ class UsageCollector(Collector):
         yield CounterMetricFamily("asahi_edge_usage_refused", "Records set aside, refused by billing.", usage.refused)
         yield CounterMetricFamily(
             "asahi_edge_usage_orphans", "Provider calls settled by estimate for want of a record.", usage.orphans
+        )
+
+
+class AdmissionCollector(Collector):
+    """Labels: none."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of this moment."""
+        admission = self._admission
+        yield GaugeMetricFamily("asahi_edge_requests_under_way", "Inference under way.", admission.under_way)
+        yield GaugeMetricFamily("asahi_edge_requests_limit", "Most inference let in at the moment.", admission.limit)
+        yield CounterMetricFamily(
+            "asahi_edge_requests_not_let_in", "Inference refused as overloaded.", admission.refused
         )

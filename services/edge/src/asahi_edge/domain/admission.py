@@ -1,0 +1,107 @@
+"""Who is let in: a share of this edge's concurrency for every organisation, of less of it while work waits its turn."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from asahi_core.errors import Overloaded
+
+_RETRY_AFTER_S = 1.0
+_LEAST = 64
+"""Requests that are always let in: so many wait for each other fractions of a second only."""
+
+
+class Place:
+    """A request under way. The door takes it, the pipeline takes it over."""
+
+    __slots__ = ("_admission", "_held", "_organization_id", "_taken_over")
+
+    def __init__(self, admission: "Admission", organization_id: str) -> None:
+        self._admission = admission
+        self._organization_id = organization_id
+        self._held = True
+        self._taken_over = False
+
+    def take_over(self, organization_id: str) -> bool:
+        """Whether it is the caller's from now on, who gives it back; it is one request's only."""
+        if self._taken_over or not self._held or organization_id != self._organization_id:
+            return False
+        self._taken_over = True
+        return True
+
+    def leave(self) -> None:
+        """Gives it back unless somebody took it over."""
+        if not self._taken_over:
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Makes room; again: nothing."""
+        if self._held:
+            self._held = False
+            self._admission.free(self._organization_id)
+
+
+arrived: ContextVar[Place | None] = ContextVar("arrived", default=None)
+"""The place that the door took for the request that is being answered."""
+
+
+class Admission:
+    """Requests under way, by organisation: at most `limit` in all, which follows how long work waits.
+
+    While there is room, an organisation may use more than its fair share, but for a quarter that is kept for those who
+    use less. Its fair share is an equal part among those who have requests under way, half of all at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.limit = self._most = most
+        self.under_way = 0
+        self.refused = 0
+        """So many were not let in."""
+        self._least = min(_LEAST, most)
+        self._by_organization: dict[str, int] = {}
+
+    def take(self, organization_id: str) -> Place:
+        """A place for a request; raises Overloaded if there is none for this organisation."""
+        held = self._by_organization.get(organization_id, 0)
+        organizations = len(self._by_organization) + (held == 0)
+        fair = self.limit / max(2, organizations)
+        if self.limit - self.under_way <= (0 if held < fair else self.limit // 4):
+            self.refused += 1
+            message = (
+                f"This edge has {self.under_way} requests under way, {held} of them yours: as many as it takes at the "
+                "moment. Send the request again shortly."
+            )
+            raise Overloaded(message, retry_after_s=_RETRY_AFTER_S)
+        self._by_organization[organization_id] = held + 1
+        self.under_way += 1
+        return Place(self, organization_id)
+
+    @contextmanager
+    def slot(self, organization_id: str) -> Iterator[None]:
+        """Holds a place while the block runs: the one that was taken at the door, or a new one; raises as `take`."""
+        place = arrived.get()
+        if place is None or not place.take_over(organization_id):
+            place = self.take(organization_id)
+        try:
+            yield
+        finally:
+            place.give_back()
+
+    def adapt(self, *, waits: bool) -> None:
+        """Lets in a tenth less if what is under way `waits` too long for its turn, else a tenth more than before.
+
+        Who has more than their share waits then until a sixth of what is under way has ended; who has less does not.
+        """
+        if not waits:
+            self.limit = min(self._most, self.limit + max(1, self.limit // 10))
+        elif self.under_way > self._least:
+            self.limit = max(self._least, min(self.limit * 9 // 10, self.under_way * 11 // 10))
+
+    def free(self, organization_id: str) -> None:
+        """A request of the organisation has ended; for `Place`."""
+        self.under_way -= 1
+        left = self._by_organization[organization_id] - 1
+        if left:
+            self._by_organization[organization_id] = left
+        else:
+            del self._by_organization[organization_id]
