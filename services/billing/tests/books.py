@@ -21,7 +21,7 @@ from services.billing.tests.records import NOON, ORGANIZATION, request_id
 
 _SILENT = 50
 MINUTE = 60 * 10**9
-_ON_SQLITE = "CREATE TRIGGER broken BEFORE INSERT ON usage_records WHEN NEW.request_id = '{}' BEGIN {} END"
+_ON_SQLITE = "CREATE TRIGGER broken BEFORE INSERT ON {} WHEN NEW.request_id = '{}' BEGIN {} END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,15 @@ class Books:
         found = await self.spending.check("")
         assert not found.breaks, found.breaks
 
-    async def break_on(self, request: str) -> None:
-        """Lets the database fail on records of a request."""
+    async def break_on(self, request: str, table: str = "usage_records") -> None:
+        """Lets the database fail on records of a request, or on its rows of another table."""
         sqlite = self.writer.dialect.name == "sqlite"
         with self.writer.begin() as connection:
             if sqlite:
-                connection.execute(text(_ON_SQLITE.format(request, "SELECT RAISE(ABORT, 'no');")))
+                connection.execute(text(_ON_SQLITE.format(table, request, "SELECT RAISE(ABORT, 'no');")))
             else:
                 check = f"CHECK (request_id <> '{request}')"
-                connection.execute(text(f"ALTER TABLE usage_records ADD CONSTRAINT broken {check}"))
+                connection.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT broken {check}"))
 
 
 @asynccontextmanager

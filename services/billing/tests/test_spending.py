@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from asahi.billing.v1.billing_pb2 import BudgetState
 from asahi_billing.domain.plans import Call
-from asahi_core.errors import BudgetReserved, InsufficientQuota, InvalidRequest, VersionConflict
+from asahi_core.errors import BudgetReserved, InsufficientQuota, InternalError, InvalidRequest, VersionConflict
 from services.billing.tests.books import MINUTE, Books, budget, hold, key_plan, plan
 from services.billing.tests.records import ORGANIZATION, OTHER, call, request_id
 
@@ -63,6 +63,41 @@ async def test_a_recorded_call_cannot_hold(books: Books) -> None:
     await books.ledger.record([call(1)], [plan(budget())])
     with pytest.raises(VersionConflict, match="settled"):
         await books.spending.reserve(hold(1, 500), MINUTE)
+
+
+async def test_many_are_held_or_refused_each_by_itself_and_in_their_order(books: Books) -> None:
+    limited, foreign = plan(budget(limit_nanos=2 * COST)), plan(budget(limit_nanos=1), organization_id=OTHER)
+    asked = [hold(1, COST), hold(2, -1), hold(3, COST), hold(4, COST), hold(1, COST)]
+    for request in asked:
+        request.ClearField("plans")
+    outcomes = await books.spending.reserve_many([(request, MINUTE) for request in asked], [limited, foreign])
+    assert [type(outcome) for outcome in outcomes] == [int, InvalidRequest, int, BudgetReserved, int]
+    assert await _figures(books) == (0, 2 * COST)
+    await books.agree()
+
+
+async def test_a_plan_that_cannot_be_understood_refuses_its_own_organization_alone(books: Books) -> None:
+    odd = plan(budget(window=99), organization_id=OTHER)
+    theirs, ours = hold(1, COST), hold(1, COST)
+    theirs.organization_id = OTHER
+    for request in (theirs, ours):
+        request.ClearField("plans")
+    outcomes = await books.spending.reserve_many([(theirs, MINUTE), (ours, MINUTE)], [odd, plan(budget())])
+    assert [type(outcome) for outcome in outcomes] == [InvalidRequest, int]
+
+
+async def test_one_that_the_store_fails_on_takes_no_other_with_it(books: Books) -> None:
+    await books.break_on(request_id(2), "holds")
+    outcomes = await books.spending.reserve_many([(hold(number, COST), MINUTE) for number in (1, 2, 3)])
+    assert [type(outcome) for outcome in outcomes] == [int, InternalError, int]
+    assert await _figures(books) == (0, 2 * COST)
+    await books.agree()
+
+
+async def test_none_and_too_many_at_once_are_refused(books: Books) -> None:
+    for number in (0, 1001):
+        with pytest.raises(InvalidRequest, match=f"{number} entries"):
+            await books.spending.reserve_many([(hold(1, COST), MINUTE)] * number)
 
 
 async def test_a_lease_that_nobody_renews_ends_and_a_late_record_counts_still(books: Books) -> None:

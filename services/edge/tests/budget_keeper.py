@@ -21,12 +21,15 @@ class BudgetKeeper:
         self.ended: set[Name] = set()
         """Calls whose hold was given back or settled."""
         self.reservations: list[ReserveRequest] = []
+        self.held_against: list[SpendingPlan] = []
+        """What came with the last reservation."""
         self.renewed: list[Name] = []
         self.plans: list[SpendingPlan] = []
         """What came with the last records."""
         self.failure: AsahiError | None = None
 
-    async def reserve(self, request: ReserveRequest) -> None:
+    async def reserve(self, request: ReserveRequest, plans: Sequence[SpendingPlan]) -> None:
+        self.held_against = list(plans)
         if self.failure is not None:
             raise self.failure
         self.reservations.append(request)

@@ -73,7 +73,7 @@ async def test_the_reservation_says_whose_call_it_is_and_which_budgets_apply() -
         await announced_and_answered(rig, question(by=under(budget(), own=(budget("key"),))))
         (reservation,) = rig.keeper.reservations
         assert (reservation.api_key_id, dict(reservation.tags)) == ("key-1", {"team": "research"})
-        assert [(plan.api_key_id, plan.policy_version) for plan in reservation.plans] == [("", 3), ("key-1", 3)]
+        assert [(plan.api_key_id, plan.policy_version) for plan in rig.keeper.held_against] == [("", 3), ("key-1", 3)]
         assert reservation.lease.seconds == 60
 
 

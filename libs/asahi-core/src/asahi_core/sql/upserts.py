@@ -17,4 +17,9 @@ class Place(Protocol):
 
 def insert_of(place: Place, table: Table) -> Any:
     """An insertion that takes `on_conflict_do_update` and `on_conflict_do_nothing`, for the database of `place`."""
-    return sqlite.insert(table) if place.dialect.name == "sqlite" else postgresql.insert(table)
+    return insert_into(table, place.dialect.name)
+
+
+def insert_into(table: Table, dialect: str) -> Any:
+    """As `insert_of`, for a database by the name of its dialect: statements that are kept are kept by it."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)

@@ -11,6 +11,8 @@ from asahi_billing.domain.identities import Identities
 from asahi_billing.domain.ledger import Ledger
 from asahi_billing.domain.plans import Call
 from asahi_billing.domain.spending import DEFAULT_LEASE_NS, Spending
+from asahi_core.errors import AsahiError
+from asahi_core.rpc.status import status_from_error
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,9 +46,12 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         return pb.ListOrphansResponse(records=page, next_page_token=token)
 
     async def Reserve(self, request: pb.ReserveRequest, context: _Context) -> pb.ReserveResponse:
-        answer = pb.ReserveResponse()
-        answer.held_until.FromNanoseconds(await self._spending.reserve(request, _lease(request)))
-        return answer
+        return _held(await self._spending.reserve(request, _lease(request)))
+
+    async def ReserveMany(self, request: pb.ReserveManyRequest, context: _Context) -> pb.ReserveManyResponse:
+        requests = [(one, _lease(one)) for one in request.reservations]
+        outcomes = await self._spending.reserve_many(requests, request.plans)
+        return pb.ReserveManyResponse(outcomes=map(_outcome, outcomes))
 
     async def RenewHolds(self, request: pb.RenewHoldsRequest, context: _Context) -> pb.RenewHoldsResponse:
         until, ended = await self._spending.renew([_call(key) for key in request.calls], _lease(request))
@@ -69,6 +74,18 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
 
     async def CheckLedger(self, request: pb.CheckLedgerRequest, context: _Context) -> pb.CheckLedgerResponse:
         return await self._spending.check(request.organization_id)
+
+
+def _held(until_ns: int) -> pb.ReserveResponse:
+    answer = pb.ReserveResponse()
+    answer.held_until.FromNanoseconds(until_ns)
+    return answer
+
+
+def _outcome(outcome: int | AsahiError) -> pb.ReserveOutcome:
+    if isinstance(outcome, AsahiError):
+        return pb.ReserveOutcome(failed_status=status_from_error(outcome).SerializeToString())
+    return pb.ReserveOutcome(held=_held(outcome))
 
 
 def _call(key: pb.CallKey) -> Call:

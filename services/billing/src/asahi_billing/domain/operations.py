@@ -24,7 +24,7 @@ class Operation(Protocol):
         ...
 
     @property
-    def reservation(self) -> ReserveRequest | None:
+    def reservations(self) -> Sequence[ReserveRequest]:
         """What it wants to hold: balances are needed for it."""
         ...
 
@@ -48,11 +48,26 @@ class Operation(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A call's upper bound that is to be held."""
+
+    request: ReserveRequest
+    plans: Sequence[SpendingPlan]
+    """Those that it is held against."""
+    lease_ns: int
+
+    @property
+    def call(self) -> Call:
+        """The call."""
+        return Call(self.request.organization_id, self.request.request_id, self.request.attempt)
+
+
 @dataclass
 class _Operation:
     plans: Sequence[SpendingPlan] = ()
     records: Sequence[UsageRecord] = ()
-    reservation: ReserveRequest | None = None
+    reservations: Sequence[ReserveRequest] = ()
     calls: Sequence[Call] = ()
     repriced: Sequence[Call] = ()
     keys: Sequence[str] = ()
@@ -71,17 +86,19 @@ class Record(_Operation):
 
 
 class Reserve(_Operation):
-    """Holds a checked upper bound."""
+    """Holds checked upper bounds, one after the other."""
 
-    def __init__(self, request: ReserveRequest, lease_ns: int) -> None:
-        call = Call(request.organization_id, request.request_id, request.attempt)
-        super().__init__(plans=request.plans, reservation=request, calls=[call])
-        self._request = request
-        self._lease_ns = lease_ns
+    def __init__(self, reservations: Sequence[Reservation]) -> None:
+        super().__init__(
+            plans=list({id(plan): plan for one in reservations for plan in one.plans}.values()),
+            reservations=[one.request for one in reservations],
+            calls=[one.call for one in reservations],
+        )
+        self._leases_ns = [one.lease_ns for one in reservations]
 
-    def apply(self, book: Book) -> int | AsahiError:
-        """Until when (ns since 1970), or the refusal."""
-        return book.reserve(self._request, self._lease_ns)
+    def apply(self, book: Book) -> list[int | AsahiError]:
+        """Of each until when (ns since 1970), or the refusal."""
+        return [book.reserve(*one) for one in zip(self.reservations, self._leases_ns, strict=True)]
 
 
 class Renew(_Operation):

@@ -11,13 +11,13 @@ from asahi.billing.v1.billing_pb2 import (
 )
 from asahi.type.v1.policy_pb2 import Budget
 from asahi_billing.domain.book import Balance
-from asahi_billing.domain.operations import Expire, Release, Renew, Reserve
+from asahi_billing.domain.operations import Expire, Release, Renew, Reservation, Reserve
 from asahi_billing.domain.plans import AccountKey, Call, account, check_plan
 from asahi_billing.domain.rules import MAX_COST_NANOS, MAX_RECORDS, id_faults
 from asahi_billing.domain.spending_store import SpendingStore
 from asahi_billing.domain.windows import Calendar
 from asahi_core.clock import Clock
-from asahi_core.errors import InvalidRequest
+from asahi_core.errors import AsahiError, InternalError, InvalidRequest
 
 _NANOS = 1_000_000_000
 DEFAULT_LEASE_NS = 60 * _NANOS
@@ -47,19 +47,68 @@ class Spending:
             VersionConflict: the call's hold has ended, or it is recorded.
             Overloaded, ServiceUnavailable: as `Ledger.record`.
         """
-        self._check_call(Call(request.organization_id, request.request_id, request.attempt), "")
-        _check_lease(lease_ns)
-        if not 0 <= request.upper_bound_nanos <= MAX_COST_NANOS:
-            message = f"upper_bound_nanos is {request.upper_bound_nanos}; it takes 0 to {MAX_COST_NANOS}."
-            raise InvalidRequest(message, param="upper_bound_nanos")
-        if not request.plans:
-            raise InvalidRequest("plans is empty: a hold needs the budgets that it is held against.", param="plans")
-        for index, plan in enumerate(request.plans):
-            check_plan(plan, f"plans[{index}]")
-            if plan.organization_id != request.organization_id or plan.api_key_id not in ("", request.api_key_id):
-                raise InvalidRequest(f"plans[{index}] is not of this organization and key.", param=f"plans[{index}]")
-        until: int = await self._store.run(Reserve(request, lease_ns))
-        return until
+        (outcome,) = await self.reserve_many([(request, lease_ns)])
+        if isinstance(outcome, AsahiError):
+            raise outcome
+        return outcome
+
+    async def reserve_many(
+        self, requests: Sequence[tuple[ReserveRequest, int]], plans: Sequence[SpendingPlan] = ()
+    ) -> list[int | AsahiError]:
+        """Holds upper bounds for so many ns each, in their order; of each until when, or what `reserve` would raise.
+
+        Each is held against its own plans, and against those of `plans` that are of its organisation and key.
+
+        Raises:
+            InvalidRequest: none, or too many at once.
+            Overloaded, ServiceUnavailable: as `Ledger.record`; they may or may not be held.
+        """
+        if not 1 <= len(requests) <= MAX_RECORDS:
+            message = f"reservations has {len(requests)} entries; it takes 1 to {MAX_RECORDS}."
+            raise InvalidRequest(message, param="reservations")
+        shared = [(plan, _fault_of(plan, f"plans[{index}]")) for index, plan in enumerate(plans)]
+        checked = [self._checked(request, lease_ns, shared) for request, lease_ns in requests]
+        usable = [one for one in checked if isinstance(one, Reservation)]
+        held = iter(await self._hold(usable) if usable else ())
+        return [next(held) if isinstance(one, Reservation) else one for one in checked]
+
+    async def _hold(self, reservations: Sequence[Reservation]) -> list[int | AsahiError]:
+        """Holds them in one transaction; one by one where the store fails on one of them."""
+        try:
+            held: list[int | AsahiError] = await self._store.run(Reserve(reservations))
+        except InternalError as error:
+            if len(reservations) == 1:
+                return [error]
+            return [outcome for one in reservations for outcome in await self._hold([one])]
+        return held
+
+    def _checked(
+        self, request: ReserveRequest, lease_ns: int, shared: Sequence[tuple[SpendingPlan, InvalidRequest | None]]
+    ) -> Reservation | InvalidRequest:
+        """The reservation, or what is wrong with it; `shared` plans come with what is wrong with them."""
+        try:
+            self._check_call(Call(request.organization_id, request.request_id, request.attempt), "")
+            _check_lease(lease_ns)
+            if not 0 <= request.upper_bound_nanos <= MAX_COST_NANOS:
+                message = f"upper_bound_nanos is {request.upper_bound_nanos}; it takes 0 to {MAX_COST_NANOS}."
+                raise InvalidRequest(message, param="upper_bound_nanos")
+            for index, plan in enumerate(request.plans):
+                check_plan(plan, f"plans[{index}]")
+                if not _is_of(plan, request):
+                    message = f"plans[{index}] is not of this organization and key."
+                    raise InvalidRequest(message, param=f"plans[{index}]")
+            plans = list(request.plans)
+            for plan, fault in shared:
+                if _is_of(plan, request):
+                    if fault is not None:
+                        raise fault
+                    plans.append(plan)
+            if not plans:
+                message = "plans is empty: a hold needs the budgets that it is held against."
+                raise InvalidRequest(message, param="plans")
+        except InvalidRequest as error:
+            return error
+        return Reservation(request, plans, lease_ns)
 
     async def renew(self, calls: Sequence[Call], lease_ns: int) -> tuple[int, list[Call]]:
         """Prolongs holds; until when (ns since 1970), and the calls that have no open one.
@@ -148,6 +197,18 @@ class Spending:
 
     def _now_ns(self) -> int:
         return int(self._clock.now().timestamp() * _NANOS)
+
+
+def _fault_of(plan: SpendingPlan, place: str) -> InvalidRequest | None:
+    try:
+        check_plan(plan, place)
+    except InvalidRequest as error:
+        return error
+    return None
+
+
+def _is_of(plan: SpendingPlan, request: ReserveRequest) -> bool:
+    return plan.organization_id == request.organization_id and plan.api_key_id in ("", request.api_key_id)
 
 
 def _check_lease(lease_ns: int) -> None:

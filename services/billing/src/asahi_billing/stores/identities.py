@@ -78,7 +78,7 @@ def _merge_users(connection: Connection, organization_id: str, user_id: str) -> 
     key = {"organization_id": organization_id, "dimension": _USER, "value": _NOBODY}
     rows = [{**key, **row} for row in connection.execute(merged).mappings()]
     if rows:
-        connection.execute(addition(connection), rows)
+        connection.execute(addition(connection.dialect.name), rows)
         connection.execute(delete(ROLLUPS).where(*of_users))
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, Select, Table, bindparam, select, text
 
 from asahi.billing.v1.billing_pb2 import SpendingPlan
 from asahi_billing.domain.book import Balance, Book, EntryKind, Hold, HoldState
@@ -13,11 +14,65 @@ from asahi_billing.domain.plans import AccountKey, Call
 from asahi_billing.domain.store import Span
 from asahi_billing.stores.spending_tables import ACCOUNTS, ADJUSTMENTS, ENTRIES, HOLDS, PLANS
 from asahi_billing.stores.tables import USAGE_RECORDS
-from asahi_core.sql.upserts import insert_of
+from asahi_core.sql.upserts import insert_into
 
 _AT_ONCE = 5_000
 """Values of an IN; SQLite takes 32 766 parameters."""
+_SUMS = ("spent_nanos", "reserved_nanos")
 _LOCK = text("SELECT count(pg_advisory_xact_lock(key)) FROM unnest(cast(:keys AS bigint[])) AS key")
+
+
+def _of(table: Table, *columns: str) -> Select[Any]:
+    """Rows of some requests of some organisations."""
+    return select(*(table.c[name] for name in columns or table.c.keys())).where(
+        table.c.organization_id.in_(bindparam("organizations", expanding=True)),
+        table.c.request_id.in_(bindparam("requests", expanding=True)),
+    )
+
+
+# Statements are made once: making one costs more than to run it.
+_PLANS = select(PLANS.c.plan).where(
+    PLANS.c.organization_id.in_(bindparam("organizations", expanding=True)),
+    PLANS.c.api_key_id.in_(bindparam("keys", expanding=True)),
+)
+_BALANCES = select(ACCOUNTS.c.id, ACCOUNTS.c.spent_nanos, ACCOUNTS.c.reserved_nanos).where(
+    ACCOUNTS.c.id.in_(bindparam("ids", expanding=True))
+)
+_HOLDS = _of(HOLDS)
+_HELD = _of(ENTRIES).where(ENTRIES.c.kind == EntryKind.HOLD)
+_SPENT = _of(ENTRIES).where(ENTRIES.c.kind == EntryKind.SPEND)
+_ADJUSTED = _of(ADJUSTMENTS)
+_RECORDED = _of(USAGE_RECORDS, "organization_id", "request_id", "attempt")
+_ADDING_ENTRIES = ENTRIES.insert()
+_ADDING_TO_ACCOUNTS = (
+    ACCOUNTS.update()
+    .where(ACCOUNTS.c.id == bindparam("the_id"))
+    .values({name: ACCOUNTS.c[name] + bindparam(f"the_{name}") for name in _SUMS})
+)
+
+
+@cache
+def _keeping_plans(dialect: str) -> Any:
+    return _upsert(dialect, PLANS, "policy_version", "plan")
+
+
+@cache
+def _keeping_holds(dialect: str) -> Any:
+    return _upsert(dialect, HOLDS, "expires_at_ns", "state")
+
+
+@cache
+def _making_accounts(dialect: str) -> Any:
+    insert = insert_into(ACCOUNTS, dialect)
+    added = {name: ACCOUNTS.c[name] + insert.excluded[name] for name in _SUMS}
+    return insert.on_conflict_do_update(index_elements=["id"], set_=added)
+
+
+def _upsert(dialect: str, table: Table, *changed: str) -> Any:
+    insert = insert_into(table, dialect)
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={name: insert.excluded[name] for name in changed}
+    )
 
 
 def lock(connection: Connection, operations: Sequence[Operation]) -> None:
@@ -46,8 +101,7 @@ def load(connection: Connection, operations: Sequence[Operation], book: Book) ->
     keys |= {key for operation in operations for key in operation.keys}
     keys |= {plan.api_key_id for operation in operations for plan in operation.plans}
     for some in _parts(organizations):
-        found = select(PLANS.c.plan).where(PLANS.c.organization_id.in_(some), PLANS.c.api_key_id.in_(keys))
-        for (plan,) in connection.execute(found):
+        for (plan,) in connection.execute(_PLANS, {"organizations": some, "keys": list(keys)}):
             told = SpendingPlan.FromString(plan)
             book.plans[told.organization_id, told.api_key_id] = told
     for operation in operations:
@@ -59,13 +113,11 @@ def load(connection: Connection, operations: Sequence[Operation], book: Book) ->
     if not calls:
         return
     _load_calls(connection, calls, book)
-    reservations = [one.reservation for one in operations if one.reservation is not None]
+    reservations = [request for operation in operations for request in operation.reservations]
     needed = {key.id for request in reservations for key, _ in book.accounts(request, book.now_ns)}
     for some in _parts(needed):
-        balances = select(ACCOUNTS.c.id, ACCOUNTS.c.spent_nanos, ACCOUNTS.c.reserved_nanos).where(
-            ACCOUNTS.c.id.in_(some)
-        )
-        book.balances |= {row.id: Balance(row.spent_nanos, row.reserved_nanos) for row in connection.execute(balances)}
+        found = connection.execute(_BALANCES, {"ids": some})
+        book.balances |= {row.id: Balance(row.spent_nanos, row.reserved_nanos) for row in found}
 
 
 def save(connection: Connection, book: Book) -> None:
@@ -80,10 +132,10 @@ def save(connection: Connection, book: Book) -> None:
             }
             for _, plan in sorted(book.told.items())
         ]
-        connection.execute(_upsert(connection, PLANS, "policy_version", "plan"), plans)
+        connection.execute(_keeping_plans(connection.dialect.name), plans)
     if book.changed_holds:
         holds = [hold_row(hold) for _, hold in sorted(book.changed_holds.items())]
-        connection.execute(_upsert(connection, HOLDS, "expires_at_ns", "state"), holds)
+        connection.execute(_keeping_holds(connection.dialect.name), holds)
     if book.changes:
         _save_accounts(connection, book)
         entries = [
@@ -99,7 +151,7 @@ def save(connection: Connection, book: Book) -> None:
             }
             for entry in book.entries
         ]
-        connection.execute(ENTRIES.insert(), entries)
+        connection.execute(_ADDING_ENTRIES, entries)
 
 
 def save_adjustments(connection: Connection, book: Book) -> None:
@@ -145,29 +197,27 @@ def hold_row(hold: Hold) -> dict[str, Any]:
 
 def _load_calls(connection: Connection, calls: set[Call], book: Book) -> None:
     """Their holds, what these reserve, and which are recorded already."""
-    organizations = {call.organization_id for call in calls}
+    organizations = list({call.organization_id for call in calls})
     for some in _parts({call.request_id for call in calls}):
-        for row in connection.execute(_of(HOLDS, organizations, some)):
+        named = {"organizations": organizations, "requests": some}
+        for row in connection.execute(_HOLDS, named):
             call = _call(row)
             book.holds[call] = Hold(call, row.nanos, row.held_at_ns, row.expires_at_ns, HoldState(row.state))
         if book.holds:
-            held = _of(ENTRIES, organizations, some).where(ENTRIES.c.kind == EntryKind.HOLD)
-            for row in connection.execute(held):
+            for row in connection.execute(_HELD, named):
                 book.held.setdefault(_call(row), {})[row.account_id] = row.reserved_nanos
-        recorded = _of(USAGE_RECORDS, organizations, some).with_only_columns(
-            *(USAGE_RECORDS.c[name] for name in ("organization_id", "request_id", "attempt"))
-        )
-        book.recorded.update(_call(row) for row in connection.execute(recorded))
+        book.recorded.update(_call(row) for row in connection.execute(_RECORDED, named))
 
 
 def _load_repriced(connection: Connection, calls: set[Call], book: Book) -> None:
     """The accounts that recorded calls count in, and what repricings have added to their costs."""
-    organizations = {call.organization_id for call in calls}
+    organizations = list({call.organization_id for call in calls})
     for some in _parts({call.request_id for call in calls}):
-        for row in connection.execute(_of(ENTRIES, organizations, some).where(ENTRIES.c.kind == EntryKind.SPEND)):
+        named = {"organizations": organizations, "requests": some}
+        for row in connection.execute(_SPENT, named):
             if row.spent_nanos:
                 book.spent.setdefault(_call(row), set()).add(row.account_id)
-        for row in connection.execute(_of(ADJUSTMENTS, organizations, some)):
+        for row in connection.execute(_ADJUSTED, named):
             book.adjusted[_call(row)] = book.adjusted.get(_call(row), 0) + row.nanos
 
 
@@ -192,26 +242,10 @@ def _save_accounts(connection: Connection, book: Book) -> None:
                 "window_end_ns": key.span.end_ns,
             }
         )
-    sums = ("spent_nanos", "reserved_nanos")
     if made:
-        insert = insert_of(connection, ACCOUNTS)
-        added = {name: ACCOUNTS.c[name] + insert.excluded[name] for name in sums}
-        connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=added), made)
+        connection.execute(_making_accounts(connection.dialect.name), made)
     if known:
-        added = {name: ACCOUNTS.c[name] + bindparam(f"the_{name}") for name in sums}
-        update = ACCOUNTS.update().where(ACCOUNTS.c.id == bindparam("the_id"))
-        connection.execute(update.values(added), known)
-
-
-def _upsert(connection: Connection, table: Any, *changed: str) -> Any:
-    insert = insert_of(connection, table)
-    return insert.on_conflict_do_update(
-        index_elements=list(table.primary_key), set_={name: insert.excluded[name] for name in changed}
-    )
-
-
-def _of(table: Any, organizations: Iterable[str], requests: Iterable[str]) -> Any:
-    return select(table).where(table.c.organization_id.in_(organizations), table.c.request_id.in_(requests))
+        connection.execute(_ADDING_TO_ACCOUNTS, known)
 
 
 def _call(row: Any) -> Call:

@@ -5,10 +5,11 @@ The organisations are locked (`postings.lock`): what is read here cannot change 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from fastdigest import TDigest
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import Connection, bindparam, func, select, tuple_
 
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi_billing.domain.figures import FIGURES, Figures
@@ -28,7 +29,7 @@ from asahi_billing.domain.rollups import (
 from asahi_billing.stores.rollup_tables import ROLLUPS, SKETCHES
 from asahi_billing.stores.rows import from_row
 from asahi_billing.stores.tables import USAGE_RECORDS
-from asahi_core.sql.upserts import insert_of
+from asahi_core.sql.upserts import insert_into
 
 CENTROIDS = 100
 """Of a sketch: 1.6 KB, and quantiles within 0.2 points of rank."""
@@ -36,6 +37,20 @@ _AT_ONCE = 1000
 _BACKFILLED_AT_ONCE = 5000
 _Day = tuple[str, str, int]
 """Organisation, dimension, midnight."""
+# Statements are made once: making one costs more than to run it.
+_KNOWN = select(*(USAGE_RECORDS.c[name] for name in ("organization_id", "request_id", "attempt", "answered"))).where(
+    USAGE_RECORDS.c.organization_id.in_(bindparam("organizations", expanding=True)),
+    USAGE_RECORDS.c.request_id.in_(bindparam("requests", expanding=True)),
+)
+_PRESENT = select(*(ROLLUPS.c[name] for name in ("organization_id", "dimension", "start_ns", "value"))).where(
+    ROLLUPS.c.organization_id == bindparam("organization_id"),
+    ROLLUPS.c.dimension.in_(bindparam("dimensions", expanding=True)),
+    ROLLUPS.c.hours == 24,
+    ROLLUPS.c.start_ns == bindparam("start_ns"),
+    ROLLUPS.c.value.in_(bindparam("values", expanding=True)),
+)
+_SKETCH_KEY = [SKETCHES.c[name] for name in SketchKey._fields]
+_SKETCHES = select(*_SKETCH_KEY, SKETCHES.c.sketch).where(tuple_(*_SKETCH_KEY).in_(bindparam("keys", expanding=True)))
 
 
 def save(connection: Connection, additions: Additions) -> None:
@@ -55,7 +70,7 @@ def save(connection: Connection, additions: Additions) -> None:
         key._asdict() | {name: getattr(figures, name) for name in FIGURES}
         for key, figures in sorted((hourly | daily).items())
     ]
-    connection.execute(addition(connection), rows)
+    connection.execute(addition(connection.dialect.name), rows)
     _save_sketches(connection, additions, names)
 
 
@@ -80,15 +95,11 @@ def known(
     connection: Connection, records: Iterable[UsageRecord]
 ) -> tuple[set[tuple[str, str, int]], set[tuple[str, str]]]:
     """Of the records' requests: the calls that are recorded, and the requests that are answered."""
-    organizations = {record.organization_id for record in records}
+    organizations = list({record.organization_id for record in records})
     requests = sorted({record.request_id for record in records})
-    columns = [USAGE_RECORDS.c[name] for name in ("organization_id", "request_id", "attempt", "answered")]
     calls, answered = set(), set()
     for some in _parts(requests):
-        found = select(*columns).where(
-            USAGE_RECORDS.c.organization_id.in_(organizations), USAGE_RECORDS.c.request_id.in_(some)
-        )
-        for row in connection.execute(found):
+        for row in connection.execute(_KNOWN, {"organizations": organizations, "requests": some}):
             calls.add((row.organization_id, row.request_id, row.attempt))
             if row.answered:
                 answered.add((row.organization_id, row.request_id))
@@ -134,13 +145,14 @@ def _day(key: RollupKey) -> _Day:
 
 
 def _present(connection: Connection, wanted: dict[_Day, set[str]]) -> Iterator[Any]:
-    """Those of `wanted` that have a rollup."""
-    columns = [ROLLUPS.c[name] for name in ("organization_id", "dimension", "start_ns", "value")]
-    for (organization_id, dimension, start_ns), values in sorted(wanted.items()):
-        for some in _parts(sorted(values)):
-            yield from connection.execute(
-                select(*columns).where(*_of_day(organization_id, dimension, start_ns), ROLLUPS.c.value.in_(some))
-            )
+    """Those of `wanted` that have a rollup, and maybe others of the same days."""
+    days: dict[tuple[str, int], dict[str, set[str]]] = defaultdict(dict)
+    for (organization_id, dimension, start_ns), values in wanted.items():
+        days[organization_id, start_ns][dimension] = values
+    for (organization_id, start_ns), dimensions in sorted(days.items()):
+        for some in _parts(sorted(set().union(*dimensions.values()))):
+            day = {"organization_id": organization_id, "start_ns": start_ns}
+            yield from connection.execute(_PRESENT, day | {"dimensions": sorted(dimensions), "values": some})
 
 
 def _counts(connection: Connection, days: dict[_Day, set[str]]) -> dict[_Day, int]:
@@ -178,26 +190,30 @@ def _save_sketches(connection: Connection, additions: Additions, names: _Names) 
         if key in kept:
             sketch.merge_inplace(TDigest.from_bytes(kept[key]))
         rows.append(key._asdict() | {"sketch": sketch.to_bytes()})
-    insert = insert_of(connection, SKETCHES)
-    changed = {"sketch": insert.excluded["sketch"]}
-    connection.execute(insert.on_conflict_do_update(index_elements=list(SKETCHES.primary_key), set_=changed), rows)
+    connection.execute(_keeping_sketches(connection.dialect.name), rows)
 
 
 def _kept_sketches(connection: Connection, keys: Sequence[SketchKey]) -> dict[SketchKey, bytes]:
-    columns = [SKETCHES.c[name] for name in SketchKey._fields]
     kept = {}
     for some in _parts(keys):
-        found = select(*columns, SKETCHES.c.sketch).where(tuple_(*columns).in_(some))
-        for row in connection.execute(found):
+        for row in connection.execute(_SKETCHES, {"keys": some}):
             kept[SketchKey(*row[:-1])] = row.sketch
     return kept
 
 
-def addition(connection: Connection) -> Any:
+@cache
+def addition(dialect: str) -> Any:
     """Inserts rows of figures, adding them to those that are there."""
-    insert = insert_of(connection, ROLLUPS)
+    insert = insert_into(ROLLUPS, dialect)
     added = {name: ROLLUPS.c[name] + insert.excluded[name] for name in FIGURES}
     return insert.on_conflict_do_update(index_elements=list(ROLLUPS.primary_key), set_=added)
+
+
+@cache
+def _keeping_sketches(dialect: str) -> Any:
+    insert = insert_into(SKETCHES, dialect)
+    changed = {"sketch": insert.excluded["sketch"]}
+    return insert.on_conflict_do_update(index_elements=list(SKETCHES.primary_key), set_=changed)
 
 
 def _add(rollups: dict[RollupKey, Figures], key: RollupKey, figures: Figures) -> None:

@@ -91,7 +91,8 @@ class SqlStore:
 
     async def run(self, operation: Operation) -> Any:
         """What `operation` answers, once it is durable."""
-        return await self._commits.append(operation, max(1, len(operation.records)))
+        weight = len(operation.records) + len(operation.reservations)
+        return await self._commits.append(operation, max(1, weight))
 
     async def overdue(self, now_ns: int, limit: int) -> list[Call]:
         """Calls with an open hold whose lease is over, longest first."""
@@ -205,12 +206,13 @@ class SqlStore:
             outcomes = [operation.apply(book) for operation in operations]
             postings.save(connection, book)
             self._add_adjustments(connection, book)
-            if any(operation.records for operation in operations):
-                new = self._add_records(connection, operations)
-                outcomes = [
-                    count if operation.records else outcome
-                    for operation, outcome, count in zip(operations, outcomes, new, strict=True)
-                ]
+            if not any(operation.records for operation in operations):
+                return outcomes, self.repeated_answers
+            new = self._add_records(connection, operations)
+            outcomes = [
+                count if operation.records else outcome
+                for operation, outcome, count in zip(operations, outcomes, new, strict=True)
+            ]
             return outcomes, connection.execute(self._count_repeated_answers).scalar_one()
 
     def _add_adjustments(self, connection: Connection, book: Book) -> None:

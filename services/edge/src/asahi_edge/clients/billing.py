@@ -6,6 +6,7 @@ from datetime import datetime
 from asahi.billing.v1 import billing_pb2 as pb
 from asahi.billing.v1.billing_pb2_grpc import BillingServiceStub
 from asahi_core.rpc.channel import ServiceChannel
+from asahi_edge.clients.reservations import Reservations
 
 _ERASE_S = 60.0
 SERVICE = pb.DESCRIPTOR.services_by_name["BillingService"]
@@ -17,14 +18,15 @@ class BillingClient:
     def __init__(self, channel: ServiceChannel, reserve_timeout_s: float) -> None:
         self._stub = BillingServiceStub(channel)
         self._reserve_timeout_s = reserve_timeout_s
+        self._reservations = Reservations(self._stub, reserve_timeout_s)
 
     async def record(self, records: Sequence[pb.UsageRecord], plans: Sequence[pb.SpendingPlan]) -> None:
         """Records usage durably, counted by `plans`; a record that is known already changes nothing."""
         await self._stub.RecordUsage(pb.RecordUsageRequest(records=records, plans=plans))
 
-    async def reserve(self, request: pb.ReserveRequest) -> None:
+    async def reserve(self, request: pb.ReserveRequest, plans: Sequence[pb.SpendingPlan]) -> None:
         """Holds a call's upper bound; raises InsufficientQuota or BudgetReserved where a budget refuses it."""
-        await self._stub.Reserve(request, timeout=self._reserve_timeout_s)
+        await self._reservations.reserve(request, plans)
 
     async def renew_holds(self, calls: Sequence[pb.CallKey], lease_s: float) -> Sequence[pb.CallKey]:
         """Prolongs holds; those that are not open any more."""

@@ -39,8 +39,8 @@ _AT_ONCE = 500
 class Budgets(Protocol):
     """Billing, as far as it keeps budgets. Raises `AsahiError`s only."""
 
-    async def reserve(self, request: ReserveRequest) -> None:
-        """Holds a call's upper bound; raises InsufficientQuota or BudgetReserved where a budget refuses it."""
+    async def reserve(self, request: ReserveRequest, plans: Sequence[SpendingPlan]) -> None:
+        """Holds a call's upper bound; raises InsufficientQuota or BudgetReserved where `plans` refuse it."""
         ...
 
     async def renew_holds(self, calls: Sequence[CallKey], lease_s: float) -> Sequence[CallKey]:
@@ -92,7 +92,7 @@ class Holds:
         await self._returned(key)
         self._held.add(key)
         try:
-            await self._budgets.reserve(_reservation(request, attempt))
+            await self._budgets.reserve(_reservation(request, attempt), plans_of(request.verdict))
         except (InsufficientQuota, BudgetReserved):
             self._held.discard(key)
             raise
@@ -214,7 +214,6 @@ def _reservation(request: InferenceRequest, attempt: Attempt) -> ReserveRequest:
         api_key_id=request.verdict.api_key_id,
         user_id=request.user_id,
         tags=request.tags,
-        plans=plans_of(request.verdict),
     )
     reservation.lease.FromNanoseconds(int(LEASE_S * 1e9))
     return reservation

@@ -65,6 +65,11 @@ class BillingServiceStub:
                 request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveRequest.SerializeToString,
                 response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveResponse.FromString,
                 _registered_method=True)
+        self.ReserveMany = channel.unary_unary(
+                '/asahi.billing.v1.BillingService/ReserveMany',
+                request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveManyRequest.SerializeToString,
+                response_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveManyResponse.FromString,
+                _registered_method=True)
         self.RenewHolds = channel.unary_unary(
                 '/asahi.billing.v1.BillingService/RenewHolds',
                 request_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.RenewHoldsRequest.SerializeToString,
@@ -144,6 +149,13 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReserveMany(self, request, context):
+        """As `Reserve`, of many calls in one transaction, in their order; each is held or refused by itself. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RenewHolds(self, request, context):
         """Prolongs holds whose calls are still under way; never shortens one. Idempotent.
         """
@@ -213,6 +225,11 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.Reserve,
                     request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveRequest.FromString,
                     response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveResponse.SerializeToString,
+            ),
+            'ReserveMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReserveMany,
+                    request_deserializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveManyRequest.FromString,
+                    response_serializer=asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveManyResponse.SerializeToString,
             ),
             'RenewHolds': grpc.unary_unary_rpc_method_handler(
                     servicer.RenewHolds,
@@ -403,6 +420,33 @@ class BillingService:
             '/asahi.billing.v1.BillingService/Reserve',
             asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveRequest.SerializeToString,
             asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReserveMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.billing.v1.BillingService/ReserveMany',
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveManyRequest.SerializeToString,
+            asahi_dot_billing_dot_v1_dot_billing__pb2.ReserveManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

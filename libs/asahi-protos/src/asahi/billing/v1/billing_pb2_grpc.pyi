@@ -37,6 +37,8 @@ class BillingServiceStub:
     its hold. Repeated for a call that has an open hold, it changes nothing and says until when that is held;
     `version_conflict` for a call whose hold has ended or that is recorded already. Idempotent.
     """
+    ReserveMany: _aio.UnaryUnaryMultiCallable[_billing_pb2.ReserveManyRequest, _billing_pb2.ReserveManyResponse]
+    """As `Reserve`, of many calls in one transaction, in their order; each is held or refused by itself. Idempotent."""
     RenewHolds: _aio.UnaryUnaryMultiCallable[_billing_pb2.RenewHoldsRequest, _billing_pb2.RenewHoldsResponse]
     """Prolongs holds whose calls are still under way; never shortens one. Idempotent."""
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_billing_pb2.ReleaseHoldRequest, _billing_pb2.ReleaseHoldResponse]
@@ -111,6 +113,14 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         its hold. Repeated for a call that has an open hold, it changes nothing and says until when that is held;
         `version_conflict` for a call whose hold has ended or that is recorded already. Idempotent.
         """
+
+    @_abc_1.abstractmethod
+    def ReserveMany(
+        self,
+        request: _billing_pb2.ReserveManyRequest,
+        context: _aio.ServicerContext[_billing_pb2.ReserveManyRequest, _abc.Awaitable[_billing_pb2.ReserveManyResponse]],
+    ) -> _abc.Awaitable[_billing_pb2.ReserveManyResponse]:
+        """As `Reserve`, of many calls in one transaction, in their order; each is held or refused by itself. Idempotent."""
 
     @_abc_1.abstractmethod
     def RenewHolds(
