@@ -6,6 +6,7 @@ The catalog that ships is decided over; the embedding is given, not made. Questi
 import argparse
 import asyncio
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import structlog
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from asahi.router.v1.router_pb2 import Task
 from asahi.type.v1.chat_pb2 import ChatRequest, ContentPart, Message, Prompt, Role
@@ -85,7 +87,7 @@ def _outcomes(count: int) -> list[Judged]:
     embeddings, scores = _embeddings(random, count), random.random(count) < 0.8
     judged = []
     for number in range(count):
-        form = read_features(_prompt(number)).form
+        form = array("f", read_features(_prompt(number)).form)  # as the store gives it
         at = datetime.fromtimestamp(_NOW.timestamp() - count + number, UTC)
         model = _MODELS[number % len(_MODELS)]
         example = Example("org", f"r{number}", model, form, embeddings[number].tobytes(), 400, 120, at)
@@ -94,11 +96,12 @@ def _outcomes(count: int) -> list[Judged]:
 
 
 async def _run(count: int) -> None:
+    threadpool_limits(1, "blas")  # as the service does
     process, clock = psutil.Process(), ManualClock(_NOW)
     judged = _outcomes(count)
     known, prices = load_catalog(None), load_price_book()
     catalog = serve_models(known, vendor_endpoints("https://openai.test/v1", "https://anthropic.test"), "")
-    scale = Scale(catalog, Tariffs(prices, _NOW), TokenEstimator(), Observations(known.models))
+    scale = Scale(catalog, Tariffs(prices, _NOW), TokenEstimator(), Observations(known.models, clock))
     experience = Experience(_Given(judged), TariffCosts(prices, clock), clock, structlog.get_logger(), count)
     decider = Decider(scale, lambda _provider, _model: True, clock, Past(experience, Conversations(clock)))
     tasks = [

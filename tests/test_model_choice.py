@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -87,7 +86,9 @@ ROWS = [
     *(
         Row(f"quality {name}", guided(quality_preference=name), f"of quality {least} or more ('{name}')", model,
             v1_model=f"asahi/{name}")
-        for name, least, model in (("low", "3.0", WEAK), ("medium", 3.5, FAIR), ("high", "4.0", GOOD), ("max", 4.5, PEER))
+        for name, least, model in (
+            ("low", "3.0", WEAK), ("medium", "3.5", FAIR), ("high", "4.0", GOOD), ("max", "4.5", PEER)
+        )
     ),
     Row("a quality that none reaches", guided(quality_preference="max"),
         f"The quality of 4.5 that is asked for binds: the best that meets the other constraints is {GOOD} with 4.20 "
@@ -229,6 +230,7 @@ def test_a_cheap_model_that_turns_slow_is_left_for_the_dearer_one_and_refused_wh
     told = after.json() if path == "/infer" else after.json()["asahi"]
     assert f"{QUICK} is the only model of quality 4.5 or more within 4000 ms" in told["routing_reason"]
     assert refused.status_code == 422
-    assert f"The latency budget of 4000 ms binds: the quickest that meets the other constraints is {TURNING} with" in (
-        refused.json()["error"]["message"]
+    assert (
+        f"The latency budget of 4000 ms binds: the quickest that meets the other constraints is {TURNING} with"
+        in (refused.json()["error"]["message"])
     )

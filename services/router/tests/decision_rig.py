@@ -8,6 +8,7 @@ from typing import Any
 from asahi.router.v1.router_pb2 import Task
 from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Message, NativeBody, Prompt, Role
 from asahi.type.v1.routing_pb2 import LatencyPreference, Routing, RoutingMode, RoutingPolicy
+from asahi_core.clock import ManualClock
 from asahi_core.prices import load_price_book
 from asahi_router.domain.candidates import Scale
 from asahi_router.domain.decision import Ranking, decide
@@ -69,7 +70,7 @@ def scale(models: tuple[CatalogModel, ...] = MODELS, unserved: tuple[str, ...] =
         },
         median_output_tokens={"chat": 100, "knowledge": 200, "tool_use": 50, "extraction": 80},
     )
-    observations = Observations({m.id: m for m in models})
+    observations = Observations({m.id: m for m in models}, ManualClock(NOW))
     return Scale(catalog, Tariffs(load_price_book(), NOW), TokenEstimator(), observations)
 
 

@@ -66,7 +66,7 @@ class RouterSettings(ServiceSettings):
         default=20_000,
         ge=1_000,
         le=1_000_000,
-        description="Judged answers that decisions learn from, of all organisations; about 4 kB each.",
+        description="Judged answers that decisions learn from, of all organisations; about 3 kB each.",
     )
 
     @field_validator("openai_base_url", "anthropic_base_url", "simulator_url")

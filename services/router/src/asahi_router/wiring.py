@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from structlog.typing import FilteringBoundLogger
+from threadpoolctl import threadpool_limits
 
 from asahi.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 from asahi_core.clock import Clock
@@ -95,11 +96,13 @@ def build(settings: RouterSettings, clock: Clock, random: Callable[[], float]) -
         NoProvider: there is none.
         OSError: the database cannot be used.
     """
+    # A decision multiplies small matrices: threads cost it more than they give, above all where cores are busy.
+    threadpool_limits(1, "blas")
     known = load_catalog(settings.catalog_file)
     endpoints = _endpoints(settings, known)
     catalog = serve_models(known, endpoints, settings.baseline_model)
     embeddings = serve_embeddings(known, endpoints, local=bool(settings.cache_target))
-    observations, estimator = Observations(known.models), TokenEstimator()
+    observations, estimator = Observations(known.models, clock), TokenEstimator()
     prices = OrganizationPrices(load_price_book())
     scale = Scale(catalog, Tariffs(prices, clock.now()), estimator, observations)
     store = open_outcomes(

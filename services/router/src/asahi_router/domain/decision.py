@@ -142,7 +142,7 @@ def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None 
         fitting, yielded = _by_goal(candidates, features, limits, goal)
         fitting.sort(key=lambda c: not available(c.provider, c.model))
         reason = why_chosen(fitting, features, limits, goal, compared, yielded=yielded)
-    fit = {c.model for c in fitting}
+    fit = {c.model for c in fitting} if explain else set()
     listed = [*fitting, *(c for c in candidates if c.model not in fit)] if explain else ()
     chain = _chain(fitting, features)
     baseline = next((c for c in fitting if c.served is reference), None)
@@ -158,9 +158,9 @@ def _by_goal(
         return fitting, False
     less_good = candidates
     if goal.yields:
-        less_good = [_without(c, Constraint.QUALITY) for c in candidates]
+        less_good = [c.without(Constraint.QUALITY) for c in candidates]
     elif limits.sureness:
-        less_good = [_without(c, Constraint.QUALITY) if c.quality >= limits.quality else c for c in candidates]
+        less_good = [c.without(Constraint.QUALITY) if c.quality >= limits.quality else c for c in candidates]
     fitting = sorted((c for c in less_good if not c.violations), key=_best_first)
     if not fitting:
         raise no_model(less_good, features, limits, goal)
@@ -173,7 +173,7 @@ def _guarded(
     """Who answers by the guard's word, then the baseline, then the rest; None: it has no word on this question."""
     if evidence is None or reference is None:
         return None
-    may = [c for c in (_without(one, Constraint.QUALITY) for one in candidates) if not c.violations]
+    may = [c.without(Constraint.QUALITY) for c in candidates if all(v[0] is Constraint.QUALITY for v in c.violations)]
     costs = {c.model: float(c.expected_cost_nanos) for c in may if c.expected_cost_nanos is not None}
     judged = evidence.judge(costs)
     if judged is None:
@@ -216,10 +216,6 @@ def _check(task: pb.Task) -> None:
         raise InvalidRequest("'quality_floor' must be 0 to 5.", param="quality_floor")
     if policy.HasField("epsilon") and not 0 <= policy.epsilon <= 1:
         raise InvalidRequest("'epsilon' must be 0 to 1.", param="epsilon")
-
-
-def _without(candidate: Candidate, constraint: Constraint) -> Candidate:
-    return candidate._replace(violations=tuple(v for v in candidate.violations if v.constraint != constraint))
 
 
 def _cheapest_first(candidate: Candidate) -> tuple[int, float, str]:

@@ -10,7 +10,7 @@ organisation, each process drops that memory and reads it anew.
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -352,6 +352,8 @@ def _lesson(judged: Sequence[Judged], *, embeds: bool) -> Lesson:
     _, questions = np.unique(np.array(same, dtype=object), return_inverse=True)
     measured = Measured(models, forms, embeddings, quality, tokens, questions)
     taught = learn(measured, np.random.default_rng(len(examples)))
+    # What was learned from is the most of it, and calibrating asks for outcomes alone.
+    taught = replace(taught, measured=replace(measured, forms=forms[:0], embeddings=None))
     return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32))
 
 

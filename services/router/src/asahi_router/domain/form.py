@@ -4,6 +4,7 @@ They go into what is learned of models beside the embedding of the text, and alo
 """
 
 import re
+from collections.abc import Sequence
 from math import log1p, sqrt
 
 from asahi_router.domain.kinds import KINDS
@@ -20,7 +21,7 @@ _DIGITS, _CAPITALS, _SYMBOLS = b"0123456789", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"(
 _BEYOND_ASCII = bytes(range(128, 256))
 _KINDS = tuple(sorted(KINDS))
 
-Form = tuple[float, ...]
+Form = Sequence[float]
 """One number per feature, in the order in which `form_of` lists them."""
 
 

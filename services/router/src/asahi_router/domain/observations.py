@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from asahi_core.clock import Clock
 from asahi_router.domain.models import CatalogModel
 
 _LEAST_WEIGHT = 0.1
 """Of a new observation. The catalog's figure counts as one observation, the newest ten or so decide."""
 _LEAST_MS = 1.0
+_HALF_LIFE_S = 600.0
+"""After which what was seen last counts half: a model that is left for being slow is asked again one day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +28,19 @@ class Speed:
 class _Seen:
     count: int
     speed: Speed
+    at: float
+    """When, in monotonic seconds."""
 
 
 class Observations:
-    """The speed of each model: an exponentially weighted mean. As many models as the catalog has."""
+    """The speed of each model: an exponentially weighted mean that ages. As many models as the catalog has."""
 
-    def __init__(self, catalog: dict[str, CatalogModel]) -> None:
+    def __init__(self, catalog: dict[str, CatalogModel], clock: Clock) -> None:
         """`catalog`: models by id; others are not observed."""
         self._expected = {
             model.id: Speed(model.first_token_ms, model.output_tokens_per_second) for model in catalog.values()
         }
+        self._clock = clock
         self._seen: dict[str, _Seen] = {}
 
     def observed(self, model: str, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> None:
@@ -48,19 +54,28 @@ class Observations:
             return
         seen = self._seen.get(model)
         if seen is None:
-            seen = self._seen[model] = _Seen(1, expected)
-        now = _measured(seen.speed, first_token_ms, shown_tokens, max(duration_ms, _LEAST_MS))
+            seen = self._seen[model] = _Seen(1, expected, self._clock.monotonic())
+        before = self._aged(seen, expected)
+        now = _measured(before, first_token_ms, shown_tokens, max(duration_ms, _LEAST_MS))
         weight = max(_LEAST_WEIGHT, 1 / (seen.count + 1))
         seen.count += 1
         # Means of times, not of rates: what is asked of them are times.
-        first = seen.speed.first_token_ms * (1 - weight) + now.first_token_ms * weight
-        per_token = (1 - weight) / seen.speed.output_tokens_per_second + weight / now.output_tokens_per_second
-        seen.speed = Speed(first, 1 / per_token)
+        seen.speed, seen.at = _mean(before, now, weight), self._clock.monotonic()
 
     def speed(self, model: CatalogModel) -> Speed:
         """How fast the model is expected to be."""
-        seen = self._seen.get(model.id)
-        return seen.speed if seen is not None else self._expected[model.id]
+        seen, expected = self._seen.get(model.id), self._expected[model.id]
+        return self._aged(seen, expected) if seen is not None else expected
+
+    def _aged(self, seen: _Seen, expected: Speed) -> Speed:
+        """What was seen, the nearer to what the catalog expects the longer it is ago."""
+        return _mean(expected, seen.speed, 0.5 ** ((self._clock.monotonic() - seen.at) / _HALF_LIFE_S))
+
+
+def _mean(one: Speed, other: Speed, weight: float) -> Speed:
+    """`weight`: of the other, 0 to 1."""
+    first_ms = one.first_token_ms * (1 - weight) + other.first_token_ms * weight
+    return Speed(first_ms, 1 / ((1 - weight) / one.output_tokens_per_second + weight / other.output_tokens_per_second))
 
 
 def _measured(before: Speed, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> Speed:
