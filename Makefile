@@ -25,6 +25,7 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.canaries         secrets and prompts searched for wherever a run leaves something
 # tests.shared_flights   identical requests at edges of two cache replicas; the edge that leads killed fifty times
 # tests.redis_faults     Redis killed, stopped, slowed under two edges and two cache replicas
+# tests.qdrant_faults    Qdrant (QDRANT_BIN, QDRANT_URL, else a stand-in) killed, stopped, slowed under a cache replica
 # tests.simulation       100 000 steps over flights, holds, delivery of usage and breakers, on virtual clocks
 # tests.hostile          200 000 wrong bodies to every path and method, and connections that mean no good
 # tests.overload         three times what can be answered, from two organizations
@@ -33,7 +34,7 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
 # tests.k8s.cluster      the production profile on containers: rollouts, drains, kills (needs `make images`, root, podman)
-RIGS      := bench.decision bench.transport bench.relay bench.forged bench.analytics bench.zipf tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.simulation tests.hostile tests.overload tests.leaving tests.shared_flights tests.redis_faults tests.once tests.budgets tests.integrations tests.schemathesis_run tests.k8s.cluster
+RIGS      := bench.decision bench.transport bench.relay bench.forged bench.analytics bench.zipf tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.simulation tests.hostile tests.overload tests.leaving tests.shared_flights tests.redis_faults tests.qdrant_faults tests.once tests.budgets tests.integrations tests.schemathesis_run tests.k8s.cluster
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -1,10 +1,12 @@
 """A stand-in for a Qdrant server: the REST calls that `stores.qdrant_server` makes, answered from memory.
 
 It knows what Qdrant's REST reference says of these calls and no more: unknown paths are 404, unknown conditions 400.
+`python -m services.cache.tests.qdrant_stand_in PORT` serves one as a process of its own.
 """
 
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -103,11 +105,14 @@ def _holds(payload: Any, condition: Any) -> bool:
     return all(getattr(float(kept), compare[name])(float(limit)) for name, limit in limits.items())
 
 
-@contextmanager
-def qdrant_stand_in() -> Iterator[tuple[str, StandIn]]:
-    """Its URL, and the stand-in."""
-    stand_in = StandIn()
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of callers who left."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
+
+def _server(stand_in: StandIn, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -128,7 +133,14 @@ def qdrant_stand_in() -> Iterator[tuple[str, StandIn]]:
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return _Server(("127.0.0.1", port), Handler)
+
+
+@contextmanager
+def qdrant_stand_in() -> Iterator[tuple[str, StandIn]]:
+    """Its URL, and the stand-in."""
+    stand_in = StandIn()
+    server = _server(stand_in, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -137,3 +149,7 @@ def qdrant_stand_in() -> Iterator[tuple[str, StandIn]]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+if __name__ == "__main__":
+    _server(StandIn(), int(sys.argv[1])).serve_forever()
