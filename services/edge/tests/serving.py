@@ -126,10 +126,12 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(limiter: Limiter | None = None, most: int = 1000) -> AsyncIterator[Served]:
+async def serving(
+    limiter: Limiter | None = None, most: int = 1000, *, connection_s: float = 0.0
+) -> AsyncIterator[Served]:
     """The edge while the block runs, with at most so many requests under way.
 
-    Its limits are counted in memory unless a limiter is given.
+    Its limits are counted in memory unless a limiter is given. `connection_s`: age at which connections end; 0: never.
     """
     async with flying() as rig:
         auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
@@ -172,7 +174,7 @@ async def serving(limiter: Limiter | None = None, most: int = 1000) -> AsyncIter
                 timeout_s=GUARD_S,
                 max_header_bytes=64 * 1024,
             )
-            protocol = protocol_with(SystemIds(), Door(admission, verdicts))
+            protocol = protocol_with(SystemIds(), Door(admission, verdicts), connection_s)
             config = uvicorn.Config(
                 app, host="127.0.0.1", port=0, http=protocol, ws="none", lifespan="off", log_config=None
             )

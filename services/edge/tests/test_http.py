@@ -242,6 +242,22 @@ async def test_what_breaks_inside_is_a_500_without_a_word_about_its_cause() -> N
     assert [event["event"] for event in served.logged if event["log_level"] == "error"] == ["request_failed"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_ends_a_connection_that_is_old(stream: bool) -> None:
+    async with serving(connection_s=1e-6) as served:
+        _answers(served)
+        for _ in range(2):
+            answer = await served.ask("/infer", {**_ASK, "stream": stream})
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            assert "42" in answer.text
+
+
+async def test_connections_stay_open_where_no_age_is_set() -> None:
+    async with serving() as served:
+        _answers(served)
+        assert "connection" not in (await served.ask("/infer", _ASK)).headers
+
+
 async def test_a_client_that_leaves_while_it_waits_has_its_call_given_up_and_logs_no_failure() -> None:
     async with serving() as served:
         asking = asyncio.ensure_future(served.ask("/infer", _ASK, cache_control="no-store"))

@@ -347,7 +347,7 @@ async def run(service: CacheService, settings: CacheSettings, log: FilteringBoun
             log=log,
             identity=identity_of(settings),
             health_address=settings.health_address,
-            max_connection_age_s=None,  # an edge's flights live as long as its standing connection
+            longest_call_s=None,  # an edge's flights live as long as its standing connection
         )
     finally:
         await upkeep.settle_tier_two(service.evidence, similar, log)

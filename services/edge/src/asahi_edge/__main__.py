@@ -43,7 +43,7 @@ def main() -> None:
     async def serve(stop: asyncio.Event) -> None:
         async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as serving:
             serving.create_task(
-                _serve_http(built, listener, tls=tls, stop=stop, grace_s=settings.shutdown_grace_seconds, log=log)
+                _serve_http(built, listener, settings, tls=tls, stop=stop, log=log)
             )
             serving.create_task(
                 serve_grpc(
@@ -69,15 +69,16 @@ def main() -> None:
 async def _serve_http(
     built: Edge,
     listener: socket.socket,
+    settings: EdgeSettings,
     *,
     tls: PublicTls | None,
     stop: asyncio.Event,
-    grace_s: float,
     log: FilteringBoundLogger,
 ) -> None:
+    grace_s = settings.shutdown_grace_seconds
     config = uvicorn.Config(
         built.app,
-        http=protocol_with(SystemIds(), built.door),
+        http=protocol_with(SystemIds(), built.door, settings.connection_seconds),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -60,6 +60,12 @@ class EdgeSettings(ServiceSettings):
     orphan_settle_seconds: float = Field(
         default=10.0, gt=0, le=3600, description="Seconds after start until calls of a killed process are estimated."
     )
+    connection_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="Age at which the next answer ends an HTTP connection, so that new edges get callers; 0: never.",
+    )
     max_header_bytes: int = Field(
         default=64 * 1024, ge=4096, le=512 * 1024, description="Most bytes of a request's headers and URL together."
     )

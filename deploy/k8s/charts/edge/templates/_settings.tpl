@@ -21,6 +21,8 @@
 {{- end }}
 - name: ASAHI_REQUEST_TIMEOUT_SECONDS
   value: {{ .Values.requestTimeoutSeconds | quote }}
+- name: ASAHI_CONNECTION_SECONDS
+  value: {{ .Values.connectionSeconds | quote }}
 - name: ASAHI_SPOOL_PERSISTENT
   value: {{ .Values.spool.persistent | quote }}
 - name: ASAHI_SPOOL_MAX_BYTES

@@ -43,7 +43,8 @@ async def serve(
     grace_s: float,
     tracing: Tracing,
     log: FilteringBoundLogger,
-    max_connection_age_s: float | None = 15,
+    max_connection_age_s: float = 15,
+    longest_call_s: float | None = _LONGEST_CALL_S,
     identity: ServiceIdentity = ANONYMOUS,
     public: bool = False,
     public_certificate: CertificateFiles | None = None,
@@ -52,7 +53,7 @@ async def serve(
     """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
 
     Connections are renewed after `max_connection_age_s`, so that callers find new replicas; calls under way then have
-    as long as the longest call may take. None: never, for a service whose callers keep a stream open for good.
+    `longest_call_s`. None: as long as they want, for a service whose callers keep a stream open for good.
 
     Callers prove which service they are as `identity` says, and may call what the table allows them; `public` servers
     know their callers by keys instead, and show them `public_certificate`; None: plain text. At `health_address`, if
@@ -62,7 +63,7 @@ async def serve(
         OSError: the address cannot be listened on, or is not loopback and callers would not have to prove themselves.
     """
     guards = interceptors(address, identity, public=public, log=log)
-    server = grpc.aio.server(interceptors=guards, options=[*_OPTIONS, *_renewal(max_connection_age_s)])
+    server = grpc.aio.server(interceptors=guards, options=[*_OPTIONS, *_renewal(max_connection_age_s, longest_call_s)])
     methods = [method for add_servicer in servicers for method in methods_of(add_servicer)]
     names = sorted({method.path.split("/")[1] for method in methods})
     server.add_generic_rpc_handlers(tuple(_handlers(name, methods, tracing, log) for name in names))
@@ -102,13 +103,9 @@ def _cannot_listen(address: str) -> OSError:
     return OSError(f"cannot listen on {address}: the port is in use or not permitted")
 
 
-def _renewal(age_s: float | None) -> list[tuple[str, int]]:
-    if age_s is None:
-        return []
-    return [
-        ("grpc.max_connection_age_ms", int(age_s * 1000)),
-        ("grpc.max_connection_age_grace_ms", int(_LONGEST_CALL_S * 1000)),
-    ]
+def _renewal(age_s: float, grace_s: float | None) -> list[tuple[str, int]]:
+    grace = [("grpc.max_connection_age_grace_ms", int(grace_s * 1000))] if grace_s is not None else []
+    return [("grpc.max_connection_age_ms", int(age_s * 1000)), *grace]
 
 
 def _handlers(

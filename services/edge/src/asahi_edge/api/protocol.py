@@ -1,9 +1,11 @@
-"""HTTP/1.1 as uvicorn reads it, with a bound on what may come before a body, and refusals in the contract's shape.
+"""HTTP/1.1 as uvicorn reads it, with a bound on what may come before a body, refusals in the contract's shape, and an
+age at which connections end.
 
 Only what never becomes a request is answered here; all else is the application's. Whom the door does not let in costs a
 tenth of who is refused by the application, so that an edge can refuse many more than it can answer.
 """
 
+import asyncio
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -29,13 +31,21 @@ class EdgeProtocol(HttpToolsProtocol):
 
     ids: Ids
     door: Door
+    connection_s: float
+    """Age at which the next answer says that the connection ends; 0: never."""
 
+    _opened_at = 0.0
     _in_head = True
     _head_bytes = 0
     _refused = False
     """Whether the connection ends with what was answered."""
     _passing_over = False
     """Whether what comes is the body of a request that was not let in."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """It begins."""
+        self._opened_at = self.loop.time()
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Reads; refuses a head that does not end."""
@@ -63,6 +73,13 @@ class EdgeProtocol(HttpToolsProtocol):
             if found is not None:
                 self.scope[PLACE] = found  # type: ignore[literal-required]
         super().on_headers_complete()
+        # Only the answer can tell the caller: a connection that is closed while nothing is asked may lose a question.
+        if self._is_old:
+            self.cycle.keep_alive = False
+
+    @property
+    def _is_old(self) -> bool:
+        return self.connection_s > 0 and self.loop.time() - self._opened_at >= self.connection_s
 
     def on_body(self, body: bytes) -> None:
         """A part of its body has come."""
@@ -91,7 +108,7 @@ class EdgeProtocol(HttpToolsProtocol):
         request_id = self.ids.request_id().encode("ascii")
         label = label_of(headers.get(b"x-request-id"), request_id)
         path = self.url.partition(b"?")[0].decode("ascii")
-        stays = self._passing_over and self.parser.should_keep_alive()
+        stays = self._passing_over and self.parser.should_keep_alive() and not self._is_old
         self._answer(error, request_id, label, path, closes=not stays)
 
     def _refuse(self, error: AsahiError) -> None:
@@ -114,11 +131,12 @@ class EdgeProtocol(HttpToolsProtocol):
             self.loop.call_later(_LINGER_S, self.transport.close)
 
 
-def protocol_with(request_ids: Ids, front_door: Door) -> type[EdgeProtocol]:
-    """The protocol class for uvicorn, which makes the instances."""
+def protocol_with(request_ids: Ids, front_door: Door, age_s: float = 0.0) -> type[EdgeProtocol]:
+    """The protocol class for uvicorn, which makes the instances. `age_s`: `EdgeProtocol.connection_s`."""
 
     class _Protocol(EdgeProtocol):
         ids = request_ids
         door = front_door
+        connection_s = age_s
 
     return _Protocol
