@@ -5,10 +5,13 @@ know it by: certificates (SSL_CERT_FILE), pip's settings (PIP_CONFIG_FILE), uv's
 """
 
 import argparse
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
 from deploy.k8s.generate import SERVICES
@@ -18,8 +21,8 @@ _SECRETS = {"certificates": "SSL_CERT_FILE", "pip": "PIP_CONFIG_FILE", "uv": "UV
 _BUILDERS = {"docker": ("build",), "podman": ("build", "--layers"), "buildah": ("build", "--layers")}
 
 
-def build(service: str, *, builder: str, tag: str, arguments: tuple[str, ...] = ()) -> str:
-    """Builds `asahi/<service>:tag`; returns its name.
+def build(service: str, *, builder: str, tag: str, arguments: tuple[str, ...] = (), source: Path = _ROOT) -> str:
+    """Builds `asahi/<service>:tag` from a folder; returns its name.
 
     Raises:
         CalledProcessError: the build failed; the builder has said why.
@@ -32,8 +35,19 @@ def build(service: str, *, builder: str, tag: str, arguments: tuple[str, ...] = 
     ]
     file = f"--file=services/{service}/Dockerfile"
     command = (builder, *_BUILDERS[builder], f"--tag={image}", file, *secrets, *arguments, ".")
-    subprocess.run(command, check=True, cwd=_ROOT)
+    subprocess.run(command, check=True, cwd=source)
     return image
+
+
+def extract(commit: str, folder: Path, *parts: str) -> None:
+    """Puts what a commit has, or parts of it, into a folder.
+
+    Raises:
+        CalledProcessError: git knows no such commit; it has said so.
+    """
+    packed = subprocess.run(("git", "archive", commit, *parts), cwd=_ROOT, check=True, stdout=subprocess.PIPE).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as files:
+        files.extractall(folder, filter="data")
 
 
 def main() -> None:
@@ -43,6 +57,7 @@ def main() -> None:
     parser.add_argument("--builder", choices=_BUILDERS, help="default: the first that is installed")
     parser.add_argument("--base", default="python:3.11-slim", help="image to build on")
     parser.add_argument("--tag", default="0.1.0", help="tag of the images, and their version")
+    parser.add_argument("--commit", default="", help="build from this commit, not from the files as they are")
     parser.add_argument(
         "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as the builder takes it"
     )
@@ -51,12 +66,16 @@ def main() -> None:
     if not builder:
         sys.exit(f"none of {', '.join(_BUILDERS)} is installed")
     revision = subprocess.run(
-        ("git", "rev-parse", "HEAD"), cwd=_ROOT, capture_output=True, text=True, check=False
+        ("git", "rev-parse", options.commit or "HEAD"), cwd=_ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     given = (f"BASE={options.base}", f"VERSION={options.tag}", f"REVISION={revision or 'unknown'}", *options.build_arg)
     arguments = tuple(f"--build-arg={one}" for one in given)
-    for service in options.service:
-        print(build(service, builder=builder, tag=options.tag, arguments=arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        if options.commit:
+            extract(options.commit, Path(folder))
+        source = Path(folder) if options.commit else _ROOT
+        for service in options.service:
+            print(build(service, builder=builder, tag=options.tag, arguments=arguments, source=source))
 
 
 if __name__ == "__main__":

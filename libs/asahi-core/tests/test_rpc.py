@@ -48,6 +48,8 @@ class _Servicer(CacheServiceServicer):
         self.failures: list[Exception] = []
         self.going = asyncio.Event()
         self.ended: list[str] = []
+        self.peers: set[str] = set()
+        """From where `GetStats` was called."""
 
     async def Lookup(self, request: pb.LookupRequest, context: Any) -> pb.LookupResponse:  # noqa: N802
         await self._behave()
@@ -63,6 +65,7 @@ class _Servicer(CacheServiceServicer):
         return pb.InvalidateResponse(dropped=1)
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:  # noqa: N802
+        self.peers.add(context.peer())
         return pb.GetStatsResponse()
 
     async def BeginReplay(self, request: pb.BeginReplayRequest, context: Any) -> pb.BeginReplayResponse:  # noqa: N802
@@ -133,7 +136,7 @@ class _Running:
 
 
 @asynccontextmanager
-async def _running() -> AsyncIterator[_Running]:
+async def _running(**settings: float | None) -> AsyncIterator[_Running]:
     servicer, stop = _Servicer(), asyncio.Event()
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     logged: list[MutableMapping[str, Any]] = []
@@ -154,6 +157,7 @@ async def _running() -> AsyncIterator[_Running]:
             grace_s=_GUARD_S,
             tracing=Tracing("cache", "", 0.0),
             log=cast(FilteringBoundLogger, log),
+            **cast(dict[str, Any], settings),
         )
     )
     running = _Running(servicer, await asyncio.wait_for(address, _GUARD_S), stop, serving)
@@ -366,6 +370,36 @@ async def test_a_service_told_to_stop_first_says_that_it_does_not_serve_and_fini
         running.servicer.going.set()
         assert (await asyncio.wait_for(call, _GUARD_S)).dropped == 1
         await asyncio.wait_for(running.serving, _GUARD_S)
+
+
+@pytest.mark.parametrize("longest_call_s", [None, 0.1])
+async def test_connections_are_renewed_and_only_calls_that_may_last_for_good_outlive_them(
+    longest_call_s: float | None,
+) -> None:
+    going = asyncio.Event()
+
+    async def hello_and_farewell() -> AsyncIterator[pb.AttachRequest]:
+        yield _HELLO
+        await going.wait()
+        yield pb.AttachRequest(end=pb.FlightEnd(flight_id="f-1"))
+
+    async with (
+        _running(max_connection_age_s=0.3, longest_call_s=longest_call_s) as running,
+        running.channel() as channel,
+    ):
+        stub = CacheServiceStub(channel)
+        attached = stub.Attach(hello_and_farewell())
+        async with asyncio.timeout(_GUARD_S), aclosing(attached):
+            assert (await anext(attached)).wanted_flight_id == "e"
+            while len(running.servicer.peers) < 4:
+                await stub.GetStats(pb.GetStatsRequest())
+                await asyncio.sleep(0.05)
+            going.set()
+            if longest_call_s is None:
+                assert (await anext(attached)).wanted_flight_id == "f-1"
+            else:
+                with pytest.raises(ServiceUnavailable):
+                    await anext(attached)
 
 
 async def test_an_address_in_use_is_an_os_error_that_says_which() -> None:

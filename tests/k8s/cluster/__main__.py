@@ -15,8 +15,9 @@ from deploy.k8s.generate import SERVICES
 from tests.k8s.cluster import cases
 from tests.k8s.cluster.alone import alone
 from tests.k8s.cluster.installation import Installation, running_installation
-from tests.k8s.cluster.load import compare, load
+from tests.k8s.cluster.load import PER_SECOND, compare, load
 from tests.k8s.cluster.network import run_inside
+from tests.k8s.cluster.upgrade import Upgrade, charts_of
 
 CASES: dict[str, cases.Case] = {
     **{f"rollout-{service}": cases.rollout(service) for service in SERVICES},
@@ -38,11 +39,11 @@ PROOFS = {
 _CALM_S = 3.0
 
 
-async def run(installation: Installation, name: str, case: cases.Case) -> list[str]:
+async def run(installation: Installation, name: str, case: cases.Case, per_second: float) -> list[str]:
     """Runs a case under load; returns what is wrong, and prints a row."""
     organization, headers = await installation.signup()
     installation.new_books()
-    async with load(installation, headers) as books:
+    async with load(installation, headers, per_second=per_second) as books:
         stage = cases.Stage(installation, books, headers)
         await asyncio.sleep(_CALM_S)
         begun = time.monotonic()
@@ -60,7 +61,7 @@ async def run(installation: Installation, name: str, case: cases.Case) -> list[s
     return faults
 
 
-async def run_all(names: list[str], proof: str) -> int:
+async def run_all(names: list[str], proof: str, per_second: float, commit: str) -> int:
     """Runs cases one after the other; the number of those that went wrong."""
     print(f"load average {os.getloadavg()[0]:.1f}")
     print("| case | took | requests | streams | excused failures | other failures | provider calls | faults |")
@@ -68,13 +69,17 @@ async def run_all(names: list[str], proof: str) -> int:
     if proof:
         defect, case = PROOFS[proof]
         async with running_installation(defect) as installation:
-            found = await run(installation, proof, case)
+            found = await run(installation, proof, case, per_second)
         print("the defect was found" if found else "THE DEFECT WAS NOT FOUND")
         return not found
+    if commit:
+        with charts_of(commit) as older:
+            async with Upgrade.installed(commit, older) as (upgrade, installation):
+                return bool(await run(installation, f"from {commit} and back", upgrade, per_second))
     wrong = 0
     async with running_installation() as installation:
         for name in names:
-            wrong += bool(await run(installation, name, CASES[name]))
+            wrong += bool(await run(installation, name, CASES[name], per_second))
     print(f"{wrong} cases went wrong")
     return wrong
 
@@ -84,6 +89,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", default=[*CASES], help=f"default: all of {', '.join(CASES)}")
     parser.add_argument("--proof", choices=PROOFS, default="", help="plant a defect; the case has to find it")
+    parser.add_argument(
+        "--from",
+        dest="commit",
+        default="",
+        metavar="COMMIT",
+        help="upgrade from an older version and back; needs `make images ARGS='--commit COMMIT --tag COMMIT'`",
+    )
+    parser.add_argument("--per-second", type=float, default=PER_SECOND, help="requests a second (%(default)s)")
     parser.add_argument("--alone", action="store_true", help="each service by itself, called over gRPC with TLS")
     options = parser.parse_args()
     if options.alone:
@@ -92,7 +105,7 @@ def main() -> int:
         return bool(wrong)
     if unknown := set(options.case) - CASES.keys():
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    return bool(asyncio.run(run_all(options.case, options.proof)))
+    return bool(asyncio.run(run_all(options.case, options.proof, options.per_second, options.commit)))
 
 
 if __name__ == "__main__":

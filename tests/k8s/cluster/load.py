@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -17,6 +17,8 @@ from tests.ledger import call_records
 
 PER_SECOND = 20.0
 STREAMS = 5
+KEYS = 5
+"""Of one organization; each edge asks for each of them again every few seconds."""
 _FRESH = 0.8
 """Share of questions that nobody has asked before."""
 _RECORDED_WITHIN_S = 60.0
@@ -39,13 +41,23 @@ class Books:
 
 
 @asynccontextmanager
-async def load(installation: Installation, headers: dict[str, str], *, seed: int = 1) -> AsyncIterator[Books]:
+async def load(
+    installation: Installation, headers: dict[str, str], *, per_second: float = PER_SECOND, seed: int = 1
+) -> AsyncIterator[Books]:
     """Calls as long as the block lasts; then those under way end. Half the plain ones come over a new connection."""
     books, random, stop = Books(), Random(seed), asyncio.Event()
     limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=50)
-    async with httpx2.AsyncClient(base_url=installation.url, headers=headers, timeout=60.0, limits=limits) as client:
-        plain = asyncio.create_task(_plain(installation, client, books, random, stop))
-        streams = [asyncio.create_task(_streams(client, books, random, stop)) for _ in range(STREAMS)]
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                httpx2.AsyncClient(base_url=installation.url, headers=one, timeout=60.0, limits=limits)
+            )
+            for one in [headers, *(await _further_keys(installation, headers))]
+        ]
+        plain = asyncio.create_task(_plain(clients, books, random, stop, 1 / per_second))
+        streams = [
+            asyncio.create_task(_streams(clients[number % KEYS], books, random, stop)) for number in range(STREAMS)
+        ]
         try:
             yield books
         finally:
@@ -53,12 +65,19 @@ async def load(installation: Installation, headers: dict[str, str], *, seed: int
             await asyncio.gather(plain, *streams)
 
 
+async def _further_keys(installation: Installation, headers: dict[str, str]) -> list[dict[str, str]]:
+    """Headers of each."""
+    found = []
+    async with httpx2.AsyncClient(base_url=installation.url, headers=headers, timeout=30.0) as client:
+        for number in range(1, KEYS):
+            answer = await client.post("/governance/api-keys", json={"name": f"Key {number}", "scopes": ["infer"]})
+            assert answer.status_code == 201, answer.text
+            found.append({"authorization": f"Bearer {answer.json()['api_key']}"})
+    return found
+
+
 async def _plain(
-    installation: Installation,
-    client: httpx2.AsyncClient,
-    books: Books,
-    random: Random,
-    stop: asyncio.Event,
+    clients: list[httpx2.AsyncClient], books: Books, random: Random, stop: asyncio.Event, every_s: float
 ) -> None:
     async with asyncio.TaskGroup() as asking:
         due = time.monotonic()
@@ -66,15 +85,14 @@ async def _plain(
             fresh = random.random() < _FRESH
             prompt = f"Question {random.getrandbits(40)}" if fresh else f"Common question {random.randrange(5)}"
             books.requests += 1
-            asking.create_task(
-                _ask(client, books, prompt) if books.requests % 2 else _ask_anew(installation, client, books, prompt)
-            )
-            due += 1 / PER_SECOND
+            client = random.choice(clients)
+            asking.create_task(_ask(client, books, prompt) if books.requests % 2 else _ask_anew(client, books, prompt))
+            due += every_s
             await asyncio.sleep(max(due - time.monotonic(), 0))
 
 
-async def _ask_anew(installation: Installation, known: httpx2.AsyncClient, books: Books, prompt: str) -> None:
-    async with httpx2.AsyncClient(base_url=installation.url, headers=known.headers, timeout=60.0) as client:
+async def _ask_anew(known: httpx2.AsyncClient, books: Books, prompt: str) -> None:
+    async with httpx2.AsyncClient(base_url=known.base_url, headers=known.headers, timeout=60.0) as client:
         await _ask(client, books, prompt)
 
 
