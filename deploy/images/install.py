@@ -1,11 +1,13 @@
 """`python install.py SERVICE [EXTRA]`, in the build stage of a service's image: makes /opt/venv.
 
 It holds the service and what it needs, at the versions and hashes of requirements.lock: no compiler, no pip, no
-address of an index. The bill of materials is sbom.cdx.json in it. /opt/data is an empty folder for the service's data.
+address of an index, nor what packages bring for their own tests, for building and for downloads. The bill of materials
+is sbom.cdx.json in it. /opt/data is an empty folder for the service's data.
 """
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import Distribution, distributions
@@ -15,6 +17,17 @@ from typing import Any
 VENV = Path("/opt/venv")
 _DATA = Path("/opt/data")
 _LOCAL = ("asahi-protos", "asahi-core")
+_EXCLUDED = ("huggingface-hub",)
+"""What packages name and none of ours needs: a tokenizer is read from its file."""
+_UNUSED = (
+    "**/tests",
+    "numpy/distutils",
+    "numpy/f2py",
+    "onnxruntime/quantization",
+    "onnxruntime/tools",
+    "onnxruntime/transformers",
+    "zstandard/_cffi*.so",  # beside the backend in C, which CPython takes
+)
 _PIN = re.compile(r"^([a-z0-9-]+)==([^ ;\\]+)", re.MULTILINE)
 
 
@@ -29,7 +42,8 @@ def main(service: str, extra: str = "") -> None:
     # uv takes the hashes of constraints as binding.
     install = (uv, "pip", "install", "--quiet", "--python", str(VENV), "--link-mode", "copy", "--compile-bytecode")
     libraries = [f"./libs/{name}" for name in _LOCAL]
-    _run(*install, "--no-sources", "--constraint", "requirements.lock", *libraries, own)
+    Path("excluded.txt").write_text("\n".join(_EXCLUDED), encoding="utf-8")
+    _run(*install, "--no-sources", "--constraint", "requirements.lock", "--excludes", "excluded.txt", *libraries, own)
     installed = sorted(distributions(path=[str(_packages())]), key=lambda one: one.name.lower())
     pinned = set(_PIN.findall(Path("requirements.lock").read_text(encoding="utf-8")))
     ours = {*_LOCAL, f"asahi-{service}"}
@@ -38,6 +52,12 @@ def main(service: str, extra: str = "") -> None:
         sys.exit(f"not in requirements.lock: {', '.join(stray)}; run 'make lock'")
     for where in _packages().glob("asahi_*.dist-info/direct_url.json"):  # folders of this build
         where.unlink()
+    for pattern in _UNUSED:
+        for found in [*_packages().glob(pattern)]:
+            if found.is_dir():
+                shutil.rmtree(found)
+            elif found.exists():  # not in a folder that went
+                found.unlink()
     _DATA.mkdir()
     (VENV / "sbom.cdx.json").write_text(json.dumps(bill_of_materials(service, installed), indent=1), encoding="utf-8")
 

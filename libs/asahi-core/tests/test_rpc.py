@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -402,6 +402,16 @@ async def test_connections_are_renewed_and_only_calls_that_may_last_for_good_out
                     await anext(attached)
 
 
+async def test_a_replica_that_is_slow_to_greet_is_reached() -> None:
+    async with (
+        _running() as running,
+        _slow_to_greet(running.address) as address,
+        ServiceChannel("cache", address, _SERVICE, timeout_s=_GUARD_S) as channel,
+    ):
+        await asyncio.wait_for(channel.channel_ready(), _GUARD_S)
+        assert await CacheServiceStub(channel).Store(_STORE) == pb.StoreResponse()
+
+
 async def test_an_address_in_use_is_an_os_error_that_says_which() -> None:
     async with _running() as running:
         with pytest.raises(OSError, match=running.address):
@@ -413,6 +423,25 @@ async def test_an_address_in_use_is_an_os_error_that_says_which() -> None:
                 tracing=Tracing("cache", "", 0.0),
                 log=structlog.get_logger(),
             )
+
+
+@asynccontextmanager
+async def _slow_to_greet(target: str) -> AsyncIterator[str]:
+    """An address that leads to `target`, and is silent for longer than it takes until a connection is tried again."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError), closing(writer):
+            while data := await reader.read(65536):
+                writer.write(data)
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1)
+        host, port = target.split(":")
+        onward_reader, onward = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pass_on(onward_reader, writer), pass_on(reader, onward))
+
+    async with await asyncio.start_server(lead, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def _health(channel: ServiceChannel, service: str = "") -> Any:

@@ -89,11 +89,14 @@ class _Governance:
 class _Others:
     """The services that inference does not ask."""
 
+    def __init__(self) -> None:
+        self.serve = True
+
     async def list_models(self) -> ListModelsResponse:
         return ListModelsResponse()
 
     async def serving(self, service: str) -> bool:
-        return True
+        return self.serve
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class Served:
     url: str
     auth: _Auth
     others: _Others
+    health: HealthCheck
+    """Which has not begun: see `HealthCheck.start`."""
     governance: _Governance
     client: httpx2.AsyncClient
     """Sends a key with every request."""
@@ -140,6 +145,7 @@ async def serving(
             auth, clock, fresh_s=5.0, grace_s=60.0, unknown_keys=AddressLimit("unknown keys", UNKNOWN_KEYS, clock)
         )
         governance, replays, kept = _Governance(), MemoryReplays(), MemoryResponses()
+        health = HealthCheck(others, others, rig.usage)
         services = EdgeServices(
             pipeline=LimitedPipeline(rig.pipeline, rig.embeddings, limiter or MemoryLimits(clock), admission),
             verdicts=verdicts,
@@ -157,7 +163,7 @@ async def serving(
             responses=kept,
             quotes=Quotes(rig.cache, rig.near, rig.router),
             usage=rig.usage,
-            health=HealthCheck(others, others, rig.usage),
+            health=health,
             clock=rig.clock,
             signups=AddressLimit("signups", SIGNUPS, clock),
             trusted_proxies=(ip_network("127.0.0.0/8"),),
@@ -186,7 +192,7 @@ async def serving(
             headers = {"authorization": f"Bearer {mint_key(SystemIds())}"}
             try:
                 async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=GUARD_S) as client:
-                    yield Served(rig, url, auth, others, governance, client, kept, logged, admission)
+                    yield Served(rig, url, auth, others, health, governance, client, kept, logged, admission)
             finally:
                 server.should_exit = True
                 await asyncio.wait_for(running, GUARD_S)

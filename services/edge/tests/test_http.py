@@ -17,6 +17,7 @@ from asahi_core.errors import (
 )
 from asahi_core.ids import SystemIds
 from asahi_core.keys import mint_key
+from asahi_edge.domain import health
 from services.edge.tests.flying import soon, until, verdict
 from services.edge.tests.serving import MAX_BODY_BYTES, Served, scopes, serving
 
@@ -298,8 +299,29 @@ async def test_the_access_log_has_the_figures_of_a_request_and_never_its_prompt_
     assert key not in str(served.logged)
 
 
+async def test_an_edge_is_ready_once_what_it_needs_has_answered() -> None:
+    async with serving() as served:
+        served.others.serve = False
+        starting = asyncio.create_task(served.health.start())
+        answer = await soon(served.client.get("/health/ready"))
+        assert (answer.status_code, answer.json()) == (503, {"status": "starting"})
+        served.others.serve = True
+        await soon(starting)
+        served.others.serve = False
+        assert (await soon(served.client.get("/health/ready"))).json() == {"status": "ok"}
+
+
+async def test_an_edge_does_not_wait_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_STARTED_WITHIN_S", 0.1)
+    async with serving() as served:
+        served.others.serve = False
+        await soon(served.health.start())
+        assert (await soon(served.client.get("/health/ready"))).status_code == 200
+
+
 async def test_probes_need_no_key_and_say_what_is_wrong() -> None:
     async with serving() as served:
+        await soon(served.health.start())
         answers = [
             await soon(served.client.get(path, headers={"authorization": ""}))
             for path in ("/health/live", "/health/ready", "/docs", "/redoc", "/openapi.json")

@@ -209,6 +209,7 @@ async def edge(
         await _take_prices(follower)
         watching = [] if shared is None else [shared.watch()]
         async with _running(
+            services.health.start(),
             attachment.run(),
             auth.watch_verdicts(channels.auth, verdicts, log),
             key_use.run(),
@@ -302,7 +303,7 @@ def _open_spool(
 
 @asynccontextmanager
 async def _running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs `coroutines`, which never return, beside what is inside."""
+    """Runs `coroutines` beside what is inside, and ends those that do not end by themselves."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine) for coroutine in coroutines]
         yield

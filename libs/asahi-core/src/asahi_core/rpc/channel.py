@@ -232,7 +232,8 @@ def _options(descriptor: ServiceDescriptor) -> list[tuple[str, Any]]:
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Despite its name the time that a connection has to come about, handshakes and a busy replica included.
+        ("grpc.min_reconnect_backoff_ms", 3_000),
         ("grpc.max_reconnect_backoff_ms", 300),
         # Else a name is asked for at most twice a minute, and who has lost all replicas waits that long for new ones.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),

@@ -33,7 +33,12 @@ async def live(_request: Request) -> Response:
 
 @router.get("/ready", **documented(summary="Is it ready?", answer=ProbeView, errors=(), unhealthy=503))
 async def ready(request: Request) -> Response:
-    """Ready from the end of start-up to SIGTERM. Looks at no store and no other service."""
+    """Ready from the end of start-up to SIGTERM. Looks at no store and no other service.
+
+    Start-up ends when auth and router have answered once, or half a minute after its beginning.
+    """
+    if not services_of(request).health.started:
+        return json_response(ProbeView("starting"), status=503)
     if request.app.state.stop.is_set():
         return json_response(ProbeView("stopping"), status=503)
     return json_response(ProbeView("ok"))

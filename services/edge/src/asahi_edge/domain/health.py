@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from asahi.cache.v1.cache_pb2 import GetConditionResponse
@@ -11,6 +12,10 @@ from asahi_edge.domain.ports import Catalog, Probe
 from asahi_edge.domain.usage import UsageDelivery
 
 _SERVICES = ("auth", "router", "cache", "billing")
+_NEEDED = ("auth", "router")
+"""Without them a new edge, which knows no key yet and has no copies, can answer nothing."""
+_STARTED_WITHIN_S = 30.0
+_LOOK_AGAIN_S = 0.25
 _WITHIN_S = 1.0
 """How long the router may take to list its models."""
 _MOST_NAMED = 3
@@ -62,6 +67,8 @@ class HealthCheck:
         limits; None: none is configured. `cache_without`: stores that the cache does without at the moment.
         `cache_parts`: how the parts behind the cache are that it can do without.
         """
+        self.started = False
+        """Whether start-up is over: from then on callers may be sent here."""
         self._cache_without = cache_without
         self._cache_parts = cache_parts
         self._probe = probe
@@ -69,6 +76,14 @@ class HealthCheck:
         self._usage = usage
         self._keys_in_grace = keys_in_grace
         self._redis = redis
+
+    async def start(self) -> None:
+        """Returns when the start-up is over: the needed services have answered once, or not within half a minute."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STARTED_WITHIN_S):
+                while not all(await asyncio.gather(*map(self._probe.serving, _NEEDED))):  # noqa: ASYNC110 - asks others
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+        self.started = True
 
     async def check(self) -> Health:
         """The state of every component now."""

@@ -30,4 +30,4 @@ class HealthView(Struct):
 class ProbeView(Struct):
     """A probe's answer."""
 
-    status: Annotated[str, one_of("`ok`, or why not.", "ok", "stopping")]
+    status: Annotated[str, one_of("`ok`, or why not.", "ok", "starting", "stopping")]
