@@ -388,7 +388,7 @@ async def test_connections_are_renewed_and_only_calls_that_may_last_for_good_out
         running.channel() as channel,
     ):
         stub = CacheServiceStub(channel)
-        attached = stub.Attach(hello_and_farewell())
+        attached: Any = stub.Attach(hello_and_farewell())
         async with asyncio.timeout(_GUARD_S), aclosing(attached):
             assert (await anext(attached)).wanted_flight_id == "e"
             while len(running.servicer.peers) < 4:

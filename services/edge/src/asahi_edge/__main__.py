@@ -42,9 +42,7 @@ def main() -> None:
 
     async def serve(stop: asyncio.Event) -> None:
         async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as serving:
-            serving.create_task(
-                _serve_http(built, listener, settings, tls=tls, stop=stop, log=log)
-            )
+            serving.create_task(_serve_http(built, listener, settings, tls=tls, stop=stop, log=log))
             serving.create_task(
                 serve_grpc(
                     settings.grpc_address,

@@ -1,8 +1,8 @@
 """HTTP/1.1 as uvicorn reads it, with bounds on what may come before a body and on a connection's age.
 
-Only what never becomes a request is answered here, in the contract's shape; all else is the application's. Whom the door
-does not let in costs a tenth of who is refused by the application, so that an edge can refuse many more than it can
-answer.
+Only what never becomes a request is answered here, in the contract's shape; all else is the application's. Whom the
+door does not let in costs a tenth of who is refused by the application, so that an edge can refuse many more than it
+can answer.
 """
 
 import asyncio
