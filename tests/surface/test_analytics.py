@@ -130,7 +130,11 @@ def test_an_unknown_price_and_a_cache_that_is_off_are_recommended_against(caller
         body = {"prompt": "What do you cost?", "routing_mode": "explicit", "model_override": UNPRICED}
         assert client.post("/infer", json=body).status_code == 200
         assert client.post(f"/governance/policies/{caller.id}", json={"cache": {"tiers": []}}).status_code == 200
-        found = {one["kind"]: one for one in figures(client, "recommendations")["recommendations"]}
+        recommended = figures(client, "recommendations")
+        found = {one["kind"]: one for one in recommended["recommendations"]}
+        routing = recommended["routing"]
+        assert (routing["state"], routing["decisions"], routing["controls"]) == ("insufficient_evidence", 0, [])
+        assert "POST /feedback" in routing["says"]
         assert UNPRICED in found["unknown_price"]["title"]
         assert found["unknown_price"]["saving"] is None
         policy = found["enable_cache"]["policy"]

@@ -166,6 +166,8 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"rate_limits": {"per_user": {"per_user": {}}}}, "rate_limits.per_user.per_user", "no such field"),
         ({"timezone": "Europe/Berlinn"}, "timezone", "did you mean Europe/Berlin"),
         ({"learning": {"cascade": "on"}}, "learning.cascade", "one of off, hard_checks, calibrated"),
+        ({"learning": {"exploration": 1.5}}, "learning.exploration", "a number from 0 to 1"),
+        ({"learning": {"exploration": False}}, "learning.exploration", "a number from 0 to 1"),
         ({"learning": {"exploraton": 0}}, "learning.exploraton", "did you mean 'exploration'"),
         ({"alerts": {"webhook": "x"}}, "alerts.webhook", "did you mean 'webhook_url'"),
         ({"alerts": {"webhook_url": "ftp://example.com/"}}, "alerts.webhook_url", "an https address"),
@@ -186,7 +188,6 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"learning": {"exploration": False}}, "learning.exploration"),
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"learning": {"cascade": "calibrated"}}, "learning.cascade"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),

@@ -86,6 +86,9 @@ class _Servicer(RouterServiceServicer):
     async def RecordOutcome(self, request: Any, context: Any) -> pb.RecordOutcomeResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def CompareRouting(self, request: Any, context: Any) -> pb.CompareRoutingResponse:  # noqa: N802
+        return pb.CompareRoutingResponse()
+
     async def EraseOutcomes(self, request: Any, context: Any) -> pb.EraseOutcomesResponse:  # noqa: N802
         raise NotImplementedError
 

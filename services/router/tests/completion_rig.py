@@ -43,7 +43,7 @@ from asahi_router.domain.breaker import Breakers
 from asahi_router.domain.completion import CompletionLimits, Completions
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.estimate import TokenEstimator
-from asahi_router.domain.experience import Example
+from asahi_router.domain.experience import Chance, Example
 from asahi_router.domain.features import Features
 from asahi_router.domain.orphans import DrainLimits, Orphanage
 from asahi_router.domain.provider import Provider, ProviderCall, ProviderFailure, Received
@@ -146,6 +146,7 @@ class RiggedRanking:
     decision: Decision
     chain: Sequence[RiggedChoice]
     features: Features = FEATURES
+    chance: Chance | None = None
 
     def better_than(self, model: str) -> Sequence[RiggedChoice]:
         """Each model is better than those before it."""

@@ -60,6 +60,12 @@ def test_it_saves_on_what_the_cheap_model_can_do_and_says_so(
     assert not both["harmed"]
     assert both["controls"]["cheapest"]["lost"] > 0.15
     assert both["controls"]["oracle"]["saved"] > both["saved"]["point"]
+    attainable = both["controls"]["attainable oracle"]
+    assert 0.2 < attainable["saved"] < both["controls"]["oracle"]["saved"], "it knows neighbourhoods, no answers"
+    (within,) = told["margins"]
+    saved = [within[margin]["saved"] for margin in ("0", "0.25", "0.5", "0.75", "1")]
+    assert saved == sorted(saved, reverse=True), "a wider margin saves less"
+    assert told["advised_margins"][0] in (0, 0.25, 0.5, 0.75, 1)
     assert set(told["left_out"]) == {"both without kind", "both without mixed"}
     assert told["decision_ms"]["p50"] <= told["decision_ms"]["p99"]
     assert plane.read_text().startswith("<svg")

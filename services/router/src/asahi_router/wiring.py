@@ -46,6 +46,7 @@ from asahi_router.domain.erasure import Eraser
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.experience import Experience
+from asahi_router.domain.exploration import Exploring
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.many_tongued import CountingProvider, ManyTongued
 from asahi_router.domain.models import Catalog
@@ -54,6 +55,7 @@ from asahi_router.domain.orphans import DrainLimits, Orphanage
 from asahi_router.domain.outcomes import Outcomes
 from asahi_router.domain.retry import RetryRules
 from asahi_router.domain.tariffs import Tariffs
+from asahi_router.domain.worth import Worth
 from asahi_router.providers import ProviderConfig, ProviderProtocol, build_provider
 from asahi_router.providers.local import SERVICE as CACHE
 from asahi_router.providers.local import LocalProvider
@@ -143,13 +145,14 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     experience = Experience(service.store, costs, clock, log, settings.outcomes_in_memory)
     conversations = Conversations(clock)
     models = Decider(service.scale, service.breakers.available, clock, Past(experience, conversations))
-    decider = EmbeddingDecider(service.embeddings, service.scale.tariffs, service.estimator, clock, others=models)
+    told = partial(EmbeddingDecider, service.embeddings, service.scale.tariffs, service.estimator, clock)
+    decider, answering = told(others=models), told(others=Exploring(models, service.random))
     providers: dict[str, CountingProvider] = dict(service.providers)
     if settings.cache_target:
         cache = ServiceChannel("cache", settings.cache_target, CACHE, timeout_s=_EMBED_TIMEOUT_S, identity=identity)
         providers[LOCAL] = LocalProvider(cache)
     completions = Completions(
-        decider=decider,
+        decider=answering,
         providers=providers,
         breakers=service.breakers,
         estimator=service.estimator,
@@ -178,7 +181,15 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
             handled = partial(handled_call, _COMPLETE, tracing=tracing, log=log)
             counts = TokenCounts(models, providers, service.estimator)
             servicer = RouterServicer(
-                decider, completions, counts, listing, outcomes, eraser=eraser, handled=handled, stop=stop
+                decider,
+                completions,
+                counts,
+                listing,
+                outcomes,
+                eraser=eraser,
+                worth=Worth(experience, service.catalog),
+                handled=handled,
+                stop=stop,
             )
             await serve(
                 settings.grpc_address,

@@ -299,8 +299,8 @@ _FIELDS: Mapping[str, _Check] = {
     "alerts": partial(_check_object, {"webhook_url": _check_webhook}),
     "learning": partial(
         _check_object,
-        dict.fromkeys(("exploration", "shadow_share", "judge", "monthly_limit_usd"), _later)
-        | {"cascade": _check_cascade},
+        dict.fromkeys(("shadow_share", "judge", "monthly_limit_usd"), _later)
+        | {"exploration": partial(_check_number, 0, 1), "cascade": _check_cascade},
     ),
     "retention": partial(
         _check_object,

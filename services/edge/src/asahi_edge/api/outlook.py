@@ -10,11 +10,13 @@ from asahi.auth.v1.auth_pb2 import Scope, Verdict
 from asahi.billing.v1 import analytics_pb2 as pb
 from asahi.router.v1.router_pb2 import ListModelsResponse
 from asahi.type.v1.policy_pb2 import BudgetWindow
-from asahi_core.errors import InvalidRequest
+from asahi.type.v1.routing_pb2 import RoutingPolicy
+from asahi_core.errors import InvalidRequest, ServiceUnavailable
 from asahi_edge.api.authentication import authorize
 from asahi_edge.api.json import Dollars, json_response
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.periods import From, Period, To, asked, require_known
+from asahi_edge.api.routing_worth import routing_view
 from asahi_edge.api.schemas.outlook import (
     Anomalies,
     AnomaliesAnswer,
@@ -26,8 +28,9 @@ from asahi_edge.api.schemas.outlook import (
     Recommendations,
     RecommendationsAnswer,
     RecommendationView,
+    RoutingView,
 )
-from asahi_edge.api.services import services_of
+from asahi_edge.api.services import EdgeServices, services_of
 from asahi_edge.api.times import rfc3339
 from asahi_edge.domain.access import may_use_model
 
@@ -101,13 +104,26 @@ async def recommendations(request: Request, period: Period = None, start: From =
     found = await services.analytics.recommendations(
         time.verdict.organization_id, time.start, time.until, policy, models
     )
+    routing = await _worth(services, time.verdict)
     answer = Recommendations(
         period=time.name,
         start=rfc3339(time.start),
         end=rfc3339(time.end),
         recommendations=[_recommendation(one) for one in found.recommendations],
+        routing=routing,
     )
     return json_response(RecommendationsAnswer(data=answer))
+
+
+async def _worth(services: EdgeServices, verdict: Verdict) -> RoutingView | None:
+    """The ledger's figures stand without the router's."""
+    policy = RoutingPolicy()
+    if verdict.HasField("policy"):
+        policy.baseline_model, policy.epsilon = verdict.policy.baseline_model, verdict.policy.quality.epsilon
+    try:
+        return routing_view(await services.outcomes.compare_routing(verdict.organization_id, policy))
+    except ServiceUnavailable:
+        return None
 
 
 def _horizon(text: str) -> timedelta:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from asahi.router.v1 import router_pb2 as pb
 from asahi.router.v1.router_pb2_grpc import RouterServiceStub
+from asahi.type.v1.routing_pb2 import RoutingPolicy
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_edge.clients.router_link import SERVICE, AttachedCompletion, RouterLinks
 
@@ -55,6 +56,10 @@ class RouterClient:
     async def record_outcome(self, outcome: pb.RecordOutcomeRequest) -> None:
         """Keeps what is known about how good an answer was."""
         await self._stub.RecordOutcome(outcome)
+
+    async def compare_routing(self, organization_id: str, policy: RoutingPolicy) -> pb.CompareRoutingResponse:
+        """What routing was worth beside simpler policies."""
+        return await self._stub.CompareRouting(pb.CompareRoutingRequest(organization_id=organization_id, policy=policy))
 
     async def erase_outcomes(self, organization_id: str, user_id: str = "") -> tuple[int, int]:
         """Drops what is known about answers, to one end user or to all; how many outcomes and examples there were."""

@@ -76,4 +76,5 @@ def routing_policy(request: InferenceRequest) -> RoutingPolicy:
         policy.quality_floor = whole.quality.floor
         policy.epsilon = whole.quality.epsilon
         policy.cascade = whole.learning.cascade
+        policy.exploration = whole.learning.exploration
     return policy

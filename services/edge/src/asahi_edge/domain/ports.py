@@ -20,6 +20,7 @@ from asahi.cache.v1.cache_pb2 import (
     SemanticQuestion,
 )
 from asahi.router.v1.router_pb2 import (
+    CompareRoutingResponse,
     CompleteResponse,
     CountTokensResponse,
     Decision,
@@ -29,6 +30,7 @@ from asahi.router.v1.router_pb2 import (
 )
 from asahi.type.v1.chat_pb2 import AnswerDelta
 from asahi.type.v1.policy_pb2 import Policy
+from asahi.type.v1.routing_pb2 import RoutingPolicy
 from asahi_core.errors import AsahiError
 from asahi_core.keys import KeyDigest
 
@@ -287,6 +289,10 @@ class Outcomes(Protocol):
 
     async def record_outcome(self, outcome: RecordOutcomeRequest) -> None:
         """Keeps what is known about how good an answer was."""
+        ...
+
+    async def compare_routing(self, organization_id: str, policy: RoutingPolicy) -> CompareRoutingResponse:
+        """What routing was worth beside simpler policies, by the organisation's own judged answers."""
         ...
 
     async def erase_outcomes(self, organization_id: str, user_id: str = "") -> tuple[int, int]:

@@ -17,6 +17,7 @@ from asahi_router.domain.counting import TokenCounts
 from asahi_router.domain.erasure import Eraser
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.outcomes import Outcomes
+from asahi_router.domain.worth import Worth
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -33,6 +34,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         outcomes: Outcomes,
         *,
         eraser: Eraser,
+        worth: Worth,
         handled: Handled,
         stop: asyncio.Event,
     ) -> None:
@@ -43,6 +45,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._listing = listing
         self._outcomes = outcomes
         self._eraser = eraser
+        self._worth = worth
         self._handled = handled
         self._stop = stop
 
@@ -76,6 +79,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     async def RecordOutcome(self, request: pb.RecordOutcomeRequest, context: _Context) -> pb.RecordOutcomeResponse:
         await self._outcomes.record(request)
         return pb.RecordOutcomeResponse()
+
+    async def CompareRouting(self, request: pb.CompareRoutingRequest, context: _Context) -> pb.CompareRoutingResponse:
+        return await self._worth.compare(request.organization_id, request.policy)
 
     async def EraseOutcomes(self, request: pb.EraseOutcomesRequest, context: _Context) -> pb.EraseOutcomesResponse:
         erased = await self._eraser.erase(request.organization_id, request.user_id)

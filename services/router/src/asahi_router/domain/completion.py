@@ -279,6 +279,7 @@ class Completions:
                 output_tokens=outcome.usage.output_tokens,
                 answered_at=self._clock.now(),
                 user_id=task.payer.user_id,
+                chance=run.ranking.chance if outcome.model == run.ranking.chain[0].model else None,
                 signal=signal,
             )
         )

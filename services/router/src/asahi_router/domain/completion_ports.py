@@ -5,7 +5,7 @@ from typing import Protocol
 
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.router.v1.router_pb2 import Decision, Task
-from asahi_router.domain.experience import Example
+from asahi_router.domain.experience import Chance, Example
 from asahi_router.domain.features import Features
 
 
@@ -69,6 +69,11 @@ class Ranking(Protocol):
     @property
     def features(self) -> Features | None:
         """Of the question; None: nothing is learned from its answer, and it is not checked."""
+        ...
+
+    @property
+    def chance(self) -> Chance | None:
+        """How likely it was that the first of the chain answers; None: nothing was left to routing."""
         ...
 
     def better_than(self, model: str) -> Sequence[Choice]:

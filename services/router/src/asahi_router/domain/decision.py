@@ -25,7 +25,7 @@ from asahi_router.domain.candidates import (
 )
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.evidence import Evidence, evidence_on
-from asahi_router.domain.experience import Aim, Experience
+from asahi_router.domain.experience import Aim, Chance, Experience
 from asahi_router.domain.features import Features, read_features
 from asahi_router.domain.goal import NO_GOAL, Goal, goal_of
 from asahi_router.domain.learning.guard import Judged
@@ -69,6 +69,10 @@ class Ranking:
     """Of the question."""
     baseline: Candidate | None = None
     """The baseline model, where Asahi chose and it may answer."""
+    may: tuple[Candidate, ...] = ()
+    """Where the policy lets routing explore: all that may answer, whatever their quality above the floor."""
+    chance: Chance | None = None
+    """How likely it was that its first model answers; None: the caller named it or asked for a quality."""
 
     def better_than(self, model: str) -> tuple[Candidate, ...]:
         """At most two, in order: the next of the chain expected to be better than `model`, and last the baseline.
@@ -146,7 +150,15 @@ def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None 
     listed = [*fitting, *(c for c in candidates if c.model not in fit)] if explain else ()
     chain = _chain(fitting, features)
     baseline = next((c for c in fitting if c.served is reference), None)
-    return Ranking(_decision(fitting[0], reason, reference, features, listed), chain, features, baseline)
+    may = _whatever_quality(candidates) if goal.yields and task.policy.exploration else ()
+    return Ranking(
+        _decision(fitting[0], reason, reference, features, listed),
+        chain,
+        features,
+        baseline,
+        tuple(c for c in may if available(c.provider, c.model)),
+        Chance(reference.model.id) if goal.yields else None,
+    )
 
 
 def _by_goal(
@@ -173,7 +185,7 @@ def _guarded(
     """Who answers by the guard's word, then the baseline, then the rest; None: it has no word on this question."""
     if evidence is None or reference is None:
         return None
-    may = [c.without(Constraint.QUALITY) for c in candidates if all(v[0] is Constraint.QUALITY for v in c.violations)]
+    may = _whatever_quality(candidates)
     costs = {c.model: float(c.expected_cost_nanos) for c in may if c.expected_cost_nanos is not None}
     judged = evidence.judge(costs)
     if judged is None:
@@ -216,6 +228,10 @@ def _check(task: pb.Task) -> None:
         raise InvalidRequest("'quality_floor' must be 0 to 5.", param="quality_floor")
     if policy.HasField("epsilon") and not 0 <= policy.epsilon <= 1:
         raise InvalidRequest("'epsilon' must be 0 to 1.", param="epsilon")
+
+
+def _whatever_quality(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [c.without(Constraint.QUALITY) for c in candidates if all(v[0] is Constraint.QUALITY for v in c.violations)]
 
 
 def _cheapest_first(candidate: Candidate) -> tuple[int, float, str]:

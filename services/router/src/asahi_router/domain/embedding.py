@@ -117,6 +117,7 @@ class EmbeddingRanking:
     chain: Sequence[EmbeddingChoice]
     features: None = None
     """Nothing is learned from it."""
+    chance: None = None
 
     def better_than(self, model: str) -> Sequence[EmbeddingChoice]:
         """No model's vectors stand for another's."""

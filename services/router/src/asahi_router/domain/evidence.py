@@ -11,6 +11,7 @@ from asahi_router.domain.estimate import BYTES_PER_TOKEN
 from asahi_router.domain.experience import Aim, Experience, vectors
 from asahi_router.domain.features import Features
 from asahi_router.domain.learning.basis import Floats
+from asahi_router.domain.learning.controls import Control
 from asahi_router.domain.learning.guard import RULES, Doubles, Guard, Judged
 from asahi_router.domain.learning.learned import Told
 from asahi_router.domain.tariffs import Tariffs
@@ -43,11 +44,15 @@ class Evidence:
     told: Told
     guard: Guard | None
     """None: the baseline has not been calibrated yet, or too little is known of it."""
+    harm: Control | None = None
+    """What routing lost, where it surely lost more than may be lost; then the baseline answers."""
 
     def judge(self, costs: Mapping[str, float]) -> Judged | None:
         """Whether to leave the baseline, for which of the models that are expected to cost so much; None: who knows."""
         if self.guard is None or self.guard.baseline not in costs or self.guard.baseline not in self.models:
             return None
+        if self.harm is not None:
+            return Judged(self.guard.baseline, {}, strange=False)
         return self.guard.judge(self.told, costs)
 
 
@@ -68,7 +73,8 @@ def evidence_on(
         if learned.answers[n] >= RULES.fewest
     }
     guard = experience.guard(organization_id, lesson, aim)
-    return Evidence(models, int(learned.answers.sum()), learned.basis.embeds, told, guard)
+    harm = experience.harm(organization_id, aim)
+    return Evidence(models, int(learned.answers.sum()), learned.basis.embeds, told, guard, harm)
 
 
 class TariffCosts:

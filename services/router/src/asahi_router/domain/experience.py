@@ -21,6 +21,7 @@ from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError
 from asahi_router.domain.form import Form
 from asahi_router.domain.learning.basis import DIMENSIONS, Floats
+from asahi_router.domain.learning.controls import Control, Log, compare, harms
 from asahi_router.domain.learning.guard import Doubles, Guard, guard_of
 from asahi_router.domain.learning.learned import Measured, Taught, Told, learn
 from asahi_router.domain.signals import REPEATED, SCORES, Answers, counts, score_of, shares
@@ -30,6 +31,7 @@ _FEWEST = 200
 _GROWTH = 1.1
 _EVERY_S = 15.0
 _MOST_WAITING = 10_000
+_COMPARED = timedelta(days=30)
 _MOST_READ = 5_000
 _MOST_GUARDS = 8
 """Baselines, with their ε, that one organisation's memory is calibrated for."""
@@ -37,6 +39,18 @@ _UNJUDGED = timedelta(days=7)
 _SIGNALS_LATE = timedelta(minutes=12)
 """How long after its answer a signal may be written: users ask again within ten minutes."""
 _EMBEDDING_BYTES = 4 * DIMENSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """How likely it was that a model answers, where Asahi chose it and no quality was asked for."""
+
+    baseline: str
+    """Catalog id of the model that was to be stood in for."""
+    propensity: float = 1.0
+    """With which the model that answered was drawn, more than 0."""
+    least: float = 0.0
+    """With which each other one was, of those that exploration draws among; 0: none could be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,8 @@ class Example:
     answered_at: datetime
     user_id: str = ""
     """The end user who was answered; empty: unknown, as in all that is read back: the memory names nobody."""
+    chance: Chance | None = None
+    """None: nothing was drawn or decided by the guard: the caller named the model, or asked for a quality."""
     signal: str = ""
     """One of `domain.signals.SCORES`: what the call says against the answer; empty: nothing."""
 
@@ -78,6 +94,20 @@ class Aim:
     baseline: str
     epsilon: float
     """Share of the baseline's quality that may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What an organisation's log says of routing beside one baseline."""
+
+    decisions: int = 0
+    """Judged, of the last 30 days."""
+    explored: int = 0
+    """Of these, such that another model might have been drawn."""
+    controls: Sequence[Control] = ()
+    """Empty: too little is judged."""
+    harm: Control | None = None
+    """The router, where it surely lost more than may be lost: then the baseline takes over."""
 
 
 class ExampleStore(Protocol):
@@ -136,6 +166,7 @@ class Lesson:
 
     taught: Taught
     asked_bytes: Floats
+    judged: Sequence[Judged]
     guards: dict[Aim, Guard] = field(default_factory=dict)
 
 
@@ -152,6 +183,8 @@ class _Memory:
     by_form: Lesson | None = None
     by_meaning: Lesson | None = None
     wanted: OrderedDict[Aim, None] = field(default_factory=OrderedDict)
+    compared: dict[Aim, Compared] = field(default_factory=dict)
+    """What routing was worth, by the newest lesson."""
 
     @property
     def size(self) -> int:
@@ -201,6 +234,21 @@ class Experience:
             while len(memory.wanted) > _MOST_GUARDS:
                 memory.wanted.popitem(last=False)
         return guard
+
+    def harm(self, organization_id: str, aim: Aim) -> Control | None:
+        """What routing lost where it surely lost more than may be lost; None: as far as can be told, it did not."""
+        memory = self._memories.get(organization_id)
+        compared = memory.compared.get(aim) if memory is not None else None
+        return compared.harm if compared is not None else None
+
+    async def compared(self, organization_id: str, aim: Aim) -> Compared:
+        """What routing was worth beside that baseline."""
+        memory = self._memories.get(organization_id)
+        if memory is None or memory.by_form is None:
+            return Compared()
+        if aim not in memory.compared:
+            return await asyncio.to_thread(self._compare, organization_id, memory.by_form, aim)
+        return memory.compared[aim]
 
     def forget(self, organization_id: str) -> None:
         """Forgets an organisation at once; `catch_up` learns it anew from what the store still has."""
@@ -305,6 +353,7 @@ class Experience:
         embedded = [one for one in judged if len(one.example.embedding) == _EMBEDDING_BYTES]
         memory.by_meaning = _lesson(embedded, embeds=True) if len(embedded) >= _FEWEST else None
         memory.by_form = _lesson(judged, embeds=False)
+        memory.compared = {}
         memory.learned_at = grown
 
     def _failures(self, memory: _Memory) -> list[Judged]:
@@ -319,7 +368,38 @@ class Experience:
             if example.answered_at >= newest and counts(example.request_id, memory.shares.get(example.model, 0.0))
         ]
 
+    def _compare(self, organization_id: str, lesson: Lesson, aim: Aim) -> Compared:
+        """By form alone: every judged answer has one."""
+        models, since = lesson.taught.learned.models, self._clock.now() - _COMPARED
+        rows, chances = [], []
+        for row, one in enumerate(lesson.judged):
+            chance = one.example.chance
+            if chance is not None and chance.baseline == aim.baseline and one.example.answered_at >= since:
+                rows.append(row)
+                chances.append(chance)
+        explored = sum(chance.least > 0 for chance in chances)
+        costs = self._costs.expected(organization_id, models, lesson.asked_bytes, lesson.taught.told)
+        if aim.baseline not in models or np.isnan(costs[:, models.index(aim.baseline)]).any():
+            return Compared(len(rows), explored)
+        quality = lesson.taught.measured.quality[rows]
+        chosen = np.argmax(~np.isnan(quality), axis=1)
+        log = Log(
+            models,
+            models.index(aim.baseline),
+            chosen,
+            quality[np.arange(len(rows)), chosen].astype(np.float64),
+            np.array([chance.propensity for chance in chances]),
+            np.array([chance.least for chance in chances]),
+            lesson.taught.told.quality[rows].astype(np.float64),
+            costs[rows],
+        )
+        controls = compare(log, aim.epsilon)
+        return Compared(len(rows), explored, controls, harms(controls, aim.epsilon))
+
     def _calibrate(self, organization_id: str, memory: _Memory) -> None:
+        if memory.by_form is not None:
+            for aim in [aim for aim in list(memory.wanted) if aim not in memory.compared]:
+                memory.compared[aim] = self._compare(organization_id, memory.by_form, aim)
         for lesson in (memory.by_form, memory.by_meaning):
             if lesson is None:
                 continue
@@ -354,7 +434,7 @@ def _lesson(judged: Sequence[Judged], *, embeds: bool) -> Lesson:
     taught = learn(measured, np.random.default_rng(len(examples)))
     # What was learned from is the most of it, and calibrating asks for outcomes alone.
     taught = replace(taught, measured=replace(measured, forms=forms[:0], embeddings=None))
-    return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32))
+    return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32), judged)
 
 
 def vectors(embeddings: Sequence[bytes]) -> Floats:

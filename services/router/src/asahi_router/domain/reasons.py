@@ -71,6 +71,13 @@ def why_guarded(chosen: Candidate, reference: Candidate | None, word: Word, feat
             f"({100 * difference:+.1f} ± {100 * error:.1f} % expected, {100 * word.goal.epsilon:.3g} % may be lost "
             f"on the whole), {cost}."
         )
+    if evidence.harm is not None:
+        harm = evidence.harm
+        return (
+            f"{chosen.model} is the baseline{within} and answers all: measured by inverse propensity, routing lost "
+            f"{100 * harm.lost:.1f} % of its quality (95 %: {100 * harm.low:.1f} to {100 * harm.high:.1f}), more than "
+            f"the {100 * word.goal.epsilon:.3g} % that may be lost, {cost}."
+        )
     if judged.strange:
         return f"{chosen.model} is the baseline{within}; the question is unlike any whose outcome is known, {cost}."
     return f"{chosen.model} is the baseline{within}; no cheaper model is surely as good on this question, {by}, {cost}."

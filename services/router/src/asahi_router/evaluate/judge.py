@@ -45,6 +45,8 @@ class Verdict:
     expected_loss: float
     """What the memories had shown, mean of the splits."""
     controls: dict[str, Points]
+    within: list[dict[float, Points]]
+    """By split: what its memory alone shows of each margin."""
     harmed: bool = False
     """Whether it loses more than ε, at 95 % after Holm's correction over all verdicts."""
 
@@ -138,6 +140,7 @@ def _verdict(name: str, trials: Sequence[Trial], epsilon: float) -> Verdict:
         {model: share for model, share in sorted(used.items()) if share},
         float(np.mean([trial.calibration.loss for trial in trials])),
         {policy: points(joined([trial.controls[policy] for trial in trials])) for policy in trials[0].controls},
+        [dict(trial.within) for trial in trials],
     )
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from asahi_router.domain.learning.guard import RULES
 from asahi_router.evaluate.judge import Judged, Verdict
+from asahi_router.evaluate.nested import MARGINS, advised, mean_points
 from asahi_router.evaluate.statistics import Estimate, Floats, Points
 
 _GAIN_ONLY = ("routerarena/pair", "routerdc7b/all7")
@@ -33,6 +35,12 @@ def mean_of(judged: Judged) -> tuple[float, float]:
     return saved, lost
 
 
+def within(judged: Judged) -> list[dict[float, Points]]:
+    """By split: what its memories alone show of each margin, means over the pools in which something can be saved."""
+    pools = [verdict.within for verdict in judged.pools if verdict.name not in _GAIN_ONLY]
+    return [mean_points(of_split) for of_split in zip(*pools, strict=True)]
+
+
 def as_json(judged: Judged) -> dict[str, object]:
     """Shares are fractions of the fallback's cost and quality."""
     saved, lost = mean_of(judged)
@@ -42,6 +50,11 @@ def as_json(judged: Judged) -> dict[str, object]:
         "pools": {verdict.name: _verdict(verdict) for verdict in judged.pools},
         "left_out": {verdict.name: _verdict(verdict) for verdict in judged.left_out},
         "mean": {"saved": saved, "lost": lost},
+        "margins": [
+            {f"{margin:g}": {"saved": seen.saved, "lost": seen.lost} for margin, seen in means.items()}
+            for means in within(judged)
+        ],
+        "advised_margins": [advised(means, judged.epsilon) for means in within(judged)],
         "reliability": [{"predicted": p, "measured": m, "n": n} for p, m, n in curve],
         "ece": error,
         "decision_ms": {"p50": _quantile(judged.decision_ms, 0.5), "p99": _quantile(judged.decision_ms, 0.99)},
@@ -75,6 +88,8 @@ def in_words(judged: Judged) -> Iterator[str]:
     yield "| --- | --: | --: | --: | --- |"
     for name, first, aim, seen, reached in _aims(judged):
         yield f"| {name} | {first} | {aim} | {seen} | {'reached' if reached else '**missed**'} |"
+    yield ""
+    yield from _margins(judged)
     yield ""
     _, error = reliability(judged.predicted, judged.measured)
     took = judged.decision_ms
@@ -177,6 +192,18 @@ def _aims(judged: Judged) -> Iterator[tuple[str, str, str, str, bool]]:
         yield f"gained: {_GAIN_ONLY[1]}", "≥ 3.5 %", "≥ 6 %", f"{100 * seen:.1f} %", seen >= 0.035
 
 
+def _margins(judged: Judged) -> Iterator[str]:
+    """What the memories alone say of each margin, split by split, and which they advise."""
+    splits = within(judged)
+    yield f"| margin, standard errors | {' | '.join(f'memories of split {n}' for n in range(len(splits)))} |"
+    yield f"| --: |{' --: |' * len(splits)}"
+    for margin in MARGINS:
+        yield f"| {margin:g} | {' | '.join(f'{_at(means[margin], 2)}' for means in splits)} |"
+    words = ", ".join(f"{advised(means, judged.epsilon):g}" for means in splits)
+    yield ""
+    yield f"Advised: {words}; in use: {RULES.margin:g}."
+
+
 def _row(verdict: Verdict) -> str:
     routed = verdict.routed
     return (
@@ -189,8 +216,8 @@ def _interval(seen: Estimate, digits: int) -> str:
     return f"{100 * seen.point:.{digits}f} [{100 * seen.low:.{digits}f}, {100 * seen.high:.{digits}f}]"
 
 
-def _at(seen: Points) -> str:
-    return f"{100 * seen.saved:.0f} @ {100 * seen.lost:+.1f}"
+def _at(seen: Points, digits: int = 1) -> str:
+    return f"{100 * seen.saved:.{digits - 1}f} @ {100 * seen.lost:+.{digits}f}"
 
 
 def _verdict(verdict: Verdict) -> dict[str, object]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from asahi_router.domain.learning.guard import Calibration, Guard, guard_of
 from asahi_router.domain.learning.learned import Learned, Measured, Told, learn
 from asahi_router.evaluate.data import Folder, Table
-from asahi_router.evaluate.statistics import Answered, Floats
+from asahi_router.evaluate.nested import nested
+from asahi_router.evaluate.statistics import Answered, Floats, Points
 
 Choice = NDArray[np.intp]
 
@@ -58,6 +59,8 @@ class Trial:
     used: Mapping[str, float]
     """Share of the queries by model that answered."""
     controls: Mapping[str, Answered]
+    within: Mapping[float, Points]
+    """By margin: what the memory alone shows of it."""
     decision_ms: Sequence[float]
     predicted: Floats
     """(queries × models): expected quality, and what it was, for the reliability curve."""
@@ -97,6 +100,7 @@ def run(
     guard = guard_of(taught, costs, fallback, epsilon)
     chosen, took_ms, quality = _stream(guard, taught.learned, queries, rates)
     place = models.index(fallback)
+    saved = (costs[:, [place]] - costs) / guard.usual_cost
     return Trial(
         fallback,
         guard.calibration,
@@ -104,6 +108,7 @@ def run(
         float(np.mean(chosen != place)),
         {model: float(np.mean(chosen == number)) for number, model in enumerate(models)},
         controls(memory, queries, chosen, place, epsilon),
+        nested(taught, saved, memory.table.cost_usd, place, epsilon=epsilon, random=random),
         took_ms,
         quality.ravel(),
         queries.table.quality.ravel(),
@@ -123,7 +128,7 @@ def answered(queries: Part, chosen: Choice, fallback: int) -> Answered:
 
 
 def controls(memory: Part, queries: Part, routed: Choice, fallback: int, epsilon: float) -> dict[str, Answered]:
-    """Policies to compare with; the oracle and the cost-matched mix know the queries' outcomes."""
+    """Policies to compare with; both oracles and the cost-matched mix know the queries' outcomes."""
     quality, cost = memory.table.quality.mean(axis=0), memory.table.cost_usd.mean(axis=0)
     count = len(queries.questions)
     saved, lost = 1 - cost / cost[fallback], 1 - quality / quality[fallback]
@@ -144,6 +149,7 @@ def controls(memory: Part, queries: Part, routed: Choice, fallback: int, epsilon
         "blind mix": _mixed(queries, blind, fallback, float(share[blind])),
         "cost-matched mix": _mixed(queries, blind, fallback, float(np.clip(matched, 0, 1))),
         "kNN 50, no guard": answered(queries, _neighbours(memory, queries, fallback, epsilon), fallback),
+        "attainable oracle": answered(queries, _attainable(memory, queries, fallback, epsilon), fallback),
         "oracle": answered(queries, np.where(worse, np.inf, true_cost).argmin(axis=1), fallback),
     }
 
@@ -194,3 +200,31 @@ def _neighbours(memory: Part, queries: Part, fallback: int, epsilon: float, coun
         good = quality >= quality[:, [fallback]] * (1 - epsilon)
         chosen[start : start + 1000] = np.where(good, cost, np.inf).argmin(axis=1)
     return chosen
+
+
+def _attainable(memory: Part, queries: Part, fallback: int, epsilon: float, count: int = 50) -> Choice:
+    """Who answers where each model's mean quality on the nearest other questions is known, of queries and memory alike.
+
+    The cheapest choice, by one price for quality, that loses at most ε by these means: what could be had by anybody who
+    knew every neighbourhood, but no answer. A question's own outcomes are not in its neighbourhood.
+    """
+    near = np.concatenate([queries.embeddings, memory.embeddings])
+    quality = np.concatenate([queries.table.quality, memory.table.quality])
+    names = np.concatenate([queries.questions, memory.questions])
+    count = min(count, len(names) - 1)
+    around = np.zeros(queries.table.quality.shape)
+    for start in range(0, len(around), 500):
+        rows = slice(start, start + 500)
+        cosine = queries.embeddings[rows] @ near.T
+        cosine[queries.questions[rows, None] == names] = -np.inf
+        nearest = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
+        around[rows] = quality[nearest].mean(axis=1)
+    difference, cost = around - around[:, [fallback]], queries.table.cost_usd
+    saved = (cost[:, [fallback]] - cost) / cost[:, fallback].mean()
+    row, best = np.arange(len(around)), np.full(len(around), fallback)
+    for price in np.geomspace(0.001, 4.0, 100):
+        chosen = (difference + price * saved).argmax(axis=1)
+        if -difference[row, chosen].sum() > epsilon * around[:, fallback].sum():
+            break
+        best = chosen
+    return best

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Exists, RowMapping, case, delete, exists, func, select, tuple_, update
 
 from asahi_core.sql.upserts import insert_of
-from asahi_router.domain.experience import Example, Judged
+from asahi_router.domain.experience import Chance, Example, Judged
 from asahi_router.domain.form import FORM_SIZE
 from asahi_router.domain.signals import Answers
 from asahi_router.stores import erasures
@@ -121,6 +121,9 @@ def _row(example: Example) -> dict[str, Any]:
         "answered_at": example.answered_at,
         "user_id": storable(example.user_id),
         "signal": example.signal,
+        "baseline": example.chance.baseline if example.chance else "",
+        "propensity": example.chance.propensity if example.chance else 1.0,
+        "least": example.chance.least if example.chance else 0.0,
     }
 
 
@@ -138,5 +141,6 @@ def _example(row: RowMapping) -> Example:
         row["asked_bytes"],
         row["output_tokens"],
         row["answered_at"].replace(tzinfo=UTC),
+        chance=Chance(row["baseline"], row["propensity"], row["least"]) if row["baseline"] else None,
         signal=row["signal"],
     )

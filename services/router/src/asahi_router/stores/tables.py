@@ -48,6 +48,10 @@ class ExampleRow(RouterTable, table=True):
     answered_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)
     user_id: str = Field(sa_type=Text)
     signal: str = Field(sa_type=Text)
+    baseline: str = Field(sa_type=Text)
+    """Empty: nothing was left to routing; `propensity` and `least` say nothing then."""
+    propensity: float
+    least: float
 
 
 EXAMPLES: Table = ExampleRow.metadata.tables["examples"]

@@ -1236,3 +1236,131 @@ class EraseOutcomesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseOutcomesResponse: _TypeAlias = EraseOutcomesResponse  # noqa: Y015
+
+@_typing.final
+class CompareRoutingRequest(_message.Message):
+    """Asks what routing was worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    organization_id: _builtins.str
+    """The organisation."""
+    @_builtins.property
+    def policy(self) -> _routing_pb2.RoutingPolicy:
+        """What its policy says of routing: of the baseline, and of what may be lost."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: _builtins.str = ...,
+        policy: _routing_pb2.RoutingPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRoutingRequest: _TypeAlias = CompareRoutingRequest  # noqa: Y015
+
+@_typing.final
+class CompareRoutingResponse(_message.Message):
+    """What routing was worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASELINE_MODEL_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    EXPLORED_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
+    BASELINE_TOOK_OVER_FIELD_NUMBER: _builtins.int
+    baseline_model: _builtins.str
+    """Catalog id of the baseline model."""
+    epsilon: _builtins.float
+    """Share of the baseline's quality that may be lost."""
+    decisions: _builtins.int
+    """Judged answers of the last 30 days in which Asahi chose the model beside that baseline."""
+    explored: _builtins.int
+    """Of these, such that another model might have been drawn by exploration."""
+    baseline_took_over: _builtins.bool
+    """Whether the baseline answers everything because routing surely lost more than may be lost."""
+    @_builtins.property
+    def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutingControl]:
+        """Routing itself, then the controls: `always_baseline`, `cheapest`, `best_constant`, `cost_matched_mix`. Empty: too
+        little is judged to say anything.
+        """
+
+    def __init__(
+        self,
+        *,
+        baseline_model: _builtins.str = ...,
+        epsilon: _builtins.float = ...,
+        decisions: _builtins.int = ...,
+        explored: _builtins.int = ...,
+        controls: _abc.Iterable[Global___RoutingControl] | None = ...,
+        baseline_took_over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_model", b"baseline_model", "baseline_took_over", b"baseline_took_over", "controls", b"controls", "decisions", b"decisions", "epsilon", b"epsilon", "explored", b"explored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRoutingResponse: _TypeAlias = CompareRoutingResponse  # noqa: Y015
+
+@_typing.final
+class RoutingControl(_message.Message):
+    """What a policy would have saved and lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_ANSWERS_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    LOST_LOW_FIELD_NUMBER: _builtins.int
+    LOST_HIGH_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """`router` or the name of a control."""
+    model: _builtins.str
+    """Catalog id of the model that it asks, or mixes with the baseline; empty: several, or none."""
+    measured: _builtins.bool
+    """Whether the log says what the policy would have brought: where its model was never drawn, nothing does."""
+    overlap: _builtins.float
+    """Share of the questions that its model might have answered, by what was decided and drawn."""
+    effective_answers: _builtins.float
+    """Judged answers that its weights are worth."""
+    saved: _builtins.float
+    """Expected share of the baseline's cost that it saves."""
+    lost: _builtins.float
+    """Share of the baseline's quality that it loses, negative: gains; only where it is measured."""
+    lost_low: _builtins.float
+    """The 95 % interval of `lost`."""
+    lost_high: _builtins.float
+    """Its upper end."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        model: _builtins.str = ...,
+        measured: _builtins.bool = ...,
+        overlap: _builtins.float = ...,
+        effective_answers: _builtins.float = ...,
+        saved: _builtins.float = ...,
+        lost: _builtins.float = ...,
+        lost_low: _builtins.float = ...,
+        lost_high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_answers", b"effective_answers", "lost", b"lost", "lost_high", b"lost_high", "lost_low", b"lost_low", "measured", b"measured", "model", b"model", "overlap", b"overlap", "policy", b"policy", "saved", b"saved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoutingControl: _TypeAlias = RoutingControl  # noqa: Y015

@@ -70,6 +70,11 @@ class RouterServiceStub:
                 request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesRequest.SerializeToString,
                 response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesResponse.FromString,
                 _registered_method=True)
+        self.CompareRouting = channel.unary_unary(
+                '/asahi.router.v1.RouterService/CompareRouting',
+                request_serializer=asahi_dot_router_dot_v1_dot_router__pb2.CompareRoutingRequest.SerializeToString,
+                response_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.CompareRoutingResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -138,6 +143,14 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareRouting(self, request, context):
+        """What routing saved and lost in an organisation, beside simpler policies on the same questions, as far as its judged
+        answers can tell. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -175,6 +188,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.EraseOutcomes,
                     request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesRequest.FromString,
                     response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesResponse.SerializeToString,
+            ),
+            'CompareRouting': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareRouting,
+                    request_deserializer=asahi_dot_router_dot_v1_dot_router__pb2.CompareRoutingRequest.FromString,
+                    response_serializer=asahi_dot_router_dot_v1_dot_router__pb2.CompareRoutingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -367,6 +385,33 @@ class RouterService:
             '/asahi.router.v1.RouterService/EraseOutcomes',
             asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesRequest.SerializeToString,
             asahi_dot_router_dot_v1_dot_router__pb2.EraseOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRouting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.router.v1.RouterService/CompareRouting',
+            asahi_dot_router_dot_v1_dot_router__pb2.CompareRoutingRequest.SerializeToString,
+            asahi_dot_router_dot_v1_dot_router__pb2.CompareRoutingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class RouterServiceStub:
     """Drops what is known about answers to an end user or of a whole organisation; what was learned from them is learned
     anew without them, in every process within seconds. Idempotent.
     """
+    CompareRouting: _aio.UnaryUnaryMultiCallable[_router_pb2.CompareRoutingRequest, _router_pb2.CompareRoutingResponse]
+    """What routing saved and lost in an organisation, beside simpler policies on the same questions, as far as its judged
+    answers can tell. Idempotent.
+    """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Chooses the model and calls the provider. Owns the catalog and the providers' keys."""
@@ -124,6 +128,16 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_router_pb2.EraseOutcomesResponse]:
         """Drops what is known about answers to an end user or of a whole organisation; what was learned from them is learned
         anew without them, in every process within seconds. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareRouting(
+        self,
+        request: _router_pb2.CompareRoutingRequest,
+        context: _aio.ServicerContext[_router_pb2.CompareRoutingRequest, _abc.Awaitable[_router_pb2.CompareRoutingResponse]],
+    ) -> _abc.Awaitable[_router_pb2.CompareRoutingResponse]:
+        """What routing saved and lost in an organisation, beside simpler policies on the same questions, as far as its judged
+        answers can tell. Idempotent.
         """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _aio.Server) -> None: ...

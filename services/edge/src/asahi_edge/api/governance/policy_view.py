@@ -48,7 +48,7 @@ def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
         retention=RetentionView(retention.prompts_days, retention.usage_days, retention.responses_days),
         fail_open_without_billing=policy.fail_open_without_billing,
         strict_revocation=policy.strict_revocation,
-        learning=LearningView(_word(Cascade.Name(policy.learning.cascade), "CASCADE_")),
+        learning=LearningView(_word(Cascade.Name(policy.learning.cascade), "CASCADE_"), policy.learning.exploration),
     )
 
 

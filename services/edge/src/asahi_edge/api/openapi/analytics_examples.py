@@ -134,6 +134,26 @@ ANALYTICS_EXAMPLES: dict[str, dict[str, Any]] = {
                         "policy": {"cache": {"tiers": [1]}},
                     }
                 ],
+                "routing": {
+                    "state": "measured",
+                    "says": "31.2 % of the cost of gpt-6.1-sol saved and 0.40 % of its quality lost (95 %: -0.30 to "
+                    "1.10), by 5210 judged answers.",
+                    "baseline_model": "gpt-6.1-sol",
+                    "epsilon": 0.01,
+                    "decisions": 5210,
+                    "explored": 5210,
+                    "controls": [
+                        {
+                            "policy": "router",
+                            "model": None,
+                            "state": "measured",
+                            "saved": 0.312,
+                            "lost": {"point": 0.004, "low": -0.003, "high": 0.011},
+                            "overlap": 1.0,
+                            "effective_answers": 3120.5,
+                        }
+                    ],
+                },
             }
         }
     },

@@ -94,6 +94,62 @@ class RecommendationView(Struct, kw_only=True):
     ]
 
 
+class Interval(Struct, kw_only=True):
+    """A share with its 95 % interval."""
+
+    point: Annotated[float, described("The estimate.")]
+    low: Annotated[float, described("The lower end.")]
+    high: Annotated[float, described("The upper end.")]
+
+
+class RoutingControlView(Struct, kw_only=True):
+    """What a policy would have brought on the same questions."""
+
+    policy: Annotated[
+        str,
+        one_of("The policy.", "router", "always_baseline", "cheapest", "best_constant", "cost_matched_mix"),
+    ]
+    model: Annotated[str | None, described("The model that it asks, or mixes with the baseline; null: several.")]
+    state: Annotated[
+        str,
+        one_of(
+            "`insufficient_evidence`: its model was, or might have been, drawn on too few questions to tell.",
+            "measured",
+            "insufficient_evidence",
+        ),
+    ]
+    saved: Annotated[float, described("Expected share of the baseline's cost that it saves.")]
+    lost: Annotated[
+        Interval | None,
+        described("Share of the baseline's quality that it loses; negative: gains. Null: not measured."),
+    ]
+    overlap: Annotated[float, described("Share of the questions on which its model was, or might have been, drawn.")]
+    effective_answers: Annotated[float, described("Judged answers that its weights are worth.")]
+
+
+class RoutingView(Struct, kw_only=True):
+    """What routing was worth beside simpler policies, measured on judged answers of the last 30 days."""
+
+    state: Annotated[
+        str,
+        one_of(
+            "`insufficient_evidence`: catalog and memory decide, unmeasured. `baseline_took_over`: routing surely lost "
+            "more than `quality.epsilon`, so that the baseline answers.",
+            "measured",
+            "insufficient_evidence",
+            "baseline_took_over",
+        ),
+    ]
+    says: Annotated[str, described("The same in a sentence.")]
+    baseline_model: Annotated[str, described("What it is compared with.")]
+    epsilon: Annotated[float, described("Share of the baseline's quality that may be lost.")]
+    decisions: Annotated[Count, described("Judged answers in which Asahi chose the model beside that baseline.")]
+    explored: Annotated[Count, described("Of these, such that another model might have been drawn.")]
+    controls: Annotated[
+        list[RoutingControlView], described("Routing, then the controls; empty: fewer than 200 judged.")
+    ]
+
+
 class Recommendations(Struct, kw_only=True):
     """Changes worth money, the largest saving first."""
 
@@ -101,6 +157,7 @@ class Recommendations(Struct, kw_only=True):
     start: Annotated[Moment, described("Beginning of the period.")]
     end: Annotated[Moment, described("Its end.")]
     recommendations: Annotated[list[RecommendationView], described("The changes.")]
+    routing: Annotated[RoutingView | None, described("What routing was worth; null: the router cannot be reached.")]
 
 
 class RecommendationsAnswer(Struct):

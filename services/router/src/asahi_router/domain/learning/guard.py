@@ -130,31 +130,74 @@ def worth(told: Told, saved: Floats | Doubles, baseline: int, price: float, rule
     return value
 
 
-def calibrate(taught: Taught, saved: Doubles, baseline: int, epsilon: float, rules: Rules = RULES) -> Calibration:
-    """The highest price at which the memory shows no loss above ε."""
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What every price would have brought on the questions of a memory, told of each by the other folds."""
+
+    chosen: NDArray[np.int16]
+    """(n, prices): the model that answers."""
+    brought: Doubles
+    """(n, m): what outcomes say of each model's quality less the baseline's."""
+    expected: Doubles
+    """(n, m): what the regressions say of it, calibrated."""
+    made_up: Doubles
+    """(m,): variance that an outcome has more than if all were known."""
+    good: Floats
+    """(n,): quality of the baseline; NaN: not known."""
+    baseline: int
+
+    def highest(self, rows: NDArray[np.intp], epsilon: float, rules: Rules) -> Calibration:
+        """The highest price at which these questions show no loss above ε; 0: there is none."""
+        kept = Calibration(0.0, 0.0, 0.0, 0.0)
+        good = float(np.nanmean(self.good[rows]))
+        for price, by_price in zip(_PRICES, self.chosen[rows].T, strict=True):
+            chosen = by_price.astype(np.intp)
+            seen, left = self.brought[rows, chosen], chosen != self.baseline
+            loss = -float((seen.mean() + self.expected[rows, chosen].mean()) / 2)
+            error = float(seen.std() / np.sqrt(len(rows)))
+            made_up = np.sum(self.made_up[chosen[left]] + self.made_up[self.baseline])
+            unknown = float(np.sqrt(made_up)) / len(rows)
+            if loss + rules.margin * error + rules.unknown_margin * unknown <= epsilon * good:
+                kept = Calibration(float(price), loss / good, error / good, float(left.mean()))
+        return kept
+
+    def at(self, price: float) -> NDArray[np.intp]:
+        """(n,): who answers at one of the prices, or at 0."""
+        if not price:
+            return np.full(len(self.chosen), self.baseline)
+        return self.chosen[:, int(np.abs(_PRICES - price).argmin())].astype(np.intp)
+
+
+def outlook(taught: Taught, saved: Doubles, baseline: int, rules: Rules = RULES) -> Outlook | None:
+    """What every price would bring; None: too little is known of the baseline.
+
+    `saved`: (n, m), share of the baseline's usual cost that each model saves on each question.
+    """
     measured, told = taught.measured, taught.told
-    kept = Calibration(0.0, 0.0, 0.0, 0.0)
     answered = np.sum(~np.isnan(measured.quality), axis=0)
     if answered[baseline] < rules.fewest:
-        return kept
+        return None
     saved = np.where(answered < rules.fewest, -1.0, saved)
-    good = float(np.nanmean(measured.quality[:, baseline]))
-    row = np.arange(len(saved))
     brought = np.stack([_brought(measured, told, place) for place in range(len(answered))], axis=1)
     brought -= brought[:, [baseline]]
-    known = answered / len(row)
+    known = answered / len(saved)
     squares = np.nan_to_num(np.nanmean(np.square(measured.quality - told.quality), axis=0))
-    made_up = squares * (1 / np.maximum(known, 1e-9) - 1)  # variance that an outcome has more than if all were known
-    expected = _calibrated(differences(told, baseline)[0], brought)
-    for price in _PRICES:
-        chosen = worth(told, saved, baseline, price, rules).argmax(axis=1)
-        seen, left = brought[row, chosen], chosen != baseline
-        loss = -float((seen.mean() + expected[row, chosen].mean()) / 2)
-        error = float(seen.std() / np.sqrt(len(row)))
-        unknown = float(np.sqrt(np.sum(made_up[chosen[left]] + made_up[baseline]))) / len(row)
-        if loss + rules.margin * error + rules.unknown_margin * unknown <= epsilon * good:
-            kept = Calibration(float(price), loss / good, error / good, float(left.mean()))
-    return kept
+    return Outlook(
+        np.stack([worth(told, saved, baseline, price, rules).argmax(axis=1) for price in _PRICES], 1).astype(np.int16),
+        brought,
+        _calibrated(differences(told, baseline)[0], brought),
+        squares * (1 / np.maximum(known, 1e-9) - 1),
+        measured.quality[:, baseline],
+        baseline,
+    )
+
+
+def calibrate(taught: Taught, saved: Doubles, baseline: int, epsilon: float, rules: Rules = RULES) -> Calibration:
+    """The highest price at which the memory shows no loss above ε."""
+    seen = outlook(taught, saved, baseline, rules)
+    if seen is None:
+        return Calibration(0.0, 0.0, 0.0, 0.0)
+    return seen.highest(np.arange(len(saved)), epsilon, rules)
 
 
 def _calibrated(difference: Floats, brought: Doubles) -> Doubles:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from asahi_edge.api.schemas.fields import Count, Moment, Text, described
+from asahi_edge.api.schemas.fields import Count, Moment, Share, Text, described
 from asahi_edge.api.schemas.governance.budgets import BudgetBody, BudgetView
 from asahi_edge.api.schemas.governance.limits import RateLimits
 
@@ -88,7 +88,13 @@ class LearningBody(Struct, forbid_unknown_fields=True):
             "Default `hard_checks`; `calibrated` is not served by this version."
         ),
     ] = UNSET
-    exploration: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    exploration: Annotated[
+        Share | UnsetType | None,
+        described(
+            "Share of questions without a named model or quality that another allowed model answers, one expected to "
+            "cost no more than the baseline, so that what routing is worth can be measured. Default 0."
+        ),
+    ] = UNSET
     shadow_share: Annotated[Any, described(_NOT_SERVED)] = UNSET
     judge: Annotated[Any, described(_NOT_SERVED)] = UNSET
     monthly_limit_usd: Annotated[Any, described(_NOT_SERVED)] = UNSET
@@ -171,6 +177,7 @@ class LearningView(Struct):
     """What is done to make sure of answers."""
 
     cascade: Annotated[str, described("`off` or `hard_checks`.")]
+    exploration: Annotated[float, described("Share of questions that are answered to learn from.")]
 
 
 class AlertsView(Struct):
