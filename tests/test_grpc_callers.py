@@ -76,6 +76,36 @@ async def test_a_workflow_over_grpc_shares_its_steps_with_http(organization: Org
     assert (over_http["cache_tier"], streamed[-1].done.cache_tier) == (3, 3)
 
 
+async def test_a_quote_over_grpc_is_the_one_over_http(organization: Organization) -> None:
+    steps = [
+        pb.WorkflowStep(id="s1", prompt="Summarise {{document}}", type="summarize"),
+        pb.WorkflowStep(id="s2", prompt="{{s1}}: {{prompt}}", depends_on=["s1"]),
+    ]
+    request = pb.InferRequest(prompt="Who quotes?", document="Another text.", steps=steps, explain=True)
+    body = {
+        "prompt": "Who quotes?",
+        "document": "Another text.",
+        "steps": [
+            {"id": "s1", "prompt": "Summarise {{document}}", "type": "summarize"},
+            {"id": "s2", "prompt": "{{s1}}: {{prompt}}", "depends_on": ["s1"]},
+        ],
+        "explain": True,
+    }
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        quoted = await InferenceServiceStub(channel).Quote(
+            pb.QuoteRequest(request=request), metadata=metadata(organization)
+        )
+    async with organization.async_client() as client:
+        over_http = (await client.post("/quote", json=body)).json()
+    assert [(one.id, one.model, one.estimated) for one in quoted.steps] == [
+        (one["id"], one["model"], one["estimated"]) for one in over_http["steps"]
+    ]
+    assert quoted.expected_cost_nanos == round(over_http["expected_cost"] * 1e9) > 0
+    assert quoted.max_cost_nanos == round(over_http["max_cost"] * 1e9)
+    assert (quoted.model, quoted.cache.explanation) == (over_http["model"], over_http["cache"]["explanation"])
+    assert [one.model for one in quoted.alternatives] == [one["model"] for one in over_http["alternatives"]]
+
+
 async def test_a_streamed_miss_over_grpc_comes_piece_by_piece(organization: Organization) -> None:
     async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
         stub = InferenceServiceStub(channel)

@@ -27,7 +27,7 @@ _LEAVES_AFTER_S = 2.0
 UNSEEN = {
     "internal_error": "only a fault in Asahi raises it; services/edge/tests shows its shape",
     "cancelled": "the caller is gone",
-    "not_implemented": "only what one path alone has comes later; tests/surface/test_workflows.py causes it",
+    "not_implemented": "only what one path alone has comes later; tests/surface/test_policies.py causes it",
     "version_conflict": "only changes to policies meet it; tests/surface/test_policies.py causes it",
 }
 """Codes that no question can be answered with on purpose, and why."""

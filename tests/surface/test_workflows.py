@@ -161,14 +161,6 @@ def test_a_workflow_is_made_once_for_its_key(caller: Organization) -> None:
     assert len(call_records(caller.installation.data, caller.id)) <= 2
 
 
-def test_a_workflow_is_not_quoted(caller: Organization) -> None:
-    with caller.client() as client:
-        answer = client.post("/quote", json=_QUESTION)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_implemented")
-    assert answer.headers["x-should-retry"] == "false"
-    assert call_records(caller.installation.data, caller.id) == []
-
-
 def test_a_document_is_part_of_the_question(caller: Organization) -> None:
     with caller.client() as client:
         answers = [

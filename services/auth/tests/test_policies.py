@@ -191,7 +191,6 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
         ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"learning": {"cascade": "calibrated"}}, "learning.cascade"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
-        ({"retention": {"prompts_days": 30}}, "retention.prompts_days"),
     ],
 )
 def test_what_nothing_honours_yet_is_refused_by_name(changes: dict[str, Any], param: str) -> None:

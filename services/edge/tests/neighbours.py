@@ -183,6 +183,7 @@ class ScriptedRouter:
         self.script: Callable[[ScriptedCompletion], None] = lambda _: None
         self.failure: AsahiError | None = None
         self.count = CountTokensResponse(input_tokens=12, model=CHEAP, provider="openai", estimated=True)
+        self.decided: list[Task] = []
         self.counted: list[Task] = []
         self.opening = asyncio.Event()
         self.opening.set()
@@ -194,7 +195,16 @@ class ScriptedRouter:
     async def decide(self, task: Task) -> Decision:
         if self.failure is not None:
             raise self.failure
-        return Decision(model=CHEAP, reference_model=BASELINE, expected_cost_nanos=1000, reason="It is the cheapest.")
+        self.decided.append(task)
+        return Decision(
+            model=CHEAP,
+            reference_model=BASELINE,
+            expected_cost_nanos=1000,
+            max_cost_nanos=task.prompt.ByteSize(),
+            reason="It is the cheapest.",
+            expected_output_tokens=10,
+            max_output_tokens=100,
+        )
 
     async def count_tokens(self, task: Task) -> CountTokensResponse:
         if self.failure is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from asahi.router.v1.router_pb2 import Task
 from asahi.type.v1.chat_pb2 import ChatRequest, ContentPart, FinishReason, Message, Role
 from asahi.type.v1.policy_pb2 import Budget, BudgetAction, Policy
 from asahi_core.context import current_call
@@ -45,7 +46,12 @@ def workflow(
 
 def question_of(call: ScriptedCompletion) -> str:
     """What a provider is asked."""
-    return "".join(part.text for part in call.task.prompt.chat.messages[-1].parts)
+    return question_of_task(call.task)
+
+
+def question_of_task(task: Task) -> str:
+    """What is asked of the router."""
+    return "".join(part.text for part in task.prompt.chat.messages[-1].parts)
 
 
 def answering(rig: Rig) -> list[str]:

@@ -162,6 +162,7 @@ async def edge(
         )
         probe = HealthClient({name: getattr(channels, name) for name in ("auth", "cache", "router", "billing")})
         replays = Replays(cache_client, log)
+        quotes = Quotes(cache_client, near, router_client)
         services = EdgeServices(
             pipeline=pipeline,
             verdicts=verdicts,
@@ -175,7 +176,7 @@ async def edge(
             catalog=router_client,
             counter=router_client,
             outcomes=router_client,
-            quotes=Quotes(cache_client, near, router_client),
+            quotes=quotes,
             replays=replays,
             responses=responses.ResponsesClient(channels.responses),
             usage=usage,
@@ -203,7 +204,7 @@ async def edge(
             timeout_s=settings.request_timeout_seconds,
             max_header_bytes=settings.max_header_bytes,
         )
-        servicer = InferenceServicer(pipeline, verdicts, replays, ids, settings.request_timeout_seconds)
+        servicer = InferenceServicer(pipeline, verdicts, replays, quotes, ids, settings.request_timeout_seconds)
         delivering = asyncio.create_task(usage.run())
         await _connect(channels)
         await _take_prices(follower)

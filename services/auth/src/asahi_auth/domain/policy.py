@@ -305,7 +305,7 @@ _FIELDS: Mapping[str, _Check] = {
     "retention": partial(
         _check_object,
         {
-            "prompts_days": _later,
+            "prompts_days": partial(_check_whole, 0, _MOST_DAYS),
             "usage_days": partial(_check_whole, 7, 3660),
             "responses_days": partial(_check_whole, 0, _MOST_DAYS),
         },

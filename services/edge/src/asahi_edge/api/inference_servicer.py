@@ -1,7 +1,7 @@
 """`asahi.inference.v1.InferenceService`: the same questions over gRPC, through the same pipeline."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from asahi.auth.v1.auth_pb2 import Scope, Verdict
 from asahi.inference.v1 import inference_pb2 as pb
 from asahi.inference.v1.inference_pb2_grpc import InferenceServiceServicer
+from asahi.router.v1.router_pb2 import Candidate
 from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, Routing
 from asahi_core.context import CallContext, current_call
 from asahi_core.ids import Ids
@@ -29,6 +30,7 @@ from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.address_limits import peer_address
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult, answer_text
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
+from asahi_edge.domain.quotes import Quote, Quotes
 from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.verdicts import Verdicts
 
@@ -57,6 +59,7 @@ class InferenceServicer(InferenceServiceServicer):
     pipeline: LimitedPipeline
     verdicts: Verdicts
     replays: Replays
+    quotes: Quotes
     ids: Ids
     timeout_s: float
 
@@ -72,6 +75,10 @@ class InferenceServicer(InferenceServiceServicer):
         async with aclosing(events):
             async for event in events:
                 yield event
+
+    async def Quote(self, request: pb.QuoteRequest, context: _Context) -> pb.QuoteResponse:
+        asked = await self._infer_question(request.request, request, context, stream=False)
+        return _quote(asked.question, await self.quotes.quote(asked.question))
 
     async def Chat(self, request: pb.ChatRequest, context: _Context) -> pb.ChatResponse:
         asked = await self._chat_question(request, request, context, stream=False)
@@ -263,6 +270,51 @@ def _decision_of_result(question: InferenceRequest, result: InferenceResult) -> 
     )
 
 
+def _quote(question: InferenceRequest, quoted: Quote) -> pb.QuoteResponse:
+    decision = quoted.decision
+    return pb.QuoteResponse(
+        request_id=question.request_id,
+        model=decision.model,
+        provider=decision.provider,
+        routing_reason=quoted.reason,
+        task_type=decision.task_type,
+        baseline_model=decision.reference_model,
+        expected_cost_nanos=quoted.expected_cost_nanos,
+        max_cost_nanos=quoted.max_cost_nanos,
+        cache=pb.CacheExpectation(tier=quoted.tier, explanation=quoted.explanation),
+        steps=[
+            pb.QuotedStep(
+                id=step.step_id,
+                model=step.quote.decision.model,
+                provider=step.quote.decision.provider,
+                routing_reason=step.quote.reason,
+                task_type=step.quote.decision.task_type,
+                expected_cost_nanos=step.quote.expected_cost_nanos,
+                max_cost_nanos=step.quote.max_cost_nanos,
+                estimated=step.estimated,
+                cache=pb.CacheExpectation(tier=step.quote.tier, explanation=step.quote.explanation),
+            )
+            for step in quoted.steps
+        ],
+        alternatives=_alternatives(decision.candidates) if question.explain else (),
+    )
+
+
+def _alternatives(candidates: Iterable[Candidate]) -> list[pb.Alternative]:
+    return [
+        pb.Alternative(
+            model=c.model,
+            provider=c.provider,
+            expected_cost_nanos=c.expected_cost_nanos if c.HasField("expected_cost_nanos") else None,
+            quality=c.quality,
+            first_token_ms=c.first_token_ms,
+            total_ms=c.total_ms,
+            excluded_by=c.excluded_by,
+        )
+        for c in candidates
+    ]
+
+
 def _outcome(question: InferenceRequest, result: InferenceResult) -> pb.Outcome:
     answer, charge = result.answer, result.charge
     return pb.Outcome(
@@ -284,18 +336,7 @@ def _outcome(question: InferenceRequest, result: InferenceResult) -> pb.Outcome:
             pb.CallOutcome(model=a.model, provider=a.provider, outcome=a.outcome, duration_ms=a.duration_ms)
             for a in result.attempts
         ],
-        alternatives=[
-            pb.Alternative(
-                model=c.model,
-                provider=c.provider,
-                expected_cost_nanos=c.expected_cost_nanos if c.HasField("expected_cost_nanos") else None,
-                quality=c.quality,
-                first_token_ms=c.first_token_ms,
-                total_ms=c.total_ms,
-                excluded_by=c.excluded_by,
-            )
-            for c in (result.alternatives if question.explain else ())
-        ],
+        alternatives=_alternatives(result.alternatives) if question.explain else (),
         steps=[
             pb.StepOutcome(
                 id=name,

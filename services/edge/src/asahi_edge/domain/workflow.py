@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from asahi_core.errors import InvalidRequest
+from asahi_core.errors import AsahiError, InvalidRequest
 
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z0-9_-]+)\s*\}\}")
 DOCUMENT, PROMPT = "document", "prompt"
@@ -59,9 +59,22 @@ class Workflow:
                 made.add(step.id)
         return frozenset(made)
 
+    @property
+    def ordered(self) -> list[Step]:
+        """Each step after those that it depends on."""
+        return _ordered(self.steps)
+
     def place(self, step: Step) -> int:
         """Its index among the steps."""
         return self.steps.index(step)
+
+    def named(self, step: Step, error: AsahiError) -> AsahiError:
+        """The error as the step's: message and `param` name it."""
+        return type(error)(
+            f"Step {step.id!r}: {error.message}",
+            param=f"steps[{self.place(step)}]",
+            retry_after_s=error.retry_after_s,
+        )
 
     @property
     def known_characters(self) -> int:

@@ -212,11 +212,7 @@ def _as_step(run: _Run, step: Step) -> Iterator[None]:
         raise
     except AsahiError as error:
         _STEPS.labels("failed").inc()
-        named = type(error)(
-            f"Step {step.id!r}: {error.message}",
-            param=f"steps[{run.workflow.place(step)}]",
-            retry_after_s=error.retry_after_s,
-        )
+        named = run.workflow.named(step, error)
         others = run.under_way - {step.id}
         named.billed = error.billed or bool(others) or any(not result.reused for result in run.results.values())
         raise named from error

@@ -80,6 +80,8 @@ class Candidate(NamedTuple):
     violations: tuple[Violation, ...]
     quality_error: float | None = None
     """Standard error of the quality; None: it is the catalog's, which has none."""
+    expected_output_tokens: int = 0
+    """Of one answer, thought not counted."""
 
     @property
     def model(self) -> str:
@@ -245,7 +247,7 @@ def weigh(
     quality, error = (expected.quality, expected.error) if expected else (model.quality_at(features.kind), None)
     first_ms = speed.first_token_ms
     weighed = Candidate(
-        served, quality, first_ms, total_ms, asked, expected_cost, max_cost, bound * answers, added, (), error
+        served, quality, first_ms, total_ms, asked, expected_cost, max_cost, bound * answers, added, (), error, written
     )
     return weighed.violating(tuple(_violations(weighed, features, limits)))
 
@@ -290,7 +292,7 @@ def speaks(served: ServedModel, features: Features) -> bool:
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:
-    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _, error = weighed
+    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _, error, _ = weighed
     model = served.model
     if not served.provider:
         yield Violation(Constraint.SERVED, "not served here")

@@ -271,6 +271,8 @@ def _decision(
         reference_model=reference.model.id,
         task_type=features.kind,
         candidates=[_told(candidate) for candidate in listed],
+        expected_output_tokens=chosen.expected_output_tokens,
+        max_output_tokens=chosen.max_output_tokens,
     )
 
 

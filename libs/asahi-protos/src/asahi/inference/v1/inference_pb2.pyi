@@ -195,6 +195,184 @@ class InferResponse(_message.Message):
 Global___InferResponse: _TypeAlias = InferResponse  # noqa: Y015
 
 @_typing.final
+class QuoteRequest(_message.Message):
+    """Asks what a prompt would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___InferRequest:
+        """The request that is not made."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___InferRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteRequest: _TypeAlias = QuoteRequest  # noqa: Y015
+
+@_typing.final
+class QuoteResponse(_message.Message):
+    """What a prompt would cost now. Nothing was asked, and nothing is held for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    ROUTING_REASON_FIELD_NUMBER: _builtins.int
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    BASELINE_MODEL_FIELD_NUMBER: _builtins.int
+    EXPECTED_COST_NANOS_FIELD_NUMBER: _builtins.int
+    MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Asahi's id of the call."""
+    model: _builtins.str
+    """Catalog id of the model that would be called, were the cache to have no answer; for the last step of a workflow."""
+    provider: _builtins.str
+    """Id of the provider that would be called."""
+    routing_reason: _builtins.str
+    """One plain sentence with the figures that decided."""
+    task_type: _builtins.str
+    """The kind of work that was recognised, for example `code`."""
+    baseline_model: _builtins.str
+    """Catalog id of the model that savings are measured against."""
+    expected_cost_nanos: _builtins.int
+    """Nano-dollars that it is expected to cost, all steps of a workflow; 0 on a hit."""
+    max_cost_nanos: _builtins.int
+    """Nano-dollars that a call can cost at most, one call for each step; absent: its price is not known."""
+    @_builtins.property
+    def cache(self) -> Global___CacheExpectation:
+        """What the cache would do."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotedStep]:
+        """The steps of a workflow; their costs add up to the quote's."""
+
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]:
+        """The models that were considered; filled where `explain` asks for it."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        routing_reason: _builtins.str = ...,
+        task_type: _builtins.str = ...,
+        baseline_model: _builtins.str = ...,
+        expected_cost_nanos: _builtins.int = ...,
+        max_cost_nanos: _builtins.int | None = ...,
+        cache: Global___CacheExpectation | None = ...,
+        steps: _abc.Iterable[Global___QuotedStep] | None = ...,
+        alternatives: _abc.Iterable[Global___Alternative] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "cache", b"cache", "max_cost_nanos", b"max_cost_nanos"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "alternatives", b"alternatives", "baseline_model", b"baseline_model", "cache", b"cache", "expected_cost_nanos", b"expected_cost_nanos", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider", "request_id", b"request_id", "routing_reason", b"routing_reason", "steps", b"steps", "task_type", b"task_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_nanos: _TypeAlias = _typing.Literal["max_cost_nanos"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_nanos: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_nanos) -> _WhichOneofReturnType__max_cost_nanos | None: ...
+
+Global___QuoteResponse: _TypeAlias = QuoteResponse  # noqa: Y015
+
+@_typing.final
+class CacheExpectation(_message.Message):
+    """What the cache would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    tier: _builtins.int
+    """The tier that would answer; 0: a provider would."""
+    explanation: _builtins.str
+    """Why, in one sentence."""
+    def __init__(
+        self,
+        *,
+        tier: _builtins.int = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheExpectation: _TypeAlias = CacheExpectation  # noqa: Y015
+
+@_typing.final
+class QuotedStep(_message.Message):
+    """What would become of a step of a workflow now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    ROUTING_REASON_FIELD_NUMBER: _builtins.int
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    EXPECTED_COST_NANOS_FIELD_NUMBER: _builtins.int
+    MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    model: _builtins.str
+    """Catalog id of the model that would be called, were the cache to have no result."""
+    provider: _builtins.str
+    """Id of the provider that would be called."""
+    routing_reason: _builtins.str
+    """One plain sentence with the figures that decided."""
+    task_type: _builtins.str
+    """The kind of work that was recognised, for example `summarize`."""
+    expected_cost_nanos: _builtins.int
+    """Nano-dollars that it is expected to cost; 0 on a hit."""
+    max_cost_nanos: _builtins.int
+    """Nano-dollars that its call can cost at most; absent: not known, or the longest answers would not fit."""
+    estimated: _builtins.bool
+    """Whether it reads answers that are not there yet: they count with the length expected."""
+    @_builtins.property
+    def cache(self) -> Global___CacheExpectation:
+        """What the cache would do."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        routing_reason: _builtins.str = ...,
+        task_type: _builtins.str = ...,
+        expected_cost_nanos: _builtins.int = ...,
+        max_cost_nanos: _builtins.int | None = ...,
+        estimated: _builtins.bool = ...,
+        cache: Global___CacheExpectation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "cache", b"cache", "max_cost_nanos", b"max_cost_nanos"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "cache", b"cache", "estimated", b"estimated", "expected_cost_nanos", b"expected_cost_nanos", "id", b"id", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider", "routing_reason", b"routing_reason", "task_type", b"task_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_nanos: _TypeAlias = _typing.Literal["max_cost_nanos"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_nanos: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_nanos) -> _WhichOneofReturnType__max_cost_nanos | None: ...
+
+Global___QuotedStep: _TypeAlias = QuotedStep  # noqa: Y015
+
+@_typing.final
 class StreamInferRequest(_message.Message):
     """Asks for an answer to a prompt, piece by piece."""
 

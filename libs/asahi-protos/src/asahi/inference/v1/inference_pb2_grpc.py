@@ -49,6 +49,11 @@ class InferenceServiceStub:
                 request_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.StreamInferRequest.SerializeToString,
                 response_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.StreamInferResponse.FromString,
                 _registered_method=True)
+        self.Quote = channel.unary_unary(
+                '/asahi.inference.v1.InferenceService/Quote',
+                request_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.QuoteRequest.SerializeToString,
+                response_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.QuoteResponse.FromString,
+                _registered_method=True)
         self.Chat = channel.unary_unary(
                 '/asahi.inference.v1.InferenceService/Chat',
                 request_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.ChatRequest.SerializeToString,
@@ -88,6 +93,14 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Quote(self, request, context):
+        """Says what a prompt would cost, as `POST /quote` does: which model would answer, at which cost, and what the cache
+        has. Calls no provider and costs nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Chat(self, request, context):
         """Answers a conversation.
         """
@@ -121,6 +134,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.StreamInfer,
                     request_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.StreamInferRequest.FromString,
                     response_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.StreamInferResponse.SerializeToString,
+            ),
+            'Quote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Quote,
+                    request_deserializer=asahi_dot_inference_dot_v1_dot_inference__pb2.QuoteRequest.FromString,
+                    response_serializer=asahi_dot_inference_dot_v1_dot_inference__pb2.QuoteResponse.SerializeToString,
             ),
             'Chat': grpc.unary_unary_rpc_method_handler(
                     servicer.Chat,
@@ -197,6 +215,33 @@ class InferenceService:
             '/asahi.inference.v1.InferenceService/StreamInfer',
             asahi_dot_inference_dot_v1_dot_inference__pb2.StreamInferRequest.SerializeToString,
             asahi_dot_inference_dot_v1_dot_inference__pb2.StreamInferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Quote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.inference.v1.InferenceService/Quote',
+            asahi_dot_inference_dot_v1_dot_inference__pb2.QuoteRequest.SerializeToString,
+            asahi_dot_inference_dot_v1_dot_inference__pb2.QuoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

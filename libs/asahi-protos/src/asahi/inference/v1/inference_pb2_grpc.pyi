@@ -25,6 +25,10 @@ class InferenceServiceStub:
     """Answers a prompt, as `POST /infer` does; the two share their cache."""
     StreamInfer: _aio.UnaryStreamMultiCallable[_inference_pb2.StreamInferRequest, _inference_pb2.StreamInferResponse]
     """Answers a prompt piece by piece: one `decision`, `delta`s, and `done` last."""
+    Quote: _aio.UnaryUnaryMultiCallable[_inference_pb2.QuoteRequest, _inference_pb2.QuoteResponse]
+    """Says what a prompt would cost, as `POST /quote` does: which model would answer, at which cost, and what the cache
+    has. Calls no provider and costs nothing.
+    """
     Chat: _aio.UnaryUnaryMultiCallable[_inference_pb2.ChatRequest, _inference_pb2.ChatResponse]
     """Answers a conversation."""
     Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
@@ -55,6 +59,16 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inference_pb2.StreamInferRequest, _abc.AsyncIterator[_inference_pb2.StreamInferResponse]],
     ) -> _abc.AsyncIterator[_inference_pb2.StreamInferResponse]:
         """Answers a prompt piece by piece: one `decision`, `delta`s, and `done` last."""
+
+    @_abc_1.abstractmethod
+    def Quote(
+        self,
+        request: _inference_pb2.QuoteRequest,
+        context: _aio.ServicerContext[_inference_pb2.QuoteRequest, _abc.Awaitable[_inference_pb2.QuoteResponse]],
+    ) -> _abc.Awaitable[_inference_pb2.QuoteResponse]:
+        """Says what a prompt would cost, as `POST /quote` does: which model would answer, at which cost, and what the cache
+        has. Calls no provider and costs nothing.
+        """
 
     @_abc_1.abstractmethod
     def Chat(

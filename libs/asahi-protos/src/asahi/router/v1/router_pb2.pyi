@@ -232,6 +232,8 @@ class Decision(_message.Message):
     REFERENCE_MODEL_FIELD_NUMBER: _builtins.int
     TASK_TYPE_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    EXPECTED_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Catalog id of the chosen model."""
     provider: _builtins.str
@@ -246,6 +248,10 @@ class Decision(_message.Message):
     """Catalog id of the model that "what it would have cost" is priced at."""
     task_type: _builtins.str
     """The kind of work that was recognised, for example `code`."""
+    expected_output_tokens: _builtins.int
+    """Tokens that the answer is expected to have, what the model thinks before it not counted; 0: it is no text."""
+    max_output_tokens: _builtins.int
+    """Most tokens that all its answers may have, thought included; 0: it is no text."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Every model that was considered; filled by `Decide` and where an explanation was asked for."""
@@ -261,10 +267,12 @@ class Decision(_message.Message):
         reference_model: _builtins.str = ...,
         task_type: _builtins.str = ...,
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        expected_output_tokens: _builtins.int = ...,
+        max_output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "max_cost_nanos", b"max_cost_nanos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "candidates", b"candidates", "expected_cost_nanos", b"expected_cost_nanos", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider", "reason", b"reason", "reference_model", b"reference_model", "task_type", b"task_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "candidates", b"candidates", "expected_cost_nanos", b"expected_cost_nanos", "expected_output_tokens", b"expected_output_tokens", "max_cost_nanos", b"max_cost_nanos", "max_output_tokens", b"max_output_tokens", "model", b"model", "provider", b"provider", "reason", b"reason", "reference_model", b"reference_model", "task_type", b"task_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_nanos: _TypeAlias = _typing.Literal["max_cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__max_cost_nanos: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos"]  # noqa: Y015

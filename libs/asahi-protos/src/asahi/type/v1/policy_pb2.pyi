@@ -476,7 +476,7 @@ class RetentionPolicy(_message.Message):
     USAGE_DAYS_FIELD_NUMBER: _builtins.int
     RESPONSES_DAYS_FIELD_NUMBER: _builtins.int
     prompts_days: _builtins.int
-    """Prompts and answers in logs and analytics; 0: never kept."""
+    """Longest that prompts and answers may stay in logs and analytics; 0: they may not be there at all. Neither holds any."""
     usage_days: _builtins.int
     """Usage records."""
     responses_days: _builtins.int

@@ -85,7 +85,11 @@ def _counts(keys: Sequence[ApiKey], now: datetime) -> KeyCounts:
 def _retention(policy: Policy) -> list[KeptData]:
     kept = policy.retention
     return [
-        KeptData("prompts and answers in logs and analytics", kept.prompts_days, "policy: retention.prompts_days"),
+        KeptData(
+            "prompts and answers in logs and analytics",
+            0,
+            "never written there, whatever the policy's retention.prompts_days allows",
+        ),
         KeptData("usage records", kept.usage_days, "policy: retention.usage_days"),
         KeptData("stored responses", kept.responses_days, "policy: retention.responses_days"),
         KeptData("cached answers", -(-policy.cache.ttl_seconds // 86_400), "policy: cache.ttl_seconds, in whole days"),

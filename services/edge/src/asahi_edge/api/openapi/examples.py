@@ -189,7 +189,62 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "No answer to the same request is kept for this organization; a provider would be called."
                 ),
             },
-        }
+        },
+        "of a workflow": {
+            "request_id": _REQUEST,
+            "model": "gpt-6.1-terra",
+            "provider": "openai",
+            "routing_mode": "autopilot",
+            "routing_reason": (
+                "2 steps: 1 would come from cache tier 3, 1 from providers for about $0.00126. "
+                f"The answering step: {_REASON}"
+            ),
+            "task_type": "chat",
+            "baseline_model": "gpt-6.1-sol",
+            "expected_cost": 0.00126,
+            "max_cost": 0.0821,
+            "cache": {
+                "hit": False,
+                "tier": 0,
+                "explanation": "The results of 1 of 2 steps are kept and would be used again.",
+            },
+            "steps": [
+                {
+                    "id": "facts",
+                    "model": "gpt-6-luna",
+                    "provider": "openai",
+                    "routing_reason": _REASON,
+                    "task_type": "summarize",
+                    "expected_cost": 0,
+                    "max_cost": 0.0412,
+                    "estimated": False,
+                    "cache": {
+                        "hit": True,
+                        "tier": 3,
+                        "explanation": (
+                            "An answer by gpt-6-luna to the same request is kept and would be given again."
+                        ),
+                    },
+                },
+                {
+                    "id": "answer",
+                    "model": "gpt-6.1-terra",
+                    "provider": "openai",
+                    "routing_reason": _REASON,
+                    "task_type": "chat",
+                    "expected_cost": 0.00126,
+                    "max_cost": 0.0409,
+                    "estimated": False,
+                    "cache": {
+                        "hit": False,
+                        "tier": 0,
+                        "explanation": (
+                            "No answer to the same request is kept for this organization; a provider would be called."
+                        ),
+                    },
+                },
+            ],
+        },
     },
     "ChatBody": {
         "Asahi chooses the model": {

@@ -121,7 +121,7 @@ def documented_infer() -> dict[str, Any]:
 
 def documented_quote() -> dict[str, Any]:
     """Arguments of the route decorator of `/quote`, whose body is that of `/infer`."""
-    errors = tuple(status for status in _INFERENCE_ERRORS if status not in (409, 429, 502, 504))
+    errors = tuple(status for status in _INFERENCE_ERRORS if status not in (409, 429, 501, 502, 504))
     arguments = documented(summary="Ask for a quote", body=InferBody, answer=QuoteAnswer, errors=errors)
     arguments["responses"][200]["headers"] = header_references((*ALWAYS, "x-asahi-warning"))
     arguments["openapi_extra"]["parameters"] = parameters("x-request-id", "cache-control", "x-asahi-cache")

@@ -150,21 +150,49 @@ class CacheExpectation(Struct):
     explanation: Annotated[str, described("Why, in one sentence.")]
 
 
+class QuotedStep(Struct, kw_only=True):
+    """What would become of a step of a workflow now."""
+
+    id: Annotated[str, described("The step.")]
+    model: Annotated[str, described("The model that would be called, were the cache to have no result.")]
+    provider: Annotated[str, described("Who would be called.")]
+    routing_reason: Annotated[str, described("One sentence with the figures that decided.")]
+    task_type: Annotated[str, described("The kind of work that was recognised.", examples=["summarize", "chat"])]
+    expected_cost: Annotated[Dollars, described("Dollars that it is expected to cost; 0 on a hit.")]
+    max_cost: Annotated[
+        Dollars | None,
+        described("Dollars that its call can cost at most; null: not known, or the longest answers would not fit."),
+    ]
+    estimated: Annotated[
+        bool, described("Whether it reads answers that are not there yet: they count with the length expected.")
+    ]
+    cache: Annotated[CacheExpectation, described("What the cache would do.")]
+
+
 class QuoteAnswer(Struct, kw_only=True):
     """What a question would cost now. Nothing was asked, and nothing is held for it."""
 
     request_id: Annotated[str, described("Asahi's id of this request.")]
-    model: Annotated[str, described("The model that would be called, were the cache to have no answer.")]
+    model: Annotated[
+        str,
+        described("The model that would be called, were the cache to have no answer; for the last step of a workflow."),
+    ]
     provider: Annotated[str, described("Who would be called.")]
     routing_mode: Annotated[str, one_of("Who chooses the model.", *_MODES)]
     routing_reason: Annotated[str, described("One sentence with the figures that decided.")]
     task_type: Annotated[str, described("The kind of work that was recognised.", examples=["chat", "code"])]
     baseline_model: Annotated[str, described("The model that savings are measured against.")]
-    expected_cost: Annotated[Dollars, described("Dollars that the call is expected to cost; 0 on a hit.")]
+    expected_cost: Annotated[
+        Dollars, described("Dollars that the call is expected to cost, all steps of a workflow; 0 on a hit.")
+    ]
     max_cost: Annotated[
-        Dollars | None, described("Dollars that a call can cost at most; null: its price is not known.")
+        Dollars | None,
+        described("Dollars that a call can cost at most, one call for each step; null: its price is not known."),
     ]
     cache: Annotated[CacheExpectation, described("What the cache would do.")]
+    steps: Annotated[
+        list[QuotedStep] | UnsetType, described("Of a workflow: its steps; their costs add up to the quote's.")
+    ] = UNSET
     alternatives: Annotated[list[AlternativeView] | UnsetType, described("With `explain`: the models considered.")] = (
         UNSET
     )

@@ -64,7 +64,10 @@ class RetentionBody(Struct, forbid_unknown_fields=True):
     """How long data is kept, in days."""
 
     prompts_days: Annotated[
-        Days | UnsetType | None, described("Days for prompts and answers; 0: they are never kept. Default 0.")
+        Days | UnsetType | None,
+        described(
+            "Most days for prompts and answers in logs and analytics, which hold none, whatever it says. Default 0."
+        ),
     ] = UNSET
     usage_days: Annotated[Days | UnsetType | None, described("Days for usage records. Default 400.")] = UNSET
     responses_days: Annotated[Days | UnsetType | None, described("Days for stored responses. Default 30.")] = UNSET
@@ -168,7 +171,9 @@ class CachePolicyView(Struct):
 class RetentionView(Struct):
     """How long data is kept, in days."""
 
-    prompts_days: Annotated[Count, described("Days for prompts and answers; 0: they are never kept.")]
+    prompts_days: Annotated[
+        Count, described("Most days for prompts and answers in logs and analytics, which hold none, whatever it says.")
+    ]
     usage_days: Annotated[Count, described("Days for usage records.")]
     responses_days: Annotated[Count, described("Days for stored responses.")]
 
