@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.hostile.grpc_bodies import send_wrongly
@@ -20,11 +21,13 @@ from tests.installation import Installation, running_installation
 
 _GRPC_SHARE = 0.3
 _TOLD = 20
-_CONNECTIONS = {"idle connections": 10_000, "slow bodies": 500}
+_CONNECTIONS = {"idle connections": 10_000, "slow bodies": 500, "endless bodies": 40, "large bodies": 40}
 _FEW = 8
 
 
-async def be_hostile(installation: Installation, bodies: int, connections: float, seed: int) -> list[str]:
+async def be_hostile(
+    installation: Installation, bodies: int, connections: float, seed: int, attacks: Iterable[str] = ATTACKS
+) -> list[str]:
     """All of it; returns what is wrong. `connections`: a factor to the number of those that attack."""
     messages = int(bodies * _GRPC_SHARE)
     began = time.monotonic()
@@ -35,7 +38,7 @@ async def be_hostile(installation: Installation, bodies: int, connections: float
     print(f"{messages} calls over gRPC in {time.monotonic() - began:.0f} s: {dict(codes)}", flush=True)
     wrong = over_http.faults + over_grpc.faults
     organization = installation.signup("Hostile")
-    for name in ATTACKS:
+    for name in attacks:
         pressed = await press(organization, name, max(1, int(_CONNECTIONS.get(name, _FEW) * connections)))
         print(f"{pressed}; load average {os.getloadavg()[0]:.1f}", flush=True)
         wrong += pressed.faults
@@ -47,13 +50,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bodies", type=int, default=200_000, help="wrong bodies, over HTTP and gRPC together")
     parser.add_argument("--connections", type=float, default=1.0, help="factor to the number of hostile connections")
+    parser.add_argument("--attack", action="append", choices=ATTACKS, help="only this one, or these")
     parser.add_argument("--seed", type=int, default=1, help="repeats a run's bodies")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="asahi-hostile-") as folder,
         running_installation(Path(folder) / "data") as installation,
     ):
-        wrong = asyncio.run(be_hostile(installation, options.bodies, options.connections, options.seed))
+        wrong = asyncio.run(
+            be_hostile(installation, options.bodies, options.connections, options.seed, options.attack or ATTACKS)
+        )
     for fault in wrong[:_TOLD]:
         print(f"  WRONG: {fault}")
     print(f"{len(wrong)} faults")

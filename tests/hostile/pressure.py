@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import resource
 import socket
 import time
@@ -17,8 +18,10 @@ _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _PROBES = 200
 _LIMIT_BYTES = 128 * 1024 * 1024
 """By how much a process may grow under an attack, whatever the number of connections."""
-_BODY_BYTES = 40 * 1024 * 1024
-"""By how much besides for each connection that sends a body as large as bodies may be."""
+_ALL_BODIES_BYTES = 64 * 1024 * 1024
+_BODIES = {"endless bodies": 2, "large bodies": 6}
+"""By how much besides where bodies are sent: bytes for each of those that all bodies may have together."""
+_LARGE_BYTES = 6_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Pressed:
     name: str
     connections: int
     before_ms: float
-    """Median of somebody else's requests, then their 99th percentile; before and meanwhile."""
+    """Median of somebody else's requests, then their 99th percentile; before and afterwards, and meanwhile."""
     before_p99_ms: float
     during_ms: float
     during_p99_ms: float
@@ -50,8 +53,7 @@ class Pressed:
     def faults(self) -> list[str]:
         """What is wrong but for times, which need a quiet machine."""
         wrong = [f"{self.name}: {self.failed} requests of others were not answered"] if self.failed else []
-        bodies = self.connections * _BODY_BYTES if self.name == "endless bodies" else 0
-        if self.grown_bytes > _LIMIT_BYTES + bodies:
+        if self.grown_bytes > _LIMIT_BYTES + _BODIES.get(self.name, 0) * _ALL_BODIES_BYTES:
             wrong.append(f"{self.name}: the process grew by {self.grown_bytes / 1e6:.0f} MB")
         return wrong
 
@@ -61,28 +63,29 @@ Attack = Callable[[Organization, int], AsyncIterator[None]]
 
 
 async def press(organization: Organization, name: str, connections: int) -> Pressed:
-    """Runs an attack with so many connections, and asks as somebody else before and meanwhile."""
+    """Runs an attack with so many connections, and asks as somebody else before, meanwhile and afterwards."""
     attack, target = ATTACKS[name]
     process = psutil.Process(organization.installation[target].pid)
     other = organization.installation.signup("Somebody else")
-    before = await _probe(other)
-    size = process.memory_info().rss
+    calm, sizes = await _probe(other, process)
+    at_rest = sizes[0]
     async with asynccontextmanager(attack)(organization, connections):
-        during = await _probe(other)
-        grown = process.memory_info().rss - size
+        during, sizes = await _probe(other, process)
+    later, left = await _probe(other, process)
+    calm += later
     return Pressed(
         name,
         connections,
-        *(_percentile(before, 0.5), _percentile(before, 0.99)),
+        *(_percentile(calm, 0.5), _percentile(calm, 0.99)),
         *(_percentile(during, 0.5), _percentile(during, 0.99)),
         failed=_PROBES - len(during),
-        grown_bytes=max(grown, process.memory_info().rss - size),
+        grown_bytes=max(*sizes, left[-1]) - at_rest,
     )
 
 
-async def _probe(organization: Organization) -> list[float]:
-    """Milliseconds of each cached answer that came."""
-    taken = []
+async def _probe(organization: Organization, process: psutil.Process) -> tuple[list[float], list[int]]:
+    """Milliseconds of each cached answer that came, and the bytes of memory that the process had meanwhile."""
+    taken, sizes = [], [process.memory_info().rss]
     async with organization.async_client() as http:
         await http.post("/infer", json={"prompt": "What is 6 times 7?"})
         for _ in range(_PROBES):
@@ -90,8 +93,9 @@ async def _probe(organization: Organization) -> list[float]:
             answer = await http.post("/infer", json={"prompt": "What is 6 times 7?"})
             if answer.status_code == 200:
                 taken.append((time.perf_counter() - began) * 1000)
+            sizes.append(process.memory_info().rss)
             await asyncio.sleep(0.01)
-    return taken
+    return taken, sizes
 
 
 def _percentile(values: list[float], share: float) -> float:
@@ -180,6 +184,23 @@ async def _endless_bodies(organization: Organization, count: int) -> AsyncIterat
         yield
 
 
+async def _large_bodies(organization: Organization, count: int) -> AsyncIterator[None]:
+    """Questions that are right, and large; many at once."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "QUJD" * (_LARGE_BYTES // 4)}}
+    question = {"model": "gpt-6-luna", "max_tokens": 5, "messages": [{"role": "user", "content": [image]}]}
+    body = json.dumps(question).encode()
+
+    async def speak(writer: asyncio.StreamWriter) -> None:
+        head = _head(organization, "content-type: application/json", f"content-length: {len(body)}")
+        writer.write(head.replace(b"/infer", b"/v1/chat/completions"))
+        for start in range(0, len(body), 0x10000):
+            writer.write(body[start : start + 0x10000])
+            await writer.drain()
+
+    async with _many(count, organization.installation["edge"].http_port, speak):
+        yield
+
+
 async def _header_floods(organization: Organization, count: int) -> AsyncIterator[None]:
     """Headers that never end."""
 
@@ -262,6 +283,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "idle connections": (_idle, "edge"),
     "slow bodies": (_slow_bodies, "edge"),
     "endless bodies": (_endless_bodies, "edge"),
+    "large bodies": (_large_bodies, "edge"),
     "header floods": (_header_floods, "edge"),
     "compressed bombs": (_bombs, "edge"),
     "HTTP/2 pings": (_flood_of(_pings), "edge"),

@@ -34,6 +34,7 @@ from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
 from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.admission import Admission
+from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.limits import Limiter
@@ -47,6 +48,7 @@ from services.edge.tests.replay_keeper import MemoryReplays
 from services.edge.tests.response_keeper import MemoryResponses
 
 MAX_BODY_BYTES = 1024 * 1024
+ALL_BODIES_BYTES = 2 * MAX_BODY_BYTES
 SIGNUPS, UNKNOWN_KEYS = 3, 3
 """Most of them a minute from one address."""
 
@@ -116,6 +118,7 @@ class Served:
     logged: list[Any]
     """What the access log says."""
     admission: Admission
+    bodies: BodyBudget
 
     async def ask(self, path: str, body: Any, **headers: str) -> httpx2.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -140,7 +143,7 @@ async def serving(
     """
     async with flying() as rig:
         auth, others, nobody, clock = _Auth(), _Others(), object(), SystemClock()
-        admission = Admission(most)
+        admission, bodies = Admission(most), BodyBudget(ALL_BODIES_BYTES)
         verdicts = Verdicts(
             auth, clock, fresh_s=5.0, grace_s=60.0, unknown_keys=AddressLimit("unknown keys", UNKNOWN_KEYS, clock)
         )
@@ -169,6 +172,7 @@ async def serving(
             trusted_proxies=(ip_network("127.0.0.0/8"),),
             admin_secret="",
             max_body_bytes=MAX_BODY_BYTES,
+            bodies=bodies,
             started=rig.clock.monotonic(),
         )
         with capture_logs() as logged:
@@ -192,7 +196,7 @@ async def serving(
             headers = {"authorization": f"Bearer {mint_key(SystemIds())}"}
             try:
                 async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=GUARD_S) as client:
-                    yield Served(rig, url, auth, others, health, governance, client, kept, logged, admission)
+                    yield Served(rig, url, auth, others, health, governance, client, kept, logged, admission, bodies)
             finally:
                 server.should_exit = True
                 await asyncio.wait_for(running, GUARD_S)

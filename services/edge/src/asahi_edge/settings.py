@@ -90,6 +90,11 @@ class EdgeSettings(ServiceSettings):
         default=300, ge=1, description="Most unknown keys a minute from one address that auth is asked about."
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024, description="Largest body.")
+    all_bodies_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Most bytes of all bodies under way; above, new ones are refused. A byte takes about 6 of memory.",
+    )
 
     @field_validator("trusted_proxies")
     @classmethod

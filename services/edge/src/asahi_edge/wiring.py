@@ -37,6 +37,7 @@ from asahi_edge.clients.health import HealthClient
 from asahi_edge.clients.prices import PricesClient
 from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.admission import Admission
+from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.congestion import Congestion
 from asahi_edge.domain.embeddings import Embeddings
@@ -114,9 +115,9 @@ async def edge(
             channels.cache, attachment, settings.cache_timeout_seconds, channels.open_cache_replica
         )
         stack.push_async_callback(cache_client.close)
-        admission = Admission(settings.max_concurrent)
+        admission, bodies = Admission(settings.max_concurrent), BodyBudget(settings.all_bodies_bytes)
         congestion = Congestion(admission, clock, log)
-        REGISTRY.register(AdmissionCollector(admission))
+        REGISTRY.register(AdmissionCollector(admission, bodies))
         near, board, leads = NearCache(clock, settings.near_cache_bytes), FlightBoard(), Leads(cache_client)
         pilot = Pilot(
             cache=cache_client,
@@ -194,6 +195,7 @@ async def edge(
             trusted_proxies=networks_in(settings.trusted_proxies),
             admin_secret=settings.admin_secret.get_secret_value(),
             max_body_bytes=settings.max_body_bytes,
+            bodies=bodies,
             started=clock.monotonic(),
         )
         app = RequestScope(
@@ -204,7 +206,8 @@ async def edge(
             timeout_s=settings.request_timeout_seconds,
             max_header_bytes=settings.max_header_bytes,
         )
-        servicer = InferenceServicer(pipeline, verdicts, replays, quotes, ids, settings.request_timeout_seconds)
+        limit_s = settings.request_timeout_seconds
+        servicer = InferenceServicer(pipeline, verdicts, replays, quotes, bodies, ids, limit_s)
         delivering = asyncio.create_task(usage.run())
         await _connect(channels)
         await _take_prices(follower)

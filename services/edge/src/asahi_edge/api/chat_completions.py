@@ -8,12 +8,12 @@ from asahi.auth.v1.auth_pb2 import Scope
 from asahi.type.v1.chat_pb2 import Api
 from asahi_edge.api.answering import Told, answer
 from asahi_edge.api.authentication import authorize
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.chat_answers import chat_completion, chat_events
-from asahi_edge.api.json import convert, decode_object, read_body
+from asahi_edge.api.json import convert, decode_object
 from asahi_edge.api.openapi.operations import documented_openai_chat
 from asahi_edge.api.questions import limit_time, native_question
 from asahi_edge.api.schemas.openai import ChatBody
-from asahi_edge.api.services import services_of
 from asahi_edge.domain.access import require_organization
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
@@ -22,9 +22,8 @@ router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 @router.post("/chat/completions", **documented_openai_chat())
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation in OpenAI's protocol. `model` omitted, `asahi` or `auto` lets Asahi choose."""
-    services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    body = await read_body(request, services.max_body_bytes)
+    body = await read_body(request)
     decoded = decode_object(body)
     asked = convert(decoded, ChatBody)
     require_organization(verdict, asked.organization_id)

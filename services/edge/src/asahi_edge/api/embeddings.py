@@ -7,11 +7,11 @@ from fastapi import APIRouter, Request, Response
 from asahi.auth.v1.auth_pb2 import Scope
 from asahi_edge.api.answering import Told, answer
 from asahi_edge.api.authentication import authorize
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.embedding_answers import embeddings_answer
 from asahi_edge.api.embedding_questions import embeddings_question
-from asahi_edge.api.json import decode_object, read_body
+from asahi_edge.api.json import decode_object
 from asahi_edge.api.openapi.operations import documented_embeddings
-from asahi_edge.api.services import services_of
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 
@@ -19,9 +19,8 @@ router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 @router.post("/embeddings", **documented_embeddings())
 async def embeddings(request: Request) -> Response:
     """Embed texts. An input that was embedded before is neither computed nor paid for again."""
-    services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    body = await read_body(request, services.max_body_bytes)
+    body = await read_body(request)
     decoded = decode_object(body)
     inference = embeddings_question(verdict, decoded, request.headers)
     as_numbers = decoded.get("encoding_format") != "base64"

@@ -6,7 +6,8 @@ from asahi.auth.v1.auth_pb2 import Scope
 from asahi.router.v1.router_pb2 import RecordOutcomeRequest
 from asahi_core.errors import InvalidRequest
 from asahi_edge.api.authentication import authorize
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.bodies import read_body
+from asahi_edge.api.json import convert, decode_object, json_response
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.inference import FeedbackAnswer, FeedbackBody
 from asahi_edge.api.services import services_of
@@ -30,7 +31,7 @@ async def feedback(request: Request) -> Response:
     """Say how good an answer was. The last word of a key on a request replaces the one before."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    body = convert(decode_object(await read_body(request, services.max_body_bytes)), FeedbackBody)
+    body = convert(decode_object(await read_body(request)), FeedbackBody)
     if body.score is not None and body.rating is not None:
         raise InvalidRequest("Send either 'score' or 'rating', not both.", param="rating")
     if body.score is None and body.rating is None and body.correct_cache_hit is None:

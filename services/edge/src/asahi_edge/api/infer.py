@@ -22,9 +22,10 @@ from asahi_edge.api.answers import (
     opening_headers,
 )
 from asahi_edge.api.authentication import authorize
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.events import error_event, event
 from asahi_edge.api.fields import ignored_warning
-from asahi_edge.api.json import Dollars, convert, decode_object, encode, field_names, read_body
+from asahi_edge.api.json import Dollars, convert, decode_object, encode, field_names
 from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.openapi.operations import documented_infer
 from asahi_edge.api.questions import infer_question, limit_time
@@ -41,9 +42,8 @@ _OUR_FIELDS = {"model": "model_override", "messages": "prompt"}
 @router.post("/infer", **documented_infer())
 async def infer(request: Request) -> Response:
     """Answer a prompt from the cache, or by the cheapest model that meets quality and latency."""
-    services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     decoded = decode_object(raw)
     body = convert(decoded, InferBody)
     inference = infer_question(verdict, body, request.headers)

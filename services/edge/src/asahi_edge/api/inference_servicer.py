@@ -28,6 +28,7 @@ from asahi_edge.api.rpc_replays import answer_once
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.address_limits import peer_address
+from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult, answer_text
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.quotes import Quote, Quotes
@@ -60,6 +61,7 @@ class InferenceServicer(InferenceServiceServicer):
     verdicts: Verdicts
     replays: Replays
     quotes: Quotes
+    bodies: BodyBudget
     ids: Ids
     timeout_s: float
 
@@ -161,7 +163,7 @@ class InferenceServicer(InferenceServiceServicer):
     async def _infer_question(
         self, request: pb.InferRequest, sent: Message, context: _Context, *, stream: bool
     ) -> _Asked:
-        verdict, headers = await self._admit(context)
+        verdict, headers = await self._admit(sent, context)
         fields: dict[str, Any] = {**_routing_fields(request.routing), "stream": stream, "explain": request.explain}
         fields |= {name: value for name in _INFER_FIELDS if (value := getattr(request, name))}
         fields |= {field.name: value for field, value in request.ListFields() if field.name in _INFER_NUMBERS}
@@ -178,7 +180,7 @@ class InferenceServicer(InferenceServiceServicer):
     async def _chat_question(
         self, request: pb.ChatRequest, sent: Message, context: _Context, *, stream: bool
     ) -> _Asked:
-        verdict, headers = await self._admit(context)
+        verdict, headers = await self._admit(sent, context)
         routing = routing_of(convert(_routing_fields(request.routing), RoutingFields))
         question = chat_question(
             verdict,
@@ -194,7 +196,7 @@ class InferenceServicer(InferenceServiceServicer):
         return _Asked(sent, question, idempotency_key(headers))
 
     async def _embed_question(self, request: pb.EmbedRequest, context: _Context) -> _Asked:
-        verdict, headers = await self._admit(context)
+        verdict, headers = await self._admit(request, context)
         fields: dict[str, Any] = {"input": list(request.input), "model": request.model}
         if request.HasField("dimensions"):
             fields["dimensions"] = request.dimensions
@@ -203,8 +205,8 @@ class InferenceServicer(InferenceServiceServicer):
         question = replace(embeddings_question(verdict, fields, headers), task_id=request.task_id[:_MOST_TASK_ID])
         return _Asked(request, question, idempotency_key(headers))
 
-    async def _admit(self, context: _Context) -> tuple[Verdict, Mapping[str, str]]:
-        """Mints the request's id, limits its time, and asks whose key it is."""
+    async def _admit(self, sent: Message, context: _Context) -> tuple[Verdict, Mapping[str, str]]:
+        """Mints the request's id, limits its time, asks whose key it is, and for room for what was `sent`."""
         call = current_call.get()
         limit = asyncio.get_running_loop().time() + self.timeout_s
         deadline = limit if call.deadline is None else min(limit, call.deadline)
@@ -212,6 +214,9 @@ class InferenceServicer(InferenceServiceServicer):
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         verdict = await self.verdicts.verdict(key_in(metadata), peer_address(context.peer()))
         require_scope(verdict, Scope.SCOPE_INFER)
+        share = self.bodies.share(verdict.organization_id)
+        share.add(sent.ByteSize())
+        context.add_done_callback(lambda _: share.free())  # type: ignore[arg-type]  # its stub names a type variable
         return verdict, metadata
 
 

@@ -7,20 +7,17 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import msgspec.structs
-from fastapi import Request, Response
-from starlette.requests import ClientDisconnect
+from fastapi import Response
 
-from asahi_core.errors import Cancelled, InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from asahi_core.errors import InvalidRequest
 from asahi_core.money import dollars
 from asahi_edge.api.fields import closest
-from asahi_edge.api.strictness import MAX_DEPTH, require_shallow, require_unique_names
+from asahi_edge.api.strictness import MAX_DEPTH, MAX_NODES, require_few_values, require_shallow, require_unique_names
 
 BodyT = TypeVar("BodyT")
 _PATH = re.compile(r"(?P<fault>.*) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
 _EXPLAINED = 1024 * 1024
 """Bytes of a body that is read a second time to explain what is wrong with it."""
-_JSON = "application/json"
-_JSON_IN_UTF8 = re.compile(r"\s*application/json\s*(;\s*charset\s*=\s*\"?utf-?8\"?\s*)?;?\s*", re.IGNORECASE)
 _KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
@@ -55,45 +52,12 @@ def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] |
     return Response(encode(value), status_code=status, headers=headers, media_type="application/json")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The request's body.
-
-    Raises:
-        UnsupportedMediaType: it is declared as something other than JSON in UTF-8, or as compressed.
-        RequestTooLarge: it has more than `limit` bytes; reading stops there.
-        Cancelled: the caller left before its end.
-    """
-    _require_json(request.headers)
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > limit:
-        raise RequestTooLarge(f"The body has {length} bytes; at most {limit} are taken.")
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise RequestTooLarge(f"The body has more than {limit} bytes, which is the most that is taken.")
-    except ClientDisconnect as error:
-        raise Cancelled("The caller left before the whole body had come.") from error
-    return bytes(body)
-
-
-def _require_json(headers: Mapping[str, str]) -> None:
-    """A body without a declared type is taken for JSON; one that is declared as something else is not guessed at."""
-    declared = headers.get("content-type", _JSON)
-    if declared != _JSON and not _JSON_IN_UTF8.fullmatch(declared):
-        raise UnsupportedMediaType(
-            f"The body is declared as {declared[:100]!r}; send JSON with the header 'Content-Type: application/json'."
-        )
-    encoding = headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise UnsupportedMediaType(f"The body is declared as compressed ({encoding[:40]!r}); send it as it is.")
-
-
 def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`; raises InvalidRequest."""
     if not body:
         raise InvalidRequest("The body is empty; send a JSON object.")
+    if len(body) > MAX_NODES:
+        require_few_values(body)
     try:
         decoded = _decoder.decode(body)
     except UnicodeDecodeError as error:

@@ -8,7 +8,8 @@ from asahi.auth.v1.auth_pb2 import Scope
 from asahi.type.v1.chat_pb2 import Api
 from asahi_edge.api.answering import Told, answer
 from asahi_edge.api.authentication import authorize
-from asahi_edge.api.json import convert, decode_object, read_body
+from asahi_edge.api.bodies import read_body
+from asahi_edge.api.json import convert, decode_object
 from asahi_edge.api.limits import told_in_headers
 from asahi_edge.api.message_answers import message, message_events, token_count
 from asahi_edge.api.openapi.operations import documented_count_tokens, documented_messages
@@ -23,9 +24,8 @@ router = APIRouter(prefix="/v1", tags=["Anthropic-compatible"])
 @router.post("/messages", **documented_messages())
 async def messages(request: Request) -> Response:
     """Answer a conversation in Anthropic's protocol. `model` omitted, `asahi` or `auto` lets Asahi choose."""
-    services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    body = await read_body(request, services.max_body_bytes)
+    body = await read_body(request)
     decoded = decode_object(body)
     asked = convert(decoded, MessagesBody)
     require_organization(verdict, asked.organization_id)
@@ -44,7 +44,7 @@ async def count_tokens(request: Request) -> Response:
     """Count the tokens of a conversation, as the model's provider does; else estimate them. Costs nothing."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    body = await read_body(request, services.max_body_bytes)
+    body = await read_body(request)
     decoded = decode_object(body)
     require_organization(verdict, convert(decoded, CountTokensBody).organization_id)
     inference = native_question(verdict, Api.API_ANTHROPIC_MESSAGES, body, decoded, request.headers)

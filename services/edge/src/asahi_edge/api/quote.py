@@ -6,8 +6,9 @@ from msgspec import UNSET
 from asahi.auth.v1.auth_pb2 import Scope
 from asahi_edge.api.answers import alternatives, dollars_or_none
 from asahi_edge.api.authentication import authorize
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.infer import ignored_fields_header, named_as_asked
-from asahi_edge.api.json import Dollars, convert, decode_object, json_response, read_body
+from asahi_edge.api.json import Dollars, convert, decode_object, json_response
 from asahi_edge.api.openapi.operations import documented_quote
 from asahi_edge.api.questions import infer_question
 from asahi_edge.api.routing import mode_name
@@ -24,7 +25,7 @@ async def quote(request: Request) -> Response:
     """Say which model would answer, at which cost, and what the cache has, also step by step. Costs nothing."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    decoded = decode_object(await read_body(request, services.max_body_bytes))
+    decoded = decode_object(await read_body(request))
     inference = infer_question(verdict, convert(decoded, InferBody), request.headers)
     with named_as_asked():
         quoted = await services.quotes.quote(inference)

@@ -10,7 +10,8 @@ from asahi.type.v1.chat_pb2 import Api
 from asahi_core.errors import NotFound, RequestTooLarge, UnsupportedByModel
 from asahi_edge.api.answering import Told, answer
 from asahi_edge.api.authentication import authorize
-from asahi_edge.api.json import convert, decode_object, encode, read_body
+from asahi_edge.api.bodies import read_body
+from asahi_edge.api.json import convert, decode_object, encode
 from asahi_edge.api.openapi.operations import documented_responses
 from asahi_edge.api.questions import limit_time, native_question
 from asahi_edge.api.response_answers import ResponseTeller
@@ -31,7 +32,7 @@ async def responses(request: Request) -> Response:
     """Answer a question in OpenAI's protocol. `model` omitted, `asahi` or `auto` lets Asahi choose."""
     services = services_of(request)
     verdict = await authorize(request, Scope.SCOPE_INFER)
-    body = await read_body(request, services.max_body_bytes)
+    body = await read_body(request)
     decoded = decode_object(body)
     asked = convert(decoded, ResponsesBody)
     require_organization(verdict, asked.organization_id)

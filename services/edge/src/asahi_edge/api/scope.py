@@ -16,10 +16,12 @@ from asahi_core.context import CallContext, current_call
 from asahi_core.errors import HeadersTooLarge
 from asahi_core.ids import Ids
 from asahi_core.telemetry import Tracing
+from asahi_edge.api.bodies import SHARE
 from asahi_edge.api.door import PLACE
 from asahi_edge.api.errors import answer_asahi_error
 from asahi_edge.api.limits import with_limit_headers
 from asahi_edge.domain.admission import Place, arrived
+from asahi_edge.domain.body_budget import BodyShare
 
 _SAFE_LABEL = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -97,8 +99,7 @@ class RequestScope:
                 if status == 0:
                     raise
             finally:
-                if place is not None:
-                    place.leave()
+                _leave(place, scope.get(SHARE))
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "other")
                 _SECONDS.labels(route, str(status)).observe(seconds)
@@ -116,6 +117,18 @@ class RequestScope:
         error = HeadersTooLarge(f"Headers and query have more than {limit} bytes together, which is the most taken.")
         response = await answer_asahi_error(Request(scope), error)
         await response(scope, receive, send)
+
+
+def _leave(place: Place | None, share: BodyShare | None) -> None:
+    """Gives back what the request has taken, its body with its place: that may have been taken over."""
+    if place is not None:
+        place.leave()
+    if share is None:
+        return
+    if place is not None:
+        place.after(share.free)
+    else:
+        share.free()
 
 
 def label_of(sent: bytes | None, request_id: bytes) -> bytes:

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from asahi_core.clock import Clock
 from asahi_edge.domain.address_limits import AddressLimit, Network
+from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.ports import (
@@ -55,6 +56,7 @@ class EdgeServices:
     """Whose X-Forwarded-For counts."""
     admin_secret: str
     max_body_bytes: int
+    bodies: BodyBudget
     started: float
     """`clock.monotonic()` at the start."""
 

@@ -1,15 +1,42 @@
-"""Refuses JSON that parsers read differently: names given twice, and nesting so deep that some give up.
+"""Refuses JSON that parsers read differently: names given twice, nesting so deep or parts so many that some give up.
 
-Both matter because a body goes on to a provider: what Asahi checked must be what the provider reads.
+All matter because a body goes on to a provider: what Asahi checked must be what the provider reads.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 from asahi_core.errors import InvalidRequest
 
 MAX_DEPTH = 128
+MAX_VALUES, MAX_NODES = 1_000_000, 100_000
+"""A list takes thirty times the memory that it has in the body, and its share of every collection of garbage."""
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+"""Possessive: a text of megabytes leaves nothing behind to go back to."""
+
+
+def require_few_values(body: bytes) -> None:
+    """Raises InvalidRequest if `body` has more than `MAX_VALUES` values or `MAX_NODES` lists and objects."""
+    if _within(*_parts(body)):
+        return
+    values, nodes = _parts(_TEXTS.sub(b"", body))
+    if not _within(values, nodes):
+        raise InvalidRequest(
+            f"The body has {nodes} lists and objects, and {values} values; at most {MAX_NODES} and {MAX_VALUES} are "
+            "taken."
+        )
+
+
+def _parts(body: bytes) -> tuple[int, int]:
+    """Values and nodes, those that are written in texts included."""
+    nodes = body.count(b"[") + body.count(b"{")
+    return body.count(b",") + nodes, nodes
+
+
+def _within(values: int, nodes: int) -> bool:
+    return values <= MAX_VALUES and nodes <= MAX_NODES
 
 
 def require_shallow(body: bytes, decoded: dict[str, Any]) -> None:

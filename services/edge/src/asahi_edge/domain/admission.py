@@ -1,6 +1,6 @@
 """Who is let in: a share of this edge's concurrency for every organisation, of less of it while work waits its turn."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -14,17 +14,18 @@ _LEAST = 64
 class Place:
     """A request under way. The door takes it, the pipeline takes it over."""
 
-    __slots__ = ("_admission", "_held", "_organization_id", "_taken_over")
+    __slots__ = ("_admission", "_after", "_held", "_taken_over", "organization_id")
 
     def __init__(self, admission: "Admission", organization_id: str) -> None:
         self._admission = admission
-        self._organization_id = organization_id
+        self.organization_id = organization_id
         self._held = True
         self._taken_over = False
+        self._after: list[Callable[[], None]] = []
 
     def take_over(self, organization_id: str) -> bool:
         """Whether it is the caller's from now on, who gives it back; it is one request's only."""
-        if self._taken_over or not self._held or organization_id != self._organization_id:
+        if self._taken_over or not self._held or organization_id != self.organization_id:
             return False
         self._taken_over = True
         return True
@@ -38,7 +39,16 @@ class Place:
         """Makes room; again: nothing."""
         if self._held:
             self._held = False
-            self._admission.free(self._organization_id)
+            self._admission.free(self.organization_id)
+            for action in self._after:
+                action()
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Calls `action` when it is given back: at once if it has been."""
+        if self._held:
+            self._after.append(action)
+        else:
+            action()
 
 
 arrived: ContextVar[Place | None] = ContextVar("arrived", default=None)

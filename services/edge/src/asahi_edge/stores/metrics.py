@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from asahi_edge.domain.admission import Admission
+from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.stores.spool import DiskSpool
 
@@ -43,8 +44,9 @@ class UsageCollector(Collector):
 class AdmissionCollector(Collector):
     """Labels: none."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, bodies: BodyBudget) -> None:
         self._admission = admission
+        self._bodies = bodies
 
     def collect(self) -> Iterator[Metric]:
         """The figures of this moment."""
@@ -54,3 +56,4 @@ class AdmissionCollector(Collector):
         yield CounterMetricFamily(
             "asahi_edge_requests_not_let_in", "Inference refused as overloaded.", admission.refused
         )
+        yield GaugeMetricFamily("asahi_edge_body_bytes", "Bodies of requests under way, in bytes.", self._bodies.used)

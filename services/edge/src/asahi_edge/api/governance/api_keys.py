@@ -7,10 +7,11 @@ from msgspec import UNSET, structs
 
 from asahi.auth.v1 import auth_pb2
 from asahi_edge.api.authentication import authorize_governance
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.governance.budgets import budget_messages, budget_views
 from asahi_edge.api.governance.limits import limits_message, limits_view
 from asahi_edge.api.governance.queries import Cursor, Limit, OrganizationId, moment
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.json import convert, decode_object, json_response
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.api_keys import ApiKeyBody, ApiKeyList, ApiKeyView, RotatedKey, RotationBody
 from asahi_edge.api.services import services_of
@@ -35,7 +36,7 @@ _KeyId = Annotated[str, Path(description="The id of the key.")]
 async def create_api_key(request: Request) -> Response:
     """Make a key, never with more than its maker has. The secret is shown this once."""
     services = services_of(request)
-    decoded = decode_object(await read_body(request, services.max_body_bytes))
+    decoded = decode_object(await read_body(request))
     named = decoded.get("organization_id")
     actor, organization_id = await authorize_governance(request, named if isinstance(named, str) else None)
     body = convert(decoded, ApiKeyBody)
@@ -100,7 +101,7 @@ async def revoke_api_key(request: Request, api_key_id: _KeyId, organization_id: 
 async def rotate_api_key(request: Request, api_key_id: _KeyId, organization_id: OrganizationId = None) -> Response:
     """Make a key that may do the same as another, which goes on for an overlap. The secret is shown this once."""
     services = services_of(request)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     actor, organization = await authorize_governance(request, organization_id)
     body = convert(decode_object(raw) if raw else {}, RotationBody)
     wanted = auth_pb2.RotateApiKeyRequest(actor=actor, organization_id=organization, api_key_id=api_key_id)

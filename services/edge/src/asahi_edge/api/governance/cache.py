@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from asahi_edge.api.authentication import authorize_governance
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.bodies import read_body
+from asahi_edge.api.json import convert, decode_object, json_response
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.cache import CacheInvalidationAnswer, CacheInvalidationBody
 from asahi_edge.api.services import services_of
@@ -29,7 +30,7 @@ _LIMITS = ("document_id", "older_than", "request_id", "tag")
 async def invalidate_cache(request: Request) -> Response:
     """Drop cached answers that match all that is given; with an empty body all of the organization's."""
     services = services_of(request)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     decoded = decode_object(raw) if raw else {}
     named = decoded.get("organization_id")
     actor, organization = await authorize_governance(request, named if isinstance(named, str) else None)

@@ -7,8 +7,9 @@ from msgspec import UNSET
 
 from asahi.auth.v1 import auth_pb2
 from asahi_edge.api.authentication import authorize_operator
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.governance.queries import Cursor, Limit, moment
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.json import convert, decode_object, json_response
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.invites import InviteBody, InviteList, InviteView
 from asahi_edge.api.services import services_of
@@ -32,7 +33,7 @@ router = APIRouter()
 async def create_invite(request: Request) -> Response:
     """Make an invite for one signup. Its code is shown this once. The operator alone."""
     services = services_of(request)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     actor = await authorize_operator(request)
     body = convert(decode_object(raw) if raw else {}, InviteBody)
     wanted = auth_pb2.CreateInviteRequest(actor=actor, note=body.note or "")

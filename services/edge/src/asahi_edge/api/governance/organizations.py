@@ -6,9 +6,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from asahi.auth.v1 import auth_pb2
 from asahi_edge.api.authentication import authorize_operator
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.governance.queries import Cursor, Limit, moment
 from asahi_edge.api.governance.receipts import receipt_of
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.json import convert, decode_object, json_response
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.organizations import OrganizationBody, OrganizationList, OrganizationView
 from asahi_edge.api.schemas.governance.receipts import ErasureReceipt
@@ -34,7 +35,7 @@ _OrgId = Annotated[str, Path(description="The id of the organization.")]
 async def create_organization(request: Request) -> Response:
     """Make an organization without keys; the operator then makes its first. The operator alone."""
     services = services_of(request)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     actor = await authorize_operator(request)
     body = convert(decode_object(raw), OrganizationBody)
     made = await services.governance.create_organization(

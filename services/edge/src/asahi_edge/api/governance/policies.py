@@ -10,10 +10,11 @@ from msgspec import UNSET, to_builtins
 from asahi.auth.v1 import auth_pb2
 from asahi_core.errors import InvalidRequest
 from asahi_edge.api.authentication import authorize_governance
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.governance.budgets import budget_settings
 from asahi_edge.api.governance.policy_view import policy_view
 from asahi_edge.api.governance.queries import Cursor, Limit
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.json import convert, decode_object, json_response
 from asahi_edge.api.openapi.components import ALWAYS, header_references, parameters
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.policies import PolicyBody, PolicyHistory, PolicyView
@@ -58,7 +59,7 @@ async def update_policy(request: Request, org_id: _OrgId) -> Response:
     With `If-Match` or `version` only if it is at that version; otherwise 409, and nothing changes.
     """
     services = services_of(request)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     actor, organization = await authorize_governance(request, org_id, param="org_id")
     body = convert(decode_object(raw), PolicyBody)
     expected = expected_version(request, None if body.version is UNSET else body.version)

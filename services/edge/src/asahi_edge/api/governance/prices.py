@@ -12,8 +12,9 @@ from asahi.type.v1.usage_pb2 import ServiceTier
 from asahi_core.errors import InvalidRequest
 from asahi_core.money import nanos_from_dollars
 from asahi_edge.api.authentication import authorize_governance, is_operator
+from asahi_edge.api.bodies import read_body
 from asahi_edge.api.governance.policies import expected_version
-from asahi_edge.api.json import Dollars, convert, decode_object, json_response, read_body
+from asahi_edge.api.json import Dollars, convert, decode_object, json_response
 from asahi_edge.api.openapi.components import ALWAYS, header_references, parameters
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.prices import (
@@ -72,7 +73,7 @@ async def set_prices(request: Request, org_id: _OrgId) -> Response:
     version; otherwise 409, and nothing changes.
     """
     services = services_of(request)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     actor, organization = await authorize_governance(request, org_id, param="org_id")
     body = convert(decode_object(raw), PricesBody)
     wanted = SetPriceSheetRequest(

@@ -4,7 +4,8 @@ from fastapi import APIRouter, Request, Response
 
 from asahi.billing.v1.prices_pb2 import RepriceRequest
 from asahi_edge.api.authentication import authorize_operator
-from asahi_edge.api.json import Dollars, convert, decode_object, json_response, read_body
+from asahi_edge.api.bodies import read_body
+from asahi_edge.api.json import Dollars, convert, decode_object, json_response
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.prices import RepricingAnswer, RepricingBody, RepricingView
 from asahi_edge.api.services import services_of
@@ -30,7 +31,7 @@ async def reprice(request: Request) -> Response:
     Records stay; counter-entries adjust totals and budgets. Repeated, it finds nothing left to book.
     """
     services = services_of(request)
-    raw = await read_body(request, services.max_body_bytes)
+    raw = await read_body(request)
     actor = await authorize_operator(request)
     body = convert(decode_object(raw), RepricingBody)
     start, end = parse_time(body.start, "start"), parse_time(body.end, "end")

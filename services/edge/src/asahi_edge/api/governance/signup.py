@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from asahi.auth.v1 import auth_pb2
-from asahi_edge.api.json import convert, decode_object, json_response, read_body
+from asahi_edge.api.bodies import read_body
+from asahi_edge.api.json import convert, decode_object, json_response
 from asahi_edge.api.limits import address_of
 from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.signup import SignupAnswer, SignupBody
@@ -28,7 +29,7 @@ async def signup(request: Request) -> Response:
     """Make an organization with its first key (scope `all`). Needs no key; the operator may ask for an invite."""
     services = services_of(request)
     address = address_of(request)
-    body = convert(decode_object(await read_body(request, services.max_body_bytes)), SignupBody)
+    body = convert(decode_object(await read_body(request)), SignupBody)
     services.signups.take(address)
     made = await services.governance.signup(
         auth_pb2.SignupRequest(
