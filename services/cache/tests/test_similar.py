@@ -1,10 +1,6 @@
 """Tier 2 as a whole in one process, with the embedded store and a database: tenancy, truth, and the audits' bound."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -13,133 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi.type.v1.chat_pb2 import Answer, ChatAnswer, ContentPart, NativeBody
-from asahi_cache.domain.cache import AnswerCache
-from asahi_cache.domain.embedding import LOCAL_DIMENSIONS, Embedded
 from asahi_cache.domain.labels import user_label
-from asahi_cache.domain.semantic.equivalence import shipped_judge, text_of
-from asahi_cache.domain.semantic.evidence_log import Evidence, Kind, Outcome
-from asahi_cache.domain.semantic.neighbours import VectorStore
-from asahi_cache.domain.semantic.similar import AskedQuestion, Finding, NoAnswer, SimilarAnswers, outcome_of
-from asahi_cache.domain.semantic.verifier import shipped_verifier
+from asahi_cache.domain.semantic.equivalence import text_of
+from asahi_cache.domain.semantic.evidence_log import Kind, Outcome
+from asahi_cache.domain.semantic.similar import Finding, NoAnswer, outcome_of
 from asahi_cache.domain.tiers import Selection
-from asahi_cache.stores.evidence import SqlEvidenceStore
-from asahi_cache.stores.guarded_questions import GuardedQuestions
-from asahi_cache.stores.memory import MemoryTier
-from asahi_cache.stores.opening import open_database
-from asahi_cache.wiring import open_questions
-from asahi_core.clock import ManualClock
 from services.cache.tests.builders import digest, entry
+from services.cache.tests.tier_two import LOOSE, ORG, SCOPE, BagOfWords, asked, tier_two
 from tests.postgresql import postgresql
-
-ORG, SCOPE = "org-1", b"s" * 32
-LOOSE = 0.3
-"""A bound that a few clean audits prove."""
-
-
-class BagOfWords:
-    """An embedder whose vectors are near where words are the same."""
-
-    model = "words"
-    dimensions = LOCAL_DIMENSIONS
-
-    def __init__(self) -> None:
-        self.embedded = 0
-        self.delay_s = 0.0
-
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        await asyncio.sleep(self.delay_s)
-        self.embedded += len(texts)
-        rows = np.zeros((len(texts), LOCAL_DIMENSIONS), dtype=np.float32)
-        for at, text in enumerate(texts):
-            for word in text.lower().split() or [""]:
-                seed = int.from_bytes(hashlib.sha256(word.strip("?.!").encode()).digest()[:4], "big")
-                rows[at] += np.random.default_rng(seed).normal(size=LOCAL_DIMENSIONS)
-        vectors: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return vectors
-
-    async def read(self, texts: Sequence[str]) -> Embedded:
-        return Embedded(await self.embed(texts), [1] * len(texts), [False] * len(texts))
-
-
-def asked(number: int, text: str) -> AskedQuestion:
-    return AskedQuestion(
-        organization_id=ORG,
-        fingerprint=digest(number),
-        scope=SCOPE,
-        text=text,
-        request_id=f"r-{number}",
-        false_hit_bound=LOOSE,
-        embedding_wanted=False,
-        max_age_s=None,
-    )
-
-
-@dataclass
-class TierTwo:
-    """Tier 2 over a tier 1 in memory."""
-
-    similar: SimilarAnswers
-    cache: AnswerCache
-    evidence: Evidence
-    embedder: BagOfWords
-    questions: VectorStore
-    clock: ManualClock
-    number: int = 0
-
-    async def ask(self, text: str, answer: str | None = None, **changed: object) -> Finding:
-        """Looks up; where that finds nothing and there is an `answer`, a provider gives it and it is learnt."""
-        self.number += 1
-        question = replace(asked(self.number, text), **changed)  # type: ignore[arg-type]
-        finding = await self.similar.look_up(question)
-        if finding.served is None and answer is not None:
-            given = entry(answer, request_id=question.request_id, given_at_s=self.clock.now().timestamp())
-            given.user_id = str(changed.get("user_id", "")) or "ann"
-            await self.cache.store(question.organization_id, question.fingerprint, given, 3600.0)
-            self.similar.learn(question, given, 3600.0)
-            await self.similar.settled()
-        return finding
-
-
-@asynccontextmanager
-async def tier_two(folder: Path, random: Callable[[], float] = lambda: 0.99, url: str = "") -> AsyncIterator[TierTwo]:
-    """`random` at 0.99: nothing that may be served is audited."""
-
-    async def withdraw(_organization_id: str, _fingerprint: bytes) -> None:
-        return None
-
-    clock, embedder = ManualClock(), BagOfWords()
-    memory = MemoryTier(clock, max_bytes=10**8, organization_share=1.0)
-    cache = AnswerCache(
-        [memory], default_ttl_s=3600, max_entry_bytes=10**6, random=lambda: 0.0, withdraw=withdraw, clock=clock
-    )
-    database = open_database(folder, url)
-    evidence = Evidence(SqlEvidenceStore(database), "rule", shipped_judge().misses, random, clock)
-    questions = GuardedQuestions(open_questions(folder, "", ""), 5.0, structlog.testing.CapturingLogger())
-    similar = SimilarAnswers(
-        store=questions,
-        embedder=embedder,
-        answers=cache.find,
-        evidence=evidence,
-        verifier=shipped_verifier(),
-        judge=shipped_judge(),
-        clock=clock,
-        embed_s=5.0,
-        trouble=questions.trouble,
-    )
-    learning = asyncio.create_task(similar.run())
-    try:
-        yield TierTwo(similar, cache, evidence, embedder, questions, clock)
-    finally:
-        learning.cancel()
-        await questions.close()
-        await asyncio.to_thread(database.close)
 
 
 def served_text(finding: Finding) -> str:
@@ -160,11 +42,12 @@ async def test_a_question_in_another_form_is_answered_at_once(tmp_path: Path) ->
 
 
 async def test_nothing_is_embedded_where_the_scope_is_empty(tmp_path: Path) -> None:
-    async with tier_two(tmp_path) as two:
+    words = BagOfWords()
+    async with tier_two(tmp_path, embedder=words) as two:
         await two.ask("What is a heat pump?")
-        assert two.embedder.embedded == 0
+        assert words.embedded == 0
         finding = await two.ask("What is a heat pump?", embedding_wanted=True)
-        assert two.embedder.embedded == 1
+        assert words.embedded == 1
         assert np.linalg.norm(np.frombuffer(finding.embedding, "<f4")) == pytest.approx(1)
         await two.ask("What is a heat pump?", embedding_wanted=True, false_hit_bound=0.0, answer="kept for nobody")
         assert not await two.questions.holds(ORG, SCOPE, 0) or outcome(await two.ask("x")) == "improbable"
@@ -231,8 +114,9 @@ async def test_erasing_an_end_user_erases_their_questions(tmp_path: Path) -> Non
 
 
 async def test_what_is_erased_before_it_was_kept_is_never_kept(tmp_path: Path) -> None:
-    async with tier_two(tmp_path) as two:
-        two.embedder.delay_s = 0.05
+    words = BagOfWords()
+    async with tier_two(tmp_path, embedder=words) as two:
+        words.delay_s = 0.05
         for number, user in enumerate(("ann", "bob", "ann")):
             given = entry(user_id=user, given_at_s=two.clock.now().timestamp())
             two.similar.learn(asked(number, text=f"How do I {user} {number}"), given, 3600.0)
@@ -245,9 +129,10 @@ async def test_what_is_erased_before_it_was_kept_is_never_kept(tmp_path: Path) -
 
 
 async def test_a_slow_model_costs_a_hit_and_no_more(tmp_path: Path) -> None:
-    async with tier_two(tmp_path) as two:
+    words = BagOfWords()
+    async with tier_two(tmp_path, embedder=words) as two:
         await two.ask("What is a heat pump?", "It moves heat.")
-        two.embedder.delay_s = 60.0
+        words.delay_s = 60.0
         two.similar._embed_s = 0.01
         finding = await two.ask("what is a heat pump")
         assert finding.no_answer is NoAnswer.UNAVAILABLE

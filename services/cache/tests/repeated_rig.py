@@ -1,0 +1,165 @@
+"""`python -m services.cache.tests.repeated_rig [--pairs FILE]`: how much of repeated traffic tier 2 answers, how right.
+
+Requests of `repeated_traffic` go through tier 1 and the shipped tier 2: its model, store, database and judge. The
+provider words the answer to a question alike each time. An oracle would serve every question that was answered before
+in other words; repeats to the letter are tier 1's and count for nobody. With `--pairs` the clusters of a file of
+labelled pairs are asked too. Exit code 1 if false hits pass δ·served + 2√(δ·served). Needs the extra `semantic`.
+"""
+
+import argparse
+import asyncio
+import gzip
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asahi.cache.v1.cache_pb2 import CacheEntry
+from asahi_cache.domain.embedding import LOCAL_DIMENSIONS, LOCAL_MODEL, Embedded
+from asahi_cache.domain.semantic.equivalence import text_of
+from asahi_cache.domain.semantic.similar import Finding
+from asahi_cache.domain.tiers import Query
+from asahi_cache.evaluate import clopper_pearson
+from asahi_cache.stores.minilm import MiniLm
+from asahi_cache.wiring import load_model
+from services.cache.tests.repeated_traffic import Asked, clusters, traffic, written
+from services.cache.tests.tier_two import ORG, TierTwo, tier_two
+
+_PARTS = 4
+
+
+class ReadOnce:
+    """The service's model, which reads each text once for all runs."""
+
+    model = LOCAL_MODEL
+    dimensions = LOCAL_DIMENSIONS
+
+    def __init__(self, model: MiniLm) -> None:
+        self._model = model
+        self._read: dict[str, NDArray[np.float32]] = {}
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `Embedder.embed`."""
+        for text in texts:
+            if text not in self._read:
+                self._read[text] = self._model.embed([text])[0]
+        vectors: NDArray[np.float32] = np.stack([self._read[text] for text in texts])
+        return vectors
+
+    async def read(self, texts: Sequence[str]) -> Embedded:
+        """As `Embedder.read`."""
+        return self._model.read(texts)
+
+
+@dataclass(slots=True)
+class Part:
+    """What became of the requests of a part of the traffic."""
+
+    exact: int = 0
+    new: int = 0
+    """Questions that nobody had asked."""
+    oracle: int = 0
+    """What an oracle serves beside tier 1."""
+    right: int = 0
+    """Of these, what tier 2 served with the right answer."""
+    of_one_form: int = 0
+    """Of these, by normal form alone."""
+    false_hits: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the oracle's hits."""
+        return self.right / self.oracle if self.oracle else 0.0
+
+
+async def run(requests: Iterable[Asked], delta: float, seed: int, embedder: ReadOnce, length: int) -> list[Part]:
+    """The traffic, in `_PARTS` parts of equal length."""
+    parts, answered = [Part() for _ in range(_PARTS)], set[int]()
+    with TemporaryDirectory(prefix="asahi-repeated-") as folder:
+        async with tier_two(Path(folder), Random(seed).random, embedder=embedder) as two:
+            for number, asked in enumerate(requests):
+                await _ask(two, asked, delta, parts[number * _PARTS // length], answered)
+                answered.add(asked.meaning)
+    return parts
+
+
+async def _ask(two: TierTwo, asked: Asked, delta: float, part: Part, answered: set[int]) -> None:
+    fingerprint = hashlib.sha256(asked.text.encode()).digest()
+    if await two.cache.find(Query(ORG, fingerprint)) is not None:
+        part.exact += 1
+        return
+    answer = f"The answer is number {asked.meaning}."
+    finding = await two.ask(asked.text, answer, fingerprint=fingerprint, false_hit_bound=delta)
+    known = asked.meaning in answered
+    part.oracle += known
+    part.new += not known
+    said = _said(finding)
+    if said is None:
+        return
+    right = said == answer
+    part.right += right
+    part.of_one_form += right and finding.decision is not None and finding.decision.stratum == 0
+    part.false_hits += not right
+
+
+def _said(finding: Finding) -> str | None:
+    return None if finding.served is None else text_of(CacheEntry.FromString(finding.served.entry).answer)
+
+
+def _print_run(name: str, delta: float, seed: int, parts: Sequence[Part]) -> bool:
+    whole = Part(
+        *(sum(getattr(part, one) for part in parts) for one in ("exact", "new", "oracle", "right", "of_one_form")),
+        false_hits=sum(part.false_hits for part in parts),
+    )
+    served = whole.right + whole.false_hits
+    low, high = clopper_pearson(whole.false_hits, served)
+    print(
+        f"| {name} | {delta:g} | {seed} | {whole.exact} | {whole.oracle} | {whole.right} | {whole.of_one_form} "
+        f"| {whole.share:.3f} | {' '.join(f'{part.share:.2f}' for part in parts)} "
+        f"| {whole.false_hits} ({low:.4f}–{high:.4f}) |",
+        flush=True,
+    )
+    return whole.false_hits <= delta * served + 2 * (delta * served) ** 0.5
+
+
+def main() -> int:
+    """Prints the table; 1 if a bound is broken."""
+    parser = argparse.ArgumentParser(prog="services.cache.tests.repeated_rig", description=__doc__)
+    parser.add_argument("--pairs", type=Path, help="JSON lines `a`, `b`, `label`, `source`; may be .gz")
+    parser.add_argument("--source", default="qqp", help="of the pairs whose clusters are asked")
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--exponent", type=float, default=1.0, help="of Zipf's law")
+    parser.add_argument("--delta", type=float, nargs="+", default=[0.02])
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    embedder, kept = ReadOnce(load_model(threads=1)), True
+    print("| traffic | δ | seed | tier 1 | oracle | right | normal form | share | by quarter | false hits (95 %) |")
+    print("| --- | --: | --: | --: | --: | --: | --: | --: | --- | --- |")
+    for delta in options.delta:
+        for seed in range(options.seeds):
+            kinds = {"written": written(Random(seed))}
+            if options.pairs:
+                kinds[f"clusters of {options.source}"] = clusters(_read(options.pairs, options.source))
+            for name, questions in kinds.items():
+                requests = traffic(questions, options.requests, options.exponent, Random(1000 + seed))
+                parts = asyncio.run(run(requests, delta, seed, embedder, options.requests))
+                kept &= _print_run(name, delta, seed, parts)
+    return 0 if kept else 1
+
+
+def _read(path: Path, source: str) -> list[dict[str, str]]:
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    pairs = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [pair for pair in pairs if pair["source"].partition(":")[0] == source]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
