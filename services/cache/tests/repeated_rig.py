@@ -11,6 +11,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -63,8 +64,6 @@ class Part:
     """What became of the requests of a part of the traffic."""
 
     exact: int = 0
-    new: int = 0
-    """Questions that nobody had asked."""
     oracle: int = 0
     """What an oracle serves beside tier 1."""
     right: int = 0
@@ -72,11 +71,6 @@ class Part:
     of_one_form: int = 0
     """Of these, by normal form alone."""
     false_hits: int = 0
-
-    @property
-    def share(self) -> float:
-        """Of the oracle's hits."""
-        return self.right / self.oracle if self.oracle else 0.0
 
 
 async def run(requests: Iterable[Asked], delta: float, seed: int, embedder: ReadOnce, length: int) -> list[Part]:
@@ -97,9 +91,7 @@ async def _ask(two: TierTwo, asked: Asked, delta: float, part: Part, answered: s
         return
     answer = f"The answer is number {asked.meaning}."
     finding = await two.ask(asked.text, answer, fingerprint=fingerprint, false_hit_bound=delta)
-    known = asked.meaning in answered
-    part.oracle += known
-    part.new += not known
+    part.oracle += asked.meaning in answered
     said = _said(finding)
     if said is None:
         return
@@ -114,19 +106,19 @@ def _said(finding: Finding) -> str | None:
 
 
 def _print_run(name: str, delta: float, seed: int, parts: Sequence[Part]) -> bool:
-    whole = Part(
-        *(sum(getattr(part, one) for part in parts) for one in ("exact", "new", "oracle", "right", "of_one_form")),
-        false_hits=sum(part.false_hits for part in parts),
+    oracle, right, wrong = (
+        sum(count) for count in zip(*((p.oracle, p.right, p.false_hits) for p in parts), strict=True)
     )
-    served = whole.right + whole.false_hits
-    low, high = clopper_pearson(whole.false_hits, served)
+    exact, of_one_form = sum(part.exact for part in parts), sum(part.of_one_form for part in parts)
+    served = right + wrong
+    low, high = clopper_pearson(wrong, served)
     print(
-        f"| {name} | {delta:g} | {seed} | {whole.exact} | {whole.oracle} | {whole.right} | {whole.of_one_form} "
-        f"| {whole.share:.3f} | {' '.join(f'{part.share:.2f}' for part in parts)} "
-        f"| {whole.false_hits} ({low:.4f}–{high:.4f}) |",
+        f"| {name} | {delta:g} | {seed} | {exact} | {oracle} | {right} | {of_one_form} "
+        f"| {right / max(oracle, 1):.3f} | {' '.join(f'{part.right / max(part.oracle, 1):.2f}' for part in parts)} "
+        f"| {wrong} ({low:.4f}–{high:.4f}) |",
         flush=True,
     )
-    return whole.false_hits <= delta * served + 2 * (delta * served) ** 0.5
+    return bool(wrong <= delta * served + 2 * math.sqrt(delta * served))
 
 
 def main() -> int:

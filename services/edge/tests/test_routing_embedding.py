@@ -6,7 +6,9 @@ import pytest
 
 from asahi.cache.v1.cache_pb2 import LookupResponse
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode
+from asahi_edge.api.answers import cache_explanation
 from asahi_edge.domain.inference import CacheDirectives, InferenceRequest
+from asahi_edge.domain.pilot import FlightLimits
 from asahi_edge.domain.similarity import Similarity, in_infer
 from services.edge.tests.flying import asked, flying, verdict
 
@@ -53,3 +55,11 @@ async def test_where_tier_2_has_no_part_none_is_asked_for() -> None:
         (call,) = rig.router.calls
     assert rig.cache.asked == [None]
     assert call.task.prompt_embedding == b""
+
+
+async def test_who_wants_an_explanation_is_told_why_similar_questions_were_not_looked_for() -> None:
+    long = replace(comparable(RoutingMode.ROUTING_MODE_AUTOPILOT), explain=True)
+    async with flying(FlightLimits(similar_characters=5)) as rig:
+        result = await rig.answered(long)
+    assert rig.cache.asked == [None]
+    assert "14 characters, of at most 5" in cache_explanation(result)

@@ -135,6 +135,7 @@ async def edge(
                 flight_s=settings.request_timeout_seconds,
                 drain_s=settings.drain_seconds,
                 drain_nanos=nanos_from_dollars(Decimal(str(settings.drain_cost))),
+                similar_characters=settings.similar_characters,
             ),
             clock=clock,
             log=log,

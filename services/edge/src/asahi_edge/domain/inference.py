@@ -111,16 +111,17 @@ class InferenceRequest:
         """Whether a budget that blocks applies to its provider calls."""
         return is_blocked_by_budget(self.verdict, self.tags)
 
-    def semantic_question(self) -> SemanticQuestion | None:
-        """What tier 2 is asked, and keeps the answer by; None: it has no part in this request.
+    def semantic_question(self, most_characters: int) -> SemanticQuestion | str:
+        """What tier 2 is asked, and keeps the answer by; a sentence: it has no part in this request, and why.
 
         Its embedding is wanted wherever the router has a choice.
         """
-        asked = self.cache.read and self.cache.write and self.cache.similar
-        if not asked or self.similarity is None or self.step is not None or self.workflow is not None:
-            return None
-        question = self.similarity.question(self.request_id)
-        if question is not None:
+        if self.similarity is None or self.step is not None or self.workflow is not None:
+            return ""
+        if not (self.cache.read and self.cache.write and self.cache.similar):
+            return "Similar questions were not looked for: the caller or the policy (cache.tiers) leaves tier 2 out."
+        question = self.similarity.question(self.request_id, most_characters)
+        if isinstance(question, SemanticQuestion):
             question.embedding_wanted = self.routing.mode != RoutingMode.ROUTING_MODE_EXPLICIT
         return question
 

@@ -39,6 +39,7 @@ from asahi_edge.domain.ports import AnswerCache, ModelRouter
 from asahi_edge.domain.prefixes import Prefixes
 from asahi_edge.domain.records import intent_record
 from asahi_edge.domain.settlement import Settlement
+from asahi_edge.domain.similarity import MOST_CHARACTERS
 from asahi_edge.domain.task import task_of
 from asahi_edge.domain.usage import UsageDelivery
 
@@ -58,6 +59,8 @@ class FlightLimits:
     """How long the answer of a deserted call is still read."""
     drain_nanos: int = 10_000_000
     """What a call may be expected to cost for that."""
+    similar_characters: int = MOST_CHARACTERS
+    """Most characters of a question that tier 2 is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ class Pilot:
     async def _look_up_or_call(self, flight: Flight, request: InferenceRequest) -> None:
         degraded: tuple[str, ...] = ()
         flight_id = lost_id = ""
-        semantic, verdict, embedding = request.semantic_question(), None, b""
+        semantic, verdict = self._semantic(request)
+        embedding = b""
         if request.cache.read:
             degraded = self._cache.degraded if self._cache.attached else ("cache",)
             asked = semantic if self._cache.attached else None
@@ -187,6 +191,13 @@ class Pilot:
                 else:
                     return
         await self._complete(flight, request, flight_id, degraded, _Similar(semantic, verdict, embedding))
+
+    def _semantic(self, request: InferenceRequest) -> tuple[SemanticQuestion | None, SemanticVerdict | None]:
+        """What tier 2 is asked; where it is not, who wants an explanation is told why."""
+        question = request.semantic_question(self._limits.similar_characters)
+        if isinstance(question, SemanticQuestion):
+            return question, None
+        return None, SemanticVerdict(detail=question) if question and request.explain else None
 
     async def _follow(self, flight: Flight, request: InferenceRequest, found: LookupResponse) -> None:
         """Hands on what another edge's flight brings.

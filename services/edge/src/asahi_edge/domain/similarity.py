@@ -17,10 +17,11 @@ from asahi.type.v1.routing_pb2 import Routing
 from asahi_edge.domain.fingerprint import fingerprint
 
 MOST_CHARACTERS = 400
-"""Of a question. Reading one costs the cache service 3 ms for 20 characters, 10 ms for 400, 42 ms for 1 600; long ones
-are hardly ever asked again in other words, and the model reads 256 tokens of them."""
+"""Of a question, unless the operator says otherwise. Reading one costs the cache service 3 ms of CPU for 20 characters,
+10 ms for 400, 42 ms for 1 600; long ones are hardly ever asked again in other words."""
 MOST_BYTES = 1024 * 1024
 """Of a request: to hash a larger one once more costs more than tier 2 is worth."""
+_NOT_ASKED = "Similar questions were not looked for"
 _BLOCKING = frozenset(
     {
         *("tools", "functions", "tool_choice", "function_call", "web_search_options", "mcp_servers", "container"),
@@ -61,14 +62,21 @@ class Similarity:
     size: int
     """Bytes or characters of the request."""
 
-    def question(self, request_id: str) -> SemanticQuestion | None:
-        """What tier 2 is asked; None: it may not answer this."""
+    def question(self, request_id: str, most_characters: int = MOST_CHARACTERS) -> SemanticQuestion | str:
+        """What tier 2 is asked; a sentence: it may not answer this, and why."""
         policy = self.verdict.policy.cache
-        if not policy.false_hit_bound or self.size > MOST_BYTES:
-            return None
+        if not policy.false_hit_bound:
+            return f"{_NOT_ASKED}: the policy sets no cache.false_hit_bound."
+        if self.size > MOST_BYTES:
+            return f"{_NOT_ASKED}: the request has {self.size} bytes, of at most {MOST_BYTES} that are compared."
         isolated = self.isolate()
-        if isolated is None or not isolated.text.strip() or len(isolated.text) > MOST_CHARACTERS:
-            return None
+        if isolated is None or not isolated.text.strip():
+            return f"{_NOT_ASKED}: only plain text that ends with the user is compared, without tools, for one answer."
+        if len(isolated.text) > most_characters:
+            return (
+                f"{_NOT_ASKED}: the question has {len(isolated.text)} characters, of at most {most_characters} "
+                "that are compared (the operator's ASAHI_SIMILAR_CHARACTERS)."
+            )
         apart = {**self.apart, "similar": self._sharers()}
         scope = fingerprint(self.verdict.organization_id, self.api, self.routing, isolated.rest, apart)
         return SemanticQuestion(
