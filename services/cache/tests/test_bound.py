@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asahi_cache.domain.semantic.bound import BoundSettings, Evidence, confidence_sequence
+from asahi_cache.domain.semantic.classes import wrong_within_a_class
 from asahi_cache.domain.semantic.decision import LEAST_AUDITS, Ledger, Record, State, Verdict
 from asahi_cache.domain.semantic.verifier import Judgement
 from services.cache.tests.streams import LIKELY, SAME_CLASS, run
@@ -66,6 +67,15 @@ def test_nothing_is_served_before_it_is_proven_but_normal_forms() -> None:
     assert (first.verdict, first.state) == (Verdict.AUDIT, State.INSUFFICIENT_EVIDENCE)
     alike = [ledger.decide(SAME_CLASS, Record()).verdict for _ in range(20)]
     assert alike.count(Verdict.SERVE) >= 5
+
+
+def test_normal_forms_serve_unproven_only_under_a_bound_that_was_shown_for_them_offline() -> None:
+    shown = wrong_within_a_class()
+    assert 0 < shown <= 0.01
+    strict, loose = Ledger(shown / 2, lambda: 0.99), Ledger(shown, lambda: 0.99)
+    assert loose.decide(SAME_CLASS, Record()).verdict is Verdict.SERVE
+    asked = strict.decide(SAME_CLASS, Record())
+    assert (asked.verdict, asked.state) == (Verdict.AUDIT, State.INSUFFICIENT_EVIDENCE)
 
 
 def test_audits_never_fall_below_two_in_a_hundred() -> None:

@@ -290,7 +290,7 @@ def _tier_two(
 def _rule() -> str:
     """Names what decides: evidence that was gathered with another verifier, lexicon, judge or model says nothing."""
     digest = hashlib.sha256(LOCAL_MODEL.encode())
-    for name in ("verifier.json", "lexicon.json", "equivalence.json"):
+    for name in ("verifier.json", "lexicon.json", "equivalence.json", "forms.json"):
         digest.update(files("asahi_cache.domain.semantic").joinpath(name).read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,12 +1,15 @@
-"""Prompts that differ in nothing that can change an answer: they serve each other from the first request.
+"""Prompts that differ in nothing that can change an answer: they serve each other from the first request on.
 
 Two prompts are of one class when they are equal after Unicode's compatibility forms, white space, case, marks at the
 end, and greetings and courtesies at either end are levelled. A prompt with code, markup or lines of its own is left as
 it is but for the white space at its ends: there, case and spacing can mean something.
 """
 
+import json
 import re
 import unicodedata
+from functools import cache
+from importlib.resources import files
 
 from asahi_cache.domain.semantic.lexicon import lexicon
 
@@ -22,6 +25,16 @@ def normal_form(prompt: str) -> str:
         return text
     bare = without_courtesies(text).casefold().rstrip(_ENDS)
     return bare or text.casefold()
+
+
+@cache
+def wrong_within_a_class() -> float:
+    """Most of such answers that are wrong, as a share, with probability 0.95: an exact binomial bound, found offline.
+
+    `forms.json` says how it was made (`services/cache/training/forms.py`).
+    """
+    data = json.loads(files(__package__).joinpath("forms.json").read_text(encoding="utf-8"))
+    return max(float(kind["most"]) for kind in data["by_kind"].values())
 
 
 def without_courtesies(prompt: str) -> str:

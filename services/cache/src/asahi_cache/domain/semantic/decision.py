@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from asahi_cache.domain.semantic.bound import BoundSettings, Evidence, confidence_sequence
+from asahi_cache.domain.semantic.classes import wrong_within_a_class
 from asahi_cache.domain.semantic.verifier import Judgement
 
 STRATA: tuple[tuple[float, float], ...] = ((0.985, 0.55), (0.95, 0.25), (0.85, 0.12), (0.7, 0.08))
@@ -38,7 +39,7 @@ class State(StrEnum):
     """What is known of a stratum."""
 
     NORMAL_FORM = "normal_form"
-    """Serves from the first request: nothing differs that can change an answer."""
+    """Proven before any audit: nothing differs that can change an answer."""
     PROVEN = "proven"
     INSUFFICIENT_EVIDENCE = "insufficient_evidence"
     BOUND_EXCEEDED = "bound_exceeded"
@@ -81,7 +82,7 @@ class _Stratum:
     """Of these, what nobody else knows of yet."""
 
     sure: bool = False
-    """Whether it serves from the first request, so that only the least is audited."""
+    """Whether nothing differs that can change an answer, so that where it is proven only the least is audited."""
 
     def audit_probability(self) -> float:
         if not self.evidence.proven:
@@ -115,7 +116,8 @@ class Ledger:
         self.figures = Figures()
         self._random = random
         tested = delta * (1 - judge_misses)
-        self._classes = _Stratum(Evidence(BoundSettings(tested, ALPHA), proven=True), sure=True)
+        classes = Evidence(BoundSettings(tested, ALPHA), proven=wrong_within_a_class() <= delta)
+        self._classes = _Stratum(classes, sure=True)
         self._strata = [_Stratum(Evidence(BoundSettings(tested, ALPHA * part))) for _, part in STRATA]
 
     def decide(self, judgement: Judgement, record: Record) -> Decision:
