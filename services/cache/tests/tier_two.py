@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,16 @@ class TierTwo:
     questions: VectorStore
     clock: ManualClock
     number: int = 0
+    look_ups_s: list[float] = field(default_factory=list)
+    """CPU seconds of each look-up, its reading included."""
 
     async def ask(self, text: str, answer: str | None = None, **changed: object) -> Finding:
         """Looks up; where that finds nothing and there is an `answer`, a provider gives it and it is learnt."""
         self.number += 1
         question = replace(asked(self.number, text), **changed)  # type: ignore[arg-type]
+        began = time.process_time()
         finding = await self.similar.look_up(question)
+        self.look_ups_s.append(time.process_time() - began)
         if finding.served is None and answer is not None:
             given = entry(answer, request_id=question.request_id, given_at_s=self.clock.now().timestamp())
             given.user_id = str(changed.get("user_id", "")) or "ann"
