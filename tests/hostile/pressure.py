@@ -236,8 +236,8 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
-def _flood_of(frames: Callable[[int], bytes]) -> Attack:
-    """Connections to the edge's gRPC port that send frames as fast as they are taken; `frames` of a round."""
+def _flood_of(frames: Callable[[int], bytes], process: str = "edge") -> Attack:
+    """Connections to a process's gRPC port that send frames as fast as they are taken; `frames` of a round."""
 
     async def attack(organization: Organization, count: int) -> AsyncIterator[None]:
         async def speak(writer: asyncio.StreamWriter) -> None:
@@ -249,7 +249,7 @@ def _flood_of(frames: Callable[[int], bytes]) -> Attack:
                 await writer.drain()
                 await asyncio.sleep(0.005)
 
-        async with _many(count, organization.installation["edge"].grpc_port, speak):
+        async with _many(count, organization.installation[process].grpc_port, speak):
             yield
 
     return attack
@@ -290,6 +290,9 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "HTTP/2 settings": (_flood_of(_settings), "edge"),
     "HTTP/2 rapid resets": (_flood_of(_resets), "edge"),
     "HTTP/2 endless headers": (_flood_of(_continuations), "edge"),
+    "HTTP/2 settings at the router": (_flood_of(_settings, "router"), "router"),
+    "HTTP/2 rapid resets at the router": (_flood_of(_resets, "router"), "router"),
+    "HTTP/2 rapid resets at the cache": (_flood_of(_resets, "cache"), "cache"),
 }
 """Each with the process whose memory is watched."""
 
