@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.books import Answer, Books, ClientsBook
 from tests.faults.links import Link
+from tests.faults.replies import told
 from tests.faults.report import report_of
 from tests.faults.run import Result, run_seed
 from tests.faults.schedule import schedule_of
@@ -102,6 +103,32 @@ def test_what_the_books_disagree_about_is_named(books: Books, wrong: str) -> Non
     found = books.faults(edges_broken=False)
     assert bool(found) == bool(wrong)
     assert not wrong or any(wrong in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "came"),
+    [
+        (
+            "/infer",
+            'event: done\ndata: {"request_id": "r", "response": "42", "cost": 0.1, "finish_reason": "stop"}',
+            "",
+        ),
+        ("/infer", 'event: error\ndata: {"error": {"code": "upstream_interrupted"}}', "stream:upstream_interrupted"),
+        ("/infer", 'event: delta\ndata: {"text": "4"}', "broken"),
+        ("/v1/messages", 'event: error\ndata: {"error": {"type": "api_error"}}', "stream:upstream_interrupted"),
+        ("/v1/messages", 'event: message_delta\ndata: {"type": "message_delta"}', "broken"),
+        (
+            "/v1/responses",
+            'event: error\ndata: {"type": "error", "code": "deadline_exceeded"}',
+            "stream:deadline_exceeded",
+        ),
+        ("/v1/chat/completions", 'data: {"choices": []}', "broken"),
+        ("/v1/chat/completions", "", "broken"),
+    ],
+)
+def test_how_a_streamed_answer_ended_is_told_in_the_same_words_on_every_path(path: str, text: str, came: str) -> None:
+    found = told(path, text + "\n\n", stream=True)
+    assert found == (came or ("r", "42", 0.1, "x"))
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

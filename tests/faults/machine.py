@@ -27,10 +27,11 @@ _ENVIRONMENT = {
     "simulator": {"ASAHI_SIMULATOR_DETERMINISTIC": "false"},
     "edge": {"ASAHI_ORPHAN_SETTLE_SECONDS": str(ORPHANS_AFTER_S)},
     "auth": {"ASAHI_AUDIT_KEY": "audit-key-of-the-fault-machine-000"},
-    "cache": {"ASAHI_EMBEDDING_THREADS": "0"},
     "router": {"ASAHI_RETRIES": "1"},
 }
 _GRACE_S = 5
+_STARTS, _START_AGAIN_S = 20, 0.5
+"""A process that ends at its start is started again, as it is everywhere that processes are watched."""
 
 
 @dataclass(slots=True)
@@ -92,8 +93,15 @@ class Machine:
     async def _restart(self, process: Process, fault: Fault) -> None:
         await asyncio.to_thread(process.kill if fault.kind == "kill" else process.stop)
         await asyncio.sleep(fault.for_s)
-        process.start()
-        await asyncio.to_thread(process.wait_ready)
+        for _ in range(_STARTS):
+            process.start()
+            try:
+                return await asyncio.to_thread(process.wait_ready)
+            except AssertionError:
+                if process.running:
+                    raise
+            await asyncio.sleep(_START_AGAIN_S)  # it refuses to start while its database is away
+        raise AssertionError(f"{process.name} does not start any more:\n{process.tail()}")
 
     async def _disturb(self, link: Link, fault: Fault) -> None:
         match fault.kind:
@@ -130,7 +138,8 @@ async def running_machine(
     data: Path, schedule: Schedule, postgresql: PostgreSQL, without: str = ""
 ) -> AsyncIterator[Machine]:
     """A machine with its data under `data`; `without` names a safeguard that its processes lack."""
-    installation = plan_installation(data, edges=len(EDGES), simulator=True, environment=_ENVIRONMENT)
+    environment = {**_ENVIRONMENT, "cache": {"ASAHI_EMBEDDING_THREADS": "1" if schedule.semantic else "0"}}
+    installation = plan_installation(data, edges=len(EDGES), simulator=True, environment=environment)
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(redis_server())
         ports = {name: installation[name].grpc_port for name in BEHIND}

@@ -19,7 +19,7 @@ from asahi_core.errors import AsahiError
 from asahi_core.money import dollars
 from asahi_core.rpc.channel import ServiceChannel
 from tests.budgets import cost_nanos
-from tests.faults import traffic
+from tests.faults import rpc_traffic, traffic
 from tests.faults.books import Books, ClientsBook
 from tests.faults.machine import Machine, running_machine
 from tests.faults.schedule import EDGES, Fault, Schedule, schedule_of
@@ -138,6 +138,9 @@ async def _traffic(seed: int, organizations: _Organizations, book: ClientsBook, 
             for organization, name in ((one, "one"), (other, "other")):
                 group.create_task(traffic.questions(await client(organization, f"{name}, questions"), stop))
                 group.create_task(traffic.identical(await client(organization, f"{name}, identical"), stop))
+                group.create_task(traffic.workflows(await client(organization, f"{name}, workflows"), stop))
+                own = rpc_traffic.rpc_client_of(organization, book, Random(f"{seed}/{name}, gRPC"))
+                group.create_task(rpc_traffic.calls(await stack.enter_async_context(own), stop))
                 group.create_task(traffic.idempotent(await client(organization, f"{name}, once"), stop, name))
             for number in range(3):
                 group.create_task(traffic.spending(await client(budgeted, f"spending {number}"), stop))

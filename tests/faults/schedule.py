@@ -31,6 +31,8 @@ _PROVIDER = (
     {"mode": "slow", "params": {"first_token_ms": 800, "tokens_per_second": 100}},
 )
 """How the provider fails: rules of the simulator, without their probability."""
+_SEMANTIC = 3
+"""One of so many seeds looks for similar questions."""
 _JUMPS_S = (-3600.0, -5.0, 5.0, 30.0)
 
 
@@ -51,10 +53,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A seed's faults, oldest first. `servers`: stores are PostgreSQL and a shared Redis; else embedded."""
+    """A seed's faults, oldest first.
+
+    `servers`: stores are PostgreSQL and a shared Redis; else embedded. `semantic`: similar questions are looked for, in
+    embedded Qdrant.
+    """
 
     seed: int
     servers: bool
+    semantic: bool
     faults: tuple[Fault, ...]
 
 
@@ -63,7 +70,8 @@ def schedule_of(seed: int) -> Schedule:
     random = Random(seed)
     servers = random.random() < 0.5
     faults = [_fault(random, servers=servers) for _ in range(random.randint(4, 8))]
-    return Schedule(seed, servers, tuple(sorted(faults, key=lambda fault: fault.at_s)))
+    semantic = seed % _SEMANTIC == 0
+    return Schedule(seed, servers, semantic, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 
 
 def provider_rule(fault: Fault) -> dict[str, object]:

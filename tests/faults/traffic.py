@@ -1,7 +1,6 @@
 """Mixed traffic until it is stopped: every kind of caller that an installation has, each noting what it saw."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,16 +9,17 @@ from typing import Any
 
 import httpx2
 
+from tests.faults import replies
 from tests.faults.books import Answer, ClientsBook
 from tests.faults.schedule import EDGES
 from tests.installation import Organization
 
 BUDGET_MODEL = "gpt-4.1-nano"
-_PATIENCE_S = 20.0
+PATIENCE_S = 20.0
 """How long a caller waits for the next byte: longer than anything is broken."""
-_PAUSE_S = 0.05
+PAUSE_S = 0.05
 _REPEATS = 60
-_COMMON = 4
+COMMON = 4
 _TOKENS = 200
 _AGAIN = frozenset({"503:service_unavailable", "503:overloaded", "502:provider_error", "refused", "broken"})
 """After what a repeater of an Idempotency-Key asks again."""
@@ -42,12 +42,12 @@ class Client:
         except httpx2.ConnectError:
             return "refused"
         except httpx2.TimeoutException:
-            return f"nothing for {_PATIENCE_S:g} s"
+            return f"nothing for {PATIENCE_S:g} s"
         except (httpx2.TransportError, httpx2.StreamError):
             return "broken"
         if response.status_code != 200:
-            return _refusal(response, text)
-        found = _chat_answer(text, body) if path.startswith("/v1") else _infer_answer(text, body)
+            return replies.refusal(response, text)
+        found = replies.told(path, text, stream=body.get("stream", False))
         if isinstance(found, str):
             return found
         self.book.answers.append(
@@ -66,7 +66,7 @@ class Client:
         came = await self.ask(edge, path, body, named)
         if came == "refused":
             self.book.seen[came] += 1
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(PAUSE_S)
             (other,) = (one for one in EDGES if one != edge)
             came = await self.ask(other, path, body, named)
         self.book.seen[came] += 1
@@ -76,24 +76,28 @@ class Client:
         """One that others ask too, or one of its own."""
         if self.random.random() < 0.6:
             return f"Question {self.random.getrandbits(48):x}: why?"
-        text = f"Common question {self.random.randrange(_COMMON)}"
+        text = f"Common question {self.random.randrange(COMMON)}"
         self.book.common.add((self.organization.id, text))
         return text
 
     def body(self, question: str) -> tuple[str, dict[str, Any]]:
         """Path and body."""
-        stream = self.random.random() < 0.5
-        if self.random.random() < 0.7:
-            return "/infer", {"prompt": question, "stream": stream}
-        chat: dict[str, Any] = {"messages": [{"role": "user", "content": question}], "stream": stream}
-        return "/v1/chat/completions", chat
+        path = self.random.choices(("/infer", "/v1/chat/completions", "/v1/messages", "/v1/responses"), (4, 2, 1, 1))[0]
+        messages = [{"role": "user", "content": question}]
+        asked: dict[str, dict[str, Any]] = {
+            "/infer": {"prompt": question},
+            "/v1/chat/completions": {"messages": messages},
+            "/v1/messages": {"messages": messages, "max_tokens": 1000},
+            "/v1/responses": {"input": question},
+        }
+        return path, {**asked[path], "stream": self.random.random() < 0.5}
 
 
 @asynccontextmanager
 async def client_of(organization: Organization, book: ClientsBook, random: Random) -> AsyncIterator[Client]:
     """A caller that knows both edges."""
     async with organization.async_client(EDGES[0]) as one, organization.async_client(EDGES[1]) as other:
-        one.timeout = other.timeout = httpx2.Timeout(_PATIENCE_S)
+        one.timeout = other.timeout = httpx2.Timeout(PATIENCE_S)
         yield Client(organization, book, random, dict(zip(EDGES, (one, other), strict=True)))
 
 
@@ -110,7 +114,7 @@ async def questions(client: Client, stop: asyncio.Event) -> None:
                 client.book.seen["left"] += 1
         else:
             await asking
-        await asyncio.sleep(client.random.uniform(0, _PAUSE_S))
+        await asyncio.sleep(client.random.uniform(0, PAUSE_S))
 
 
 async def identical(client: Client, stop: asyncio.Event) -> None:
@@ -121,6 +125,21 @@ async def identical(client: Client, stop: asyncio.Event) -> None:
             for number in range(6):
                 group.create_task(client.try_to_ask(EDGES[number % 2], path, body))
         await asyncio.sleep(client.random.uniform(0, 0.3))
+
+
+async def workflows(client: Client, stop: asyncio.Event) -> None:
+    """Steps on a document, of which another request may have had the first already."""
+    while not stop.is_set():
+        document = f"Document {client.random.randrange(COMMON)}, page {client.random.randrange(3)}"
+        steps = [
+            {"id": "s1", "prompt": "Summarise {{document}}", "type": "summarize"},
+            {"id": "s2", "prompt": "List the names in {{document}}", "type": "extract"},
+            {"id": "s3", "prompt": "{{s1}} {{s2}} {{prompt}}", "depends_on": ["s1", "s2"]},
+        ]
+        question = f"Question {client.random.getrandbits(32):x}: why?"
+        body = {"prompt": question, "document": document, "steps": steps, "stream": client.random.random() < 0.5}
+        await client.try_to_ask(client.random.choice(EDGES), "/infer", body)
+        await asyncio.sleep(client.random.uniform(0.1, 0.5))
 
 
 async def idempotent(client: Client, stop: asyncio.Event, name: str) -> None:
@@ -138,7 +157,7 @@ async def idempotent(client: Client, stop: asyncio.Event, name: str) -> None:
                 )
                 if came not in _AGAIN and not came.startswith("stream:"):
                     return
-                await asyncio.sleep(client.random.uniform(_PAUSE_S, 0.3))
+                await asyncio.sleep(client.random.uniform(PAUSE_S, 0.3))
 
         async with asyncio.TaskGroup() as group:
             for edge in EDGES:
@@ -152,7 +171,7 @@ async def spending(client: Client, stop: asyncio.Event) -> None:
         body = {"prompt": question, "stream": client.random.random() < 0.3, "max_tokens": _TOKENS}
         body |= {"routing_mode": "explicit", "model_override": BUDGET_MODEL}
         came = await client.try_to_ask(client.random.choice(EDGES), "/infer", body)
-        await asyncio.sleep(0.3 if came.startswith("429") else client.random.uniform(0, _PAUSE_S))
+        await asyncio.sleep(0.3 if came.startswith("429") else client.random.uniform(0, PAUSE_S))
 
 
 async def keys(client: Client, stop: asyncio.Event) -> None:
@@ -187,58 +206,8 @@ async def _govern(client: Client, method: str, path: str, body: dict[str, Any] |
         client.book.seen["governance broken"] += 1
         return None
     if not answer.is_success:
-        client.book.seen[f"governance {_refusal(answer, answer.text)}"] += 1
+        client.book.seen[f"governance {replies.refusal(answer, answer.text)}"] += 1
         return None
     told: dict[str, Any] = answer.json() if answer.content else {}
     found: dict[str, Any] = told.get("data", told)
     return found
-
-
-def _refusal(response: httpx2.Response, text: str) -> str:
-    code = json.loads(text)["error"]["code"]
-    hurry = " without retry-after" if response.status_code == 503 and "retry-after" not in response.headers else ""
-    return f"{response.status_code}:{code}{hurry}"
-
-
-_Told = tuple[str, str, float, str]
-"""The id of the request that made the answer, its text, dollars, ending."""
-
-
-def _infer_answer(text: str, body: dict[str, Any]) -> _Told | str:
-    """What was told; or how a stream ended instead."""
-    answer = json.loads(text) if not body.get("stream") else _last_event(text)
-    if answer is None:
-        return "broken"
-    if "error" in answer:
-        return f"stream:{answer['error']['code']}"
-    return answer["request_id"], answer["response"], float(answer["cost"]), answer["finish_reason"]
-
-
-def _last_event(text: str) -> dict[str, Any] | None:
-    """The data of `done` or `error`; None: the stream ended without either."""
-    *_, block = text.rstrip().split("\n\n")
-    lines = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
-    if lines.get("event") not in {"done", "error"}:
-        return None
-    found: dict[str, Any] = json.loads(lines["data"])
-    return found
-
-
-def _chat_answer(text: str, body: dict[str, Any]) -> _Told | str:
-    if not body["stream"]:
-        answer = json.loads(text)
-        (choice,) = answer["choices"]
-        said, asahi = choice["message"]["content"] or "", answer["asahi"]
-        return asahi["request_id"], said, float(asahi["cost_usd"]), choice["finish_reason"]
-    events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
-    if not events:
-        return "broken"
-    if events[-1] != "[DONE]":
-        last = json.loads(events[-1])
-        return f"stream:{last['error']['code']}" if "error" in last else "broken"
-    chunks = [json.loads(event) for event in events[:-1]]
-    choices = [choice for chunk in chunks for choice in chunk["choices"]]
-    said = "".join(choice["delta"].get("content") or "" for choice in choices)
-    finish = next(choice["finish_reason"] for choice in reversed(choices) if choice.get("finish_reason"))
-    asahi = next(chunk["asahi"] for chunk in reversed(chunks) if "asahi" in chunk)
-    return asahi["request_id"], said, float(asahi["cost_usd"]), finish

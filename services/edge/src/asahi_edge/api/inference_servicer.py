@@ -353,4 +353,5 @@ def _outcome(question: InferenceRequest, result: InferenceResult) -> pb.Outcome:
             )
             for name, step in result.steps
         ],
+        degraded=result.degraded,
     )

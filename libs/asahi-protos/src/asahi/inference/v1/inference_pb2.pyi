@@ -721,6 +721,7 @@ class Outcome(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Id of the request (UUIDv7), minted by the edge."""
     model: _builtins.str
@@ -765,6 +766,10 @@ class Outcome(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepOutcome]:
         """The steps of a workflow, in the order of the request; their costs add up to `cost_nanos`."""
 
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was left aside since it did not answer: `cache`, `billing`, `redis`, `semantic`; none: all was there."""
+
     def __init__(
         self,
         *,
@@ -785,10 +790,11 @@ class Outcome(_message.Message):
         attempts: _abc.Iterable[Global___CallOutcome] | None = ...,
         alternatives: _abc.Iterable[Global___Alternative] | None = ...,
         steps: _abc.Iterable[Global___StepOutcome] | None = ...,
+        degraded: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "cost_original_nanos", b"cost_original_nanos", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "alternatives", b"alternatives", "attempts", b"attempts", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "finish_reason", b"finish_reason", "latency_ms", b"latency_ms", "model", b"model", "overhead_ms", b"overhead_ms", "provider", b"provider", "request_id", b"request_id", "routing_reason", b"routing_reason", "savings_nanos", b"savings_nanos", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "alternatives", b"alternatives", "attempts", b"attempts", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "degraded", b"degraded", "finish_reason", b"finish_reason", "latency_ms", b"latency_ms", "model", b"model", "overhead_ms", b"overhead_ms", "provider", b"provider", "request_id", b"request_id", "routing_reason", b"routing_reason", "savings_nanos", b"savings_nanos", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_original_nanos: _TypeAlias = _typing.Literal["cost_original_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_original_nanos: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos"]  # noqa: Y015
