@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,9 @@ async def plain(client: httpx2.AsyncClient, prompt: str) -> dict[str, Any]:
     return body
 
 
-async def streamed(client: httpx2.AsyncClient, prompt: str) -> dict[str, Any]:
+async def streamed(
+    client: httpx2.AsyncClient, prompt: str, on_delta: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """A streamed answer: what `done` said, with the text that the deltas made; or the error."""
     text, event, last = "", "", {}
     async with client.stream("POST", "/infer", json={"prompt": prompt, "stream": True}) as answer:
@@ -56,6 +58,7 @@ async def streamed(client: httpx2.AsyncClient, prompt: str) -> dict[str, Any]:
                 last = json.loads(line[6:])
                 if event == "delta":
                     text += last["text"]
+                    on_delta()
     return {**last, "streamed": text}
 
 
@@ -116,15 +119,17 @@ async def test_an_edge_dies_in_the_midst_of_its_flight(data: Path) -> None:
     }
     with running_installation(data, edges=2, environment=environment) as running:
         control = SimulatorControl(running.url_of("simulator"))
-        control.rules({"mode": "slow", "params": {**SLOW, "tokens_per_second": 50}})
+        control.rules({"mode": "slow", "params": {**SLOW, "tokens_per_second": 6}})
         organization = running.signup()
         async with organization.async_client() as one, organization.async_client("edge2") as two:
             prompt = "Who survives?"
             leader = asyncio.create_task(streamed(one, prompt))
-            await asyncio.sleep(0.15)
+            await until(lambda: len(control.calls()) == 1)
             waiting = [asyncio.create_task(plain(two, prompt)) for _ in range(3)]
-            reading = [asyncio.create_task(streamed(two, prompt)) for _ in range(3)]
-            await asyncio.sleep(0.7)
+            begun = [asyncio.Event() for _ in range(3)]
+            reading = [asyncio.create_task(streamed(two, prompt, event.set)) for event in begun]
+            await asyncio.gather(*(event.wait() for event in begun))
+            control.rules({"mode": "slow", "params": SLOW})
             running["edge"].kill()
             answers = await asyncio.gather(*waiting)
             broken = await asyncio.gather(*reading)
@@ -141,6 +146,15 @@ async def test_an_edge_dies_in_the_midst_of_its_flight(data: Path) -> None:
         records = await settled_records(organization, calls=2)
         assert sorted(record["orphan"] for record in records) == [False, True]
         assert {record["request_id"] for record in records} == {call["request_id"] for call in calls}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when it holds; fails if it does not in time."""
+    for _ in range(600):
+        if await asyncio.to_thread(condition):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("what is waited for does not come")
 
 
 async def settled_records(organization: Organization, calls: int) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ async def test_what_concerns_no_organization_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         await cache.answers.invalidate(Selection(""))
     with pytest.raises(InvalidRequest):
-        cache.answers.usage("")
+        await cache.answers.usage("")
 
 
 @given(random=st.floats(0, 1, exclude_max=True), ttl_s=st.one_of(st.none(), st.floats(1, MAX_TTL_S)))
@@ -141,7 +141,7 @@ async def test_an_organization_finds_all_of_its_own_answers_and_none_of_anothers
             text = stored.get((organization_id, number), "")
             assert await cache.find(organization_id, number) == (entry(text) if text else None)
     own = sum(1 for organization_id, _ in stored if organization_id == other)
-    assert cache.answers.usage(other).entries == own
+    assert (await cache.answers.usage(other)).entries == own
     assert await cache.answers.invalidate(Selection(other)) == own
     for (organization_id, number), text in stored.items():
         assert await cache.find(organization_id, number) == (entry(text) if organization_id != other else None)
@@ -149,9 +149,9 @@ async def test_an_organization_finds_all_of_its_own_answers_and_none_of_anothers
 
 async def test_usage_counts_what_is_kept() -> None:
     cache = _Cache()
-    assert cache.answers.usage("org-1") == Usage(0, 0)
+    assert await cache.answers.usage("org-1") == Usage(0, 0)
     await cache.store(entry())
-    usage = cache.answers.usage("org-1")
+    usage = await cache.answers.usage("org-1")
     assert usage.entries == 1
     assert usage.bytes > entry().ByteSize()
 

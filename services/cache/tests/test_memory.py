@@ -102,7 +102,7 @@ async def test_no_organization_holds_more_than_its_share() -> None:
     memory = tier(64 * _KILOBYTE, share=0.25)
     for number in range(100):
         await memory.keep(new_entry(number))
-    assert memory.usage("org-1").bytes <= 16 * _KILOBYTE
+    assert (await memory.usage("org-1")).bytes <= 16 * _KILOBYTE
     assert memory.evicted[Eviction.TOTAL] == 0
     assert await kept(memory, 99) is not None
 
@@ -113,7 +113,7 @@ async def test_an_organization_within_its_fair_share_loses_nothing_to_a_flood_of
         await memory.keep(new_entry(number, organization_id="small"))
     for number in range(500):
         await memory.keep(new_entry(number, organization_id=f"flood-{number % 2}"))
-    assert memory.usage("small").entries == 5
+    assert (await memory.usage("small")).entries == 5
     assert memory.evicted[Eviction.TOTAL] > 0
 
 
@@ -154,7 +154,7 @@ async def test_an_entry_over_its_organizations_share_is_not_kept_and_drops_only_
     await memory.keep(new_entry(1))
     await memory.keep(new_entry(2))
     assert not await memory.keep(new_entry(1, size=17 * _KILOBYTE))
-    assert memory.usage("org-1").entries == 1
+    assert (await memory.usage("org-1")).entries == 1
     assert await kept(memory, 2) is not None
 
 
@@ -181,7 +181,7 @@ async def test_what_matches_all_that_is_given_is_dropped(selection: Selection, l
     dropped = await memory.drop(selection)
     assert {number for number in (1, 2, 3) if await kept(memory, number) is not None} == left
     assert set(dropped) == {digest(number) for number in {1, 2, 3} - left}
-    assert memory.usage("org-2").entries == 3
+    assert (await memory.usage("org-2")).entries == 3
 
 
 _steps = st.lists(
@@ -209,10 +209,10 @@ async def test_its_bounds_and_its_count_hold_whatever_happens(
             await kept(memory, number, organization_id)
         elif step == "drop":
             await memory.drop(Selection(organization_id))
-            assert memory.usage(organization_id) == Usage(0, 0)
+            assert await memory.usage(organization_id) == Usage(0, 0)
         else:
             clock.advance(size / 100)
-        usages = [memory.usage(organization) for organization in ("a", "b", "c")]
+        usages = [await memory.usage(organization) for organization in ("a", "b", "c")]
         assert memory.bytes == sum(usage.bytes for usage in usages) <= 32 * _KILOBYTE
         assert memory.entries == sum(usage.entries for usage in usages)
         assert all(usage.bytes <= 32 * _KILOBYTE * share for usage in usages)

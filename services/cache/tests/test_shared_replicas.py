@@ -116,6 +116,35 @@ async def test_a_redis_that_lost_all_it_had_makes_replicas_forget_what_might_hav
         assert await has(two, 3)
 
 
+async def test_every_replica_says_how_much_all_of_them_keep_and_alone_how_much_it_has(server: RedisServer) -> None:
+    async with two_replicas(server) as (one, two, first, second):
+        await one.store(1)
+        await one.store(2)
+        await two.store(3)
+        assert await two.ask(1)
+        told = [await edge.stats("org-1") for edge in (one, two)]
+        assert [stats.entries for stats in told] == [3, 3]
+        assert told[0].bytes == told[1].bytes > 0
+        assert (await one.stats("org-2")).entries == 0
+        server.stop()
+        await until(lambda: alone(first) and alone(second))
+        await two.store(4)
+        assert [(await edge.stats("org-1")).entries for edge in (one, two)] == [0, 1]
+
+
+async def test_of_many_entries_the_usage_is_estimated_and_what_has_expired_does_not_count(server: RedisServer) -> None:
+    async with redis_entries(server) as redis:
+        for number in range(2000):
+            await redis.entries.keep(NewEntry("org-1", digest(number), entry(), 60 if number % 4 else 0.001))
+        await asyncio.sleep(0.01)
+        usage = await redis.entries.usage("org-1")
+        assert usage is not None
+        assert 1350 < usage.entries < 1650
+        async with Redis.from_url(server.url) as client:
+            size = await client.strlen(b"asahi:cache:{org-1}:e:" + digest(1))
+        assert usage.bytes == pytest.approx(usage.entries * size, rel=0.05)
+
+
 async def test_poisoned_values_are_misses(server: RedisServer) -> None:
     async with two_replicas(server) as (one, two, _, second), Redis.from_url(server.url) as client:
         for number, poison in enumerate((b"", b"junk", b"\x01" * 100), start=1):

@@ -153,7 +153,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         return pb.GetConditionResponse(parts=[self._semantic.condition()])
 
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
-        usage = self._cache.usage(request.organization_id)
+        usage = await self._cache.usage(request.organization_id)
         return pb.GetStatsResponse(entries=usage.entries, bytes=usage.bytes)
 
     async def BeginReplay(self, request: pb.BeginReplayRequest, context: _Context) -> pb.BeginReplayResponse:

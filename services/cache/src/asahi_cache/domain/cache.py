@@ -121,12 +121,12 @@ class AnswerCache:
         else:  # what tiers have evicted may live on in copies, and nobody knows which
             await self._withdraw(selection.organization_id, b"")
 
-    def usage(self, organization_id: str) -> Usage:
+    async def usage(self, organization_id: str) -> Usage:
         """How much is kept of the organisation, over all tiers.
 
         Raises:
             InvalidRequest: no organisation is named.
         """
         check_organization(organization_id)
-        usages = [tier.usage(organization_id) for tier in self._tiers]
+        usages = [await tier.usage(organization_id) for tier in self._tiers]
         return Usage(sum(usage.entries for usage in usages), sum(usage.bytes for usage in usages))

@@ -55,6 +55,10 @@ class SharedStore(Protocol):
         """
         ...
 
+    async def usage(self, organization_id: str) -> Usage | None:
+        """How much of the organisation it has; None: it does not answer."""
+        ...
+
 
 class Withdrawals(Protocol):
     """How replicas tell each other what may be served no longer."""
@@ -153,9 +157,10 @@ class SharedTier:
         here = await self._memory.drop(withdrawal.selection)
         return {*here, *withdrawal.fingerprints}
 
-    def usage(self, organization_id: str) -> Usage:
-        """How much of the organisation is in memory."""
-        return self._memory.usage(organization_id)
+    async def usage(self, organization_id: str) -> Usage:
+        """How much of the organisation the shared store has, which memories have copies of; alone: what memory has."""
+        shared = None if self.alone else await self._store.usage(organization_id)
+        return await self._memory.usage(organization_id) if shared is None else shared
 
     def _is_young_enough(self, shared: Shared, query: Query) -> bool:
         if query.max_age_s is None:

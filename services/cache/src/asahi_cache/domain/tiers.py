@@ -113,6 +113,6 @@ class Tier(Protocol):
         """
         ...
 
-    def usage(self, organization_id: str) -> Usage:
+    async def usage(self, organization_id: str) -> Usage:
         """How much it keeps of the organisation."""
         ...

@@ -216,7 +216,7 @@ class MemoryTier:
         holding = self._holdings.get(organization_id)
         return (*holding.probation, *holding.others) if holding is not None else ()
 
-    def usage(self, organization_id: str) -> Usage:
+    async def usage(self, organization_id: str) -> Usage:
         """How much it keeps of the organisation, overhead and expired entries included."""
         holding = self._holdings.get(organization_id)
         return Usage(len(holding), holding.bytes) if holding is not None else Usage(0, 0)

@@ -915,9 +915,9 @@ class GetStatsResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     entries: _builtins.int
-    """Entries of the organisation."""
+    """Entries of the organisation. Of more than a thousand that replicas share, an estimate."""
     bytes: _builtins.int
-    """Bytes that they take."""
+    """Bytes that they take, compressed where replicas share them."""
     def __init__(
         self,
         *,

@@ -219,7 +219,8 @@ class CacheServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStats(self, request, context):
-        """Says how much is kept. Idempotent.
+        """Says how much is kept of an organisation, by all replicas together: what they share, of which each has copies in
+        memory; by this one alone while it does without Redis. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,9 @@ class CacheServiceStub:
     GetCondition: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetConditionRequest, _cache_pb2.GetConditionResponse]
     """Says how the parts behind the service are that it can do without. Idempotent."""
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
-    """Says how much is kept. Idempotent."""
+    """Says how much is kept of an organisation, by all replicas together: what they share, of which each has copies in
+    memory; by this one alone while it does without Redis. Idempotent.
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers that were given before, and requests under way ("flights"). Everything belongs to one organisation."""
@@ -210,6 +212,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.GetStatsRequest,
         context: _aio.ServicerContext[_cache_pb2.GetStatsRequest, _abc.Awaitable[_cache_pb2.GetStatsResponse]],
     ) -> _abc.Awaitable[_cache_pb2.GetStatsResponse]:
-        """Says how much is kept. Idempotent."""
+        """Says how much is kept of an organisation, by all replicas together: what they share, of which each has copies in
+        memory; by this one alone while it does without Redis. Idempotent.
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _aio.Server) -> None: ...
