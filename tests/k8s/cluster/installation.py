@@ -82,13 +82,18 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def certificates() -> dict[str, dict[str, str]]:
+def certificates(days: int = 90) -> dict[str, dict[str, str]]:
     """Secrets with a certificate for each service, made by the commands of docs/service-identity.md."""
     page = (ROOT / "docs" / "service-identity.md").read_text(encoding="utf-8")
     commands = re.search(r"^    openssl req -x509.*?\n    done$", page, re.MULTILINE | re.DOTALL)
     assert commands is not None, "docs/service-identity.md no longer says how to make certificates"
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(("bash", "-euc", commands[0]), cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            ("bash", "-euc", commands[0].replace("-days 90", f"-days {days}")),
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
         read = {path.name: path.read_text() for path in Path(folder).iterdir()}
     return {
         f"asahi-{name}-tls": {"tls.crt": read[f"{name}.crt"], "tls.key": read[f"{name}.key"], "ca.crt": read["ca.crt"]}
