@@ -1,7 +1,7 @@
 """Completions over providers that do as they are told, and what comes of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -87,6 +87,10 @@ class ScriptedProvider:
     def id(self) -> str:
         return self._id
 
+    @property
+    def scripted(self) -> Iterable[str]:
+        return self._scripts
+
     async def call(self, call: ProviderCall) -> AsyncGenerator[AnswerDelta | Answer, None]:
         self.calls.append(call.model)
         script = self._scripts[call.model]
@@ -164,10 +168,13 @@ class Chain:
         *,
         keeps_when_asked: bool = False,
         features: Features = FEATURES,
+        elsewhere: Mapping[str, str] | None = None,
     ) -> None:
+        """`elsewhere`: providers of models that are not at `provider`."""
         self._features = features
+        others = elsewhere or {}
         self._chain = [
-            RiggedChoice(model, provider, max_cost_nanos, keeps_when_asked=keeps_when_asked) for model in models
+            RiggedChoice(m, others.get(m, provider), max_cost_nanos, keeps_when_asked=keeps_when_asked) for m in models
         ]
 
     def decide(self, task: Task, *, explain: bool) -> RiggedRanking:
@@ -181,6 +188,7 @@ class Seen:
 
     def __init__(self) -> None:
         self.observations: list[tuple[str, float | None, int]] = []
+        self.silences: list[str] = []
         self.examples: list[Example] = []
         self.repetitions: list[tuple[str, str]] = []
 
@@ -192,6 +200,9 @@ class Seen:
 
     def observed(self, model: str, first_token_ms: float | None, shown_tokens: int, duration_ms: float) -> None:
         self.observations.append((model, first_token_ms, shown_tokens))
+
+    def silent(self, model: str, waited_ms: float) -> None:
+        self.silences.append(model)
 
 
 class KeptOrphans:
@@ -265,7 +276,9 @@ class Rig:
         estimator: TokenEstimator | None = None,
         keeps_when_asked: bool = False,
         has_schema: bool = False,
+        second: ScriptedProvider | None = None,
     ) -> None:
+        """`second`: a provider of the models that it has scripts for."""
         clock, prices = SystemClock(), load_price_book()
         self.orphans = KeptOrphans()
         self.seen = Seen()
@@ -279,8 +292,9 @@ class Rig:
                 max_cost_nanos,
                 keeps_when_asked=keeps_when_asked,
                 features=replace(FEATURES, has_schema=has_schema),
+                elsewhere=dict.fromkeys(second.scripted, second.id) if second is not None else None,
             ),
-            providers={provider.id: provider},
+            providers={one.id: one for one in (provider, second) if one is not None},
             breakers=self.breakers,
             estimator=self.estimator,
             observations=self.seen,

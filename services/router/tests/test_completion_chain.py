@@ -234,3 +234,32 @@ async def test_it_is_told_whether_a_provider_was_asked_to_keep_the_prompt(*, cac
     told = await Rig(_chain(FailureKind.FAILED, 0)).run(asked)
     assert told.completed is not None
     assert not told.completed.outcome.prompt_cache_asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "then"),
+    [
+        (FailureKind.UNREACHABLE, MODELS[2]),
+        (FailureKind.UNAUTHORIZED, MODELS[2]),
+        (FailureKind.TIMED_OUT, MODELS[2]),
+        (FailureKind.OVERLOADED, MODELS[1]),
+    ],
+)
+async def test_what_a_provider_s_other_models_would_fail_of_too_is_asked_of_another_first(
+    kind: FailureKind, then: str
+) -> None:
+    first = ScriptedProvider("openai", {MODELS[0]: [_failing(kind)], MODELS[1]: [Turn()]})
+    rig = Rig(first, retries=ONCE, second=ScriptedProvider("anthropic", {MODELS[2]: [Turn()]}))
+    told = await rig.run(start())
+    assert [attempt.model for attempt in told.attempts] == [MODELS[0], then]
+    assert rig.seen.silences == ([MODELS[0]] if kind == FailureKind.TIMED_OUT else [])
+
+
+async def test_a_stream_that_breaks_off_counts_against_its_provider_and_one_that_ends_for_it() -> None:
+    broken = Turn(failure=ProviderFailure(FailureKind.INTERRUPTED, "told so", received=Received(3, 1)))
+    rig = Rig(ScriptedProvider("openai", {MODELS[0]: [broken, Turn(), broken, broken]}), models=MODELS[:1])
+    available = []
+    for _ in range(4):
+        await rig.run(start(stream=True))
+        available.append(rig.breakers.available("openai", MODELS[0]))
+    assert available == [True, True, True, False]

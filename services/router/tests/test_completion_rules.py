@@ -185,3 +185,22 @@ def test_an_image_counts_the_same_however_large_it_is() -> None:
     parts = [ContentPart(image=Image(data=b"x" * 1_000_000)), ContentPart(text="What is it?")]
     chat = Prompt(chat=ChatRequest(messages=[Message(role=Role.ROLE_USER, parts=parts)]))
     assert 3_000 < prompt_bytes(chat) < 4_000
+
+
+def test_a_provider_that_breaks_streams_off_in_a_row_is_asked_last_for_a_time_that_grows() -> None:
+    clock = ManualClock()
+    breakers = Breakers(clock, BreakerRules(threshold=100, open_s=5))
+    breakers.broken_off("openai")
+    assert breakers.available("openai", "a"), "once may be chance"
+    breakers.broken_off("openai")
+    assert not breakers.available("openai", "a")
+    assert not breakers.available("openai", "b"), "whichever of its models it was"
+    assert breakers.available("anthropic", "c")
+    assert breakers.admit("openai", "a"), "where it is named, or alone, it is asked"
+    clock.advance(5)
+    assert breakers.available("openai", "a")
+    breakers.broken_off("openai")
+    clock.advance(5)
+    assert not breakers.available("openai", "a"), "the second time it takes twice as long"
+    breakers.streamed("openai")
+    assert breakers.available("openai", "a")

@@ -69,3 +69,13 @@ def test_a_model_that_was_left_for_being_slow_is_asked_again_one_day() -> None:
     assert observations.speed(BY_ID[PEER]).first_token_ms == pytest.approx(5000, rel=0.05)
     clock.advance(3600)
     assert chosen(task(latency_budget_ms=3500), at=at) == PEER
+
+
+def test_a_model_that_is_silent_when_its_time_is_up_is_expected_to_take_longer() -> None:
+    at = scale()
+    assert isinstance(at.speeds, Observations)
+    at.speeds.silent(PEER, 200.0)
+    assert at.speeds.speed(BY_ID[PEER]).first_token_ms == 1000, "that was too short a wait to say anything"
+    assert chosen(task(latency_budget_ms=3500), at=at) == PEER
+    at.speeds.silent(PEER, 1700.0)
+    assert chosen(task(latency_budget_ms=3500), at=at) == BASELINE

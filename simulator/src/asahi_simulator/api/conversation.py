@@ -106,7 +106,8 @@ class Provider:
         if answers and answers[0].ending == "stop" and rule.mode != "endless":
             call.text_sha256 = hashlib.sha256(answers[0].text.encode()).hexdigest()
         reply_id = call.provider_request_id.removeprefix("req_")
-        return Reply(reply_id, int(self.clock.now().timestamp()), request, answers, _reported(usage, rule))
+        told = replace(request, model=rule.params.model) if rule.params.model else request
+        return Reply(reply_id, int(self.clock.now().timestamp()), told, answers, _reported(usage, rule))
 
     def _pace(self, request: CompletionRequest, rule: Rule) -> Pace:
         pace = pace_of(request.model, self.speed)

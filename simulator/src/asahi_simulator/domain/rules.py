@@ -39,7 +39,8 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How. Times are real ones, not multiplied by the process's speed.
 
-    `arguments` are what tools are called with, by name: no other tool is called.
+    `arguments` are what tools are called with, by name: no other tool is called. `model` is what the answer says it is
+    of, whoever was asked.
     """
 
     status: int = 500
@@ -52,6 +53,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     tokens_per_second: float | None = None
     answer_tokens: int | None = None
     text: str | None = None
+    model: str | None = None
     arguments: dict[str, dict[str, Any]] | None = None
     usage: Literal["factor", "zero", "missing"] = "factor"
     factor: float = 2.0

@@ -90,11 +90,17 @@ class Attempts:
         self._listening: asyncio.Task[None] | None = None
         self._deadline = self._own_deadline()
         self._timer = self._loop.call_at(self._deadline, self._mailbox.put, Signal.TIME_IS_UP)
+        self._wanted_by = self._deadline
+        routing = start.task.routing
+        if routing.HasField("latency_budget_ms"):
+            # Nobody waits for it afterwards, though a call under way may still be read to its end.
+            budget_s = routing.latency_budget_ms / 1000
+            self._wanted_by = min(self._deadline, self._loop.time() + budget_s - _time_to_tell_s(budget_s))
 
     @property
     def left_s(self) -> float:
         """Seconds that are left for all that follows."""
-        return max(0.0, self._deadline - self._loop.time())
+        return max(0.0, self._wanted_by - self._loop.time())
 
     def listen(self, inbox: AsyncIterator[CompleteRequest]) -> None:
         """Hears what the caller says from now on."""
@@ -202,7 +208,7 @@ class Attempts:
         if callers is None:
             return now + self._limits.whole_s
         left_s = callers - now
-        return now + min(self._limits.whole_s, left_s - min(0.25, left_s * 0.05))
+        return now + min(self._limits.whole_s, left_s - _time_to_tell_s(left_s))
 
     async def _hear(self, inbox: AsyncIterator[CompleteRequest]) -> None:
         async for message in inbox:
@@ -257,3 +263,8 @@ class Attempts:
         if self._try_timer is not None:
             self._try_timer.cancel()
             self._try_timer = None
+
+
+def _time_to_tell_s(whole_s: float) -> float:
+    """What the caller needs of its time to hear how the call ended."""
+    return min(0.25, whole_s * 0.05)

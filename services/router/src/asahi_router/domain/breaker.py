@@ -2,6 +2,9 @@
 
 Closed: calls go through; `threshold` failures in a row open it. Open: none do, for a time that doubles with every
 failed probe. Half-open: one call at a time probes; its success closes the breaker.
+
+A stream that breaks off when its caller has part of it is lost, for no other model can go on with it. So a provider
+that breaks off streams in a row is asked after all others for a time, which grows alike, before its breakers open.
 """
 
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ class BreakerRules:
     """How long it stays open at first."""
     longest_open_s: float = 60.0
     """How long it stays open at most, unless the provider itself asks for more."""
+    broken_off: int = 2
+    """Streams of a provider that break off in a row, after which it is asked last."""
 
 
 @dataclass(slots=True)
@@ -32,6 +37,16 @@ class _Breaker:
     probing: bool = False
 
 
+@dataclass(slots=True)
+class _Suspicion:
+    broken_off: int = 0
+    """Streams in a row."""
+    times: int = 0
+    """That it was asked last, in a row."""
+    until: float = 0.0
+    """Monotonic seconds."""
+
+
 class Breakers:
     """One breaker for each model at each provider. As many as the catalog has."""
 
@@ -39,9 +54,13 @@ class Breakers:
         self._clock = clock
         self._rules = rules
         self._breakers: dict[tuple[str, str], _Breaker] = {}
+        self._suspicions: dict[str, _Suspicion] = {}
 
     def available(self, provider: str, model: str) -> bool:
-        """Whether a call would go through now."""
+        """Whether a call would go through now, and its answer would likely be whole."""
+        suspicion = self._suspicions.get(provider)
+        if suspicion is not None and self._clock.monotonic() < suspicion.until:
+            return False
         breaker = self._breakers.get((provider, model))
         return breaker is None or self._lets_through(breaker)
 
@@ -65,6 +84,19 @@ class Breakers:
     def succeeded(self, provider: str, model: str) -> None:
         """A call answered."""
         self._breakers.pop((provider, model), None)
+
+    def streamed(self, provider: str) -> None:
+        """A stream came to its end."""
+        self._suspicions.pop(provider, None)
+
+    def broken_off(self, provider: str) -> None:
+        """A stream broke off for the provider's sake when its caller had part of it; `failed` is told besides."""
+        now, rules = self._clock.monotonic(), self._rules
+        suspicion = self._suspicions.setdefault(provider, _Suspicion())
+        suspicion.broken_off += 1
+        if suspicion.broken_off >= rules.broken_off and now >= suspicion.until:
+            suspicion.until = now + min(rules.longest_open_s, rules.open_s * 2.0**suspicion.times)
+            suspicion.times += 1
 
     def failed(self, provider: str, model: str, retry_after_s: float | None = None) -> None:
         """A call failed for the provider's sake; `retry_after_s`: how long it asks to be left alone."""

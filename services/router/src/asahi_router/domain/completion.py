@@ -38,6 +38,8 @@ from asahi_router.domain.retry import RetryPolicy, RetryRules
 from asahi_router.domain.signals import Repeats
 
 _BLAMELESS = frozenset({FailureKind.REFUSED})
+_OF_THE_PROVIDER = frozenset({FailureKind.TIMED_OUT, FailureKind.UNREACHABLE, FailureKind.UNAUTHORIZED})
+"""What a provider's other models are likely to fail of, too: those of others are asked before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ class Completions:
                     failures += 1
                     pause_s = self._pause_s(choice, ended, run, failures, others=others)
                     if pause_s is None:
+                        if isinstance(ended.cause, ProviderFailure) and ended.cause.kind in _OF_THE_PROVIDER:
+                            path = _others_first(path, choice.provider)
                         break
                     await attempts.pause(pause_s)
             if cascade.held is None:
@@ -190,8 +194,8 @@ class Completions:
             self._breakers.abandoned(run.choice.provider, run.choice.model)
 
     def _admits(self, choice: Choice, run: "_Run") -> bool:
-        """Whether the model may be asked: its breaker lets it through, and the caller's money is enough."""
-        if not self._affords(choice, run.task, run.failed):
+        """Whether the model may be asked: its breaker lets it through, and the caller's time and money are enough."""
+        if (run.setbacks and not run.attempts.left_s) or not self._affords(choice, run.task, run.failed):
             return False
         if self._breakers.admit(choice.provider, choice.model):
             return True
@@ -233,6 +237,8 @@ class Completions:
         provider, model = choice.provider, choice.model
         if ended.answer is not None:
             self._breakers.succeeded(provider, model)
+            if ended.begun:
+                self._breakers.streamed(provider)
             self._retries.answered(provider)
             outcome = ended.outcome
             first_ms = outcome.first_token_ms if outcome.HasField("first_token_ms") else None
@@ -245,8 +251,12 @@ class Completions:
                 )
         elif isinstance(ended.cause, ProviderFailure) and ended.cause.kind not in _BLAMELESS and ended.to_blame:
             self._breakers.failed(provider, model, ended.cause.retry_after_s)
+            if ended.begun:
+                self._breakers.broken_off(provider)
         else:
             self._breakers.abandoned(provider, model)
+        if isinstance(ended.cause, ProviderFailure) and ended.cause.kind == FailureKind.TIMED_OUT and not ended.begun:
+            self._observations.silent(model, ended.silent_ms)
 
     def _remember(self, run: "_Run", outcome: AttemptOutcome, signal: str) -> None:
         """What later decisions learn from the answer; `signal`: what the call says against it."""
@@ -303,3 +313,8 @@ class Completions:
         if not may_retry(cause):
             return None
         return self._retries.pause_s(choice.provider, failures, retry_after_s, run.attempts.left_s, others=others)
+
+
+def _others_first(path: Sequence[Choice], provider: str) -> deque[Choice]:
+    """The same models, those of `provider` last."""
+    return deque(sorted(path, key=lambda choice: choice.provider == provider))

@@ -103,6 +103,10 @@ class Observations(Protocol):
         """
         ...
 
+    def silent(self, model: str, waited_ms: float) -> None:
+        """A call that was given up after so long, when nothing had come."""
+        ...
+
 
 class Examples(Protocol):
     """Keeps answered questions until somebody says how good the answers were."""

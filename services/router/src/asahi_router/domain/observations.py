@@ -8,6 +8,8 @@ from asahi_router.domain.models import CatalogModel
 _LEAST_WEIGHT = 0.1
 """Of a new observation. The catalog's figure counts as one observation, the newest ten or so decide."""
 _LEAST_MS = 1.0
+_SILENT = 4
+"""Times the wait that a model is taken to have needed which was silent all that time."""
 _HALF_LIFE_S = 600.0
 """After which what was seen last counts half: a model that is left for being slow is asked again one day."""
 
@@ -57,9 +59,26 @@ class Observations:
             seen = self._seen[model] = _Seen(1, expected, self._clock.monotonic())
         before = self._aged(seen, expected)
         now = _measured(before, first_token_ms, shown_tokens, max(duration_ms, _LEAST_MS))
+        self._take(seen, before, now)
+
+    def silent(self, model: str, waited_ms: float) -> None:
+        """A call that was given up after so long, when nothing had come: it is taken to have needed far longer.
+
+        How much longer nobody knows. Were it but a little, a model would be asked again whose share of a budget is too
+        short each time.
+        """
+        expected = self._expected.get(model)
+        if expected is None:
+            return
+        seen = self._seen.get(model) or _Seen(1, expected, self._clock.monotonic())
+        before = self._aged(seen, expected)
+        if _SILENT * waited_ms > before.first_token_ms:
+            self._seen[model] = seen
+            self._take(seen, before, Speed(_SILENT * waited_ms, before.output_tokens_per_second))
+
+    def _take(self, seen: _Seen, before: Speed, now: Speed) -> None:
         weight = max(_LEAST_WEIGHT, 1 / (seen.count + 1))
         seen.count += 1
-        # Means of times, not of rates: what is asked of them are times.
         seen.speed, seen.at = _mean(before, now, weight), self._clock.monotonic()
 
     def speed(self, model: CatalogModel) -> Speed:
@@ -73,7 +92,7 @@ class Observations:
 
 
 def _mean(one: Speed, other: Speed, weight: float) -> Speed:
-    """`weight`: of the other, 0 to 1."""
+    """`weight`: of the other, 0 to 1. Means of times, not of rates: what is asked of them are times."""
     first_ms = one.first_token_ms * (1 - weight) + other.first_token_ms * weight
     return Speed(first_ms, 1 / ((1 - weight) / one.output_tokens_per_second + weight / other.output_tokens_per_second))
 
