@@ -40,7 +40,7 @@ RIGS      := bench.decision bench.transport bench.relay bench.forged bench.analy
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format protos release-protos prices lock integrations bench bench-peers faults verify charts manifests images k8s-check k8s-e2e clean
+.PHONY: help setup run test check format protos release-protos prices lock integrations bench guard bench-peers faults verify charts manifests images k8s-check k8s-e2e clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ lock: $(BIN)/uv ## Lock dependencies (ARGS=--upgrade for the newest)
 
 integrations: $(READY) ## Lock and try the clients of docs/integrations (ARGS=--upgrade for the newest)
 	$(BIN)/python -m tests.integrations --lock $(ARGS)
+
+guard: $(READY) ## Fail where a request costs a quarter more CPU time than it did
+	$(BIN)/python -m bench.guard $(ARGS)
 
 bench: $(READY) ## Measure speed and print the figures
 	$(BIN)/python -m bench

@@ -64,7 +64,7 @@ def breakdowns(data: Path, extent: Extent, wanted: Sequence[tuple[str, Scenario]
     found: list[Breakdown] = []
     modules = dict.fromkeys([process for process, _ in wanted], _SAMPLER)
     with bench_installation(data, modules) as installation:
-        rig = Rig(installation, installation.signup("Bench"), extent)
+        rig = Rig(installation, extent)
         for scenario in dict.fromkeys(scenario for _, scenario in wanted):
             processes = [process for process, wanted_scenario in wanted if wanted_scenario is scenario]
             taken = rig.sampled(scenario, processes)

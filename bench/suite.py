@@ -57,6 +57,8 @@ class Scenario:
     server: str = "edge"
     hit: bool = False
     streamed: bool = False
+    budgeted: bool = False
+    """Asked by an organisation with a budget that blocks: every provider call waits for a hold."""
 
 
 DIRECT = Scenario("provider alone", _CHAT, server="simulator")
@@ -66,6 +68,7 @@ SCENARIOS = (
     Scenario("hit at the edge, `/infer`", _INFER, path="/infer", hit=True),
     Scenario("hit in the cache service", _CHAT, server="edge2", hit=True),
     Scenario("miss", _CHAT),
+    Scenario("miss, a budget blocks", _CHAT, budgeted=True),
     Scenario("miss, `/infer`, model chosen", _INFER, path="/infer"),
     Scenario("miss, `/infer`, similar questions looked for", _SHORT, path="/infer"),
     Scenario("miss, streamed", _STREAMED, streamed=True),
@@ -134,8 +137,7 @@ def bench_installation(data: Path, modules: Mapping[str, str] | None = None) -> 
 def measure(data: Path, extent: Extent) -> Results:
     """Runs all scenarios, one after the other, with the installation's data under `data`."""
     with bench_installation(data) as installation:
-        organization = installation.signup("Bench")
-        rig = Rig(installation, organization, extent)
+        rig = Rig(installation, extent)
         idle = rig.idle()
         direct, direct_streamed = rig.figures(DIRECT), rig.figures(DIRECT_STREAMED)
         figures = [rig.figures(scenario) for scenario in SCENARIOS]
@@ -158,9 +160,10 @@ def _held_in_some_try(rig: "Rig", streams: int) -> Held:
 class Rig:
     """Loads on an installation."""
 
-    def __init__(self, installation: Installation, organization: Organization, extent: Extent) -> None:
+    def __init__(self, installation: Installation, extent: Extent) -> None:
         self._installation = installation
-        self._organization = organization
+        self._organization, self._budgeted = installation.signup("Bench"), installation.signup("Budgeted")
+        set_budget(self._budgeted)
         self._extent = extent
         self._salts = 0
         self._pids = {name: one.pid for name, one in installation.processes.items() if name != "simulator"}
@@ -169,9 +172,9 @@ class Rig:
         """One at a time, then sixteen."""
         return Figures(scenario, self.load(scenario, 1), self.load(scenario, 16))
 
-    def load(self, scenario: Scenario, concurrency: int) -> Taken:
-        """One window of a scenario."""
-        return run_load(self._load(scenario, concurrency))
+    def load(self, scenario: Scenario, concurrency: int, headers: Mapping[str, str] | None = None) -> Taken:
+        """One window of a scenario, with these headers besides."""
+        return run_load(msgspec.structs.replace(self._load(scenario, concurrency), headers=dict(headers or {})))
 
     def sampled(self, scenario: Scenario, processes: Sequence[str]) -> Taken:
         """One window of a scenario, sixteen at a time, while `processes` are sampled."""
@@ -208,7 +211,7 @@ class Rig:
             port=self._installation[scenario.server].http_port,
             path=scenario.path,
             body=scenario.body,
-            authorization=self._organization.headers["authorization"],
+            authorization=(self._budgeted if scenario.budgeted else self._organization).headers["authorization"],
             concurrency=concurrency,
             seconds=self._extent.seconds,
             warm_seconds=self._extent.warm_seconds,
@@ -216,6 +219,13 @@ class Rig:
             salt=str(self._salts),
             processes=self._pids,
         )
+
+
+def set_budget(organization: Organization) -> None:
+    """Gives it a budget that blocks and is never spent."""
+    budget = {"per": "organization", "window": "month", "limit_usd": 100_000, "action": "block"}
+    with organization.client() as client:
+        client.post(f"/governance/policies/{organization.id}", json={"budgets": [budget]}).raise_for_status()
 
 
 def run_load(load: Load) -> Taken:

@@ -16,7 +16,7 @@ from bench.machine import conditions, load_average
 from bench.peers.gateways import GATEWAYS, provider
 from bench.peers.inside import go_inside
 from bench.peers.install import litellm, portkey
-from bench.peers.rounds import Extent, Figure, Rounds, ask, told
+from bench.peers.rounds import Extent, Figure, Rounds, told
 
 _ANSWER_TOKENS = 64
 
@@ -32,8 +32,7 @@ def measure(names: list[str], rounds: int, extent: Extent) -> list[tuple[str, di
             own = Path(folder) / f"{name}-{number}"
             own.mkdir()
             with GATEWAYS[name](own, url) as gateway:
-                taken = Rounds(gateway, extent, lambda: ask(port, 1, extent, salt=f"d{next(salts)}"))
-                for figure, unit, value in taken.measure(f"r{next(salts)}"):
+                for figure, unit, value in Rounds(gateway, extent, port, salts).measure():
                     figures = found.setdefault(gateway.name, {})
                     figures.setdefault(figure, Figure(figure, unit)).values.append(value)
     return list(found.items())

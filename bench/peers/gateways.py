@@ -12,7 +12,7 @@ import httpx2
 import psutil
 
 from bench.peers.install import LITELLM, PORTKEY, litellm, portkey
-from tests.installation import Process, free_port, running_installation
+from tests.installation import Installation, Process, free_port, running_installation
 
 MODEL = "gpt-6-luna"
 GATEWAY_CORE, OTHER_CORE = 0, 1
@@ -38,6 +38,8 @@ class Gateway:
     """Its processes; their children are theirs."""
     caches: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+    chooses: str = ""
+    """Authorization of who leaves the choice of model to it and has similar questions looked for; empty: it cannot."""
 
     def processes(self) -> dict[str, int]:
         """The whole tree, by pid."""
@@ -90,17 +92,22 @@ def asahi(folder: Path, provider_url: str) -> Iterator[Gateway]:
     environment = {name: {"ASAHI_LOG_LEVEL": "info", "ASAHI_TRACE_RATIO": "0.01"} for name in _SERVICES}
     environment["router"]["ASAHI_SIMULATOR_URL"] = provider_url
     with on_core(GATEWAY_CORE), running_installation(folder, simulator=False, environment=environment) as running:
-        organization = running.signup("Bench")
-        policy = {
-            "budgets": [{"per": "organization", "window": "month", "limit_usd": 100_000, "action": "block"}],
-            "rate_limits": {"requests_per_minute": 100_000_000, "tokens_per_minute": 100_000_000_000},
-            "cache": {"tiers": [1]},
-        }
-        with organization.client() as client:
-            client.post(f"/governance/policies/{organization.id}", json=policy).raise_for_status()
+        exact, similar = (_customer(running, tiers) for tiers in ([1], [1, 2]))
         pids = tuple(process.pid for process in running.processes.values())
-        port = running["edge"].http_port
-        yield Gateway("Asahi", port, organization.headers["authorization"], pids)
+        yield Gateway("Asahi", running["edge"].http_port, exact, pids, chooses=similar)
+
+
+def _customer(running: Installation, tiers: list[int]) -> str:
+    """A new organisation's authorization: with limits, a budget that blocks, and these tiers of the cache."""
+    organization = running.signup("Bench")
+    policy = {
+        "budgets": [{"per": "organization", "window": "month", "limit_usd": 100_000, "action": "block"}],
+        "rate_limits": {"requests_per_minute": 100_000_000, "tokens_per_minute": 100_000_000_000},
+        "cache": {"tiers": tiers},
+    }
+    with organization.client() as client:
+        client.post(f"/governance/policies/{organization.id}", json=policy).raise_for_status()
+    return organization.headers["authorization"]
 
 
 @contextmanager
