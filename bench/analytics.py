@@ -37,7 +37,7 @@ _MODELS = [f"model-{n}" for n in range(8)]
 _ASKED = 60
 
 
-class _Records:
+class Records:
     """Usage records of an organisation: 200 users, 20 keys, 8 models, 6 kinds of work, 20 teams; a third are hits.
 
     `count` of them go over the 30 days before now, in order of time.
@@ -106,7 +106,7 @@ async def _billing(
         process.end()
 
 
-async def _ingest(service: BillingServiceStub, records: _Records, count: int) -> float:
+async def _ingest(service: BillingServiceStub, records: Records, count: int) -> float:
     """Records a second, over several callers at the same time."""
     batches = iter(range(0, count, _BATCH))
 
@@ -119,7 +119,7 @@ async def _ingest(service: BillingServiceStub, records: _Records, count: int) ->
     return count / (time.perf_counter() - started)
 
 
-async def _write(service: BillingServiceStub, records: _Records) -> None:
+async def _write(service: BillingServiceStub, records: Records) -> None:
     """200 records a second, in ten calls."""
     while True:
         started = time.perf_counter()
@@ -178,7 +178,7 @@ async def _export(figures: AnalyticsServiceStub) -> tuple[int, float]:
 
 
 async def _measure(name: str, folder: Path, url: str, count: int) -> str:
-    records, lines = _Records(count), [f"### {name}, {count:,} records".replace(",", " "), ""]
+    records, lines = Records(count), [f"### {name}, {count:,} records".replace(",", " "), ""]
     async with _billing(folder, url) as (ledger, figures, process):
         rate = await _ingest(ledger, records, count)
         memory = process.memory_info().rss

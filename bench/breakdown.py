@@ -57,6 +57,8 @@ class Breakdown:
     """Time of the main thread by the innermost layer at work."""
     functions: Sequence[tuple[Step, float]]
     """Time in Asahi's functions, with all that they call."""
+    stacks: Sequence[tuple[float, Sequence[Step]]]
+    """Microseconds a request by what a thread was about, outermost first: the flames."""
 
 
 def breakdowns(data: Path, extent: Extent, wanted: Sequence[tuple[str, Scenario]]) -> list[Breakdown]:
@@ -102,7 +104,16 @@ def _breakdown(process: str, scenario: Scenario, samples: Samples, requests: int
         others_us=samples.others_s * 1e6 / requests,
         layers=_most_first(layers),
         functions=_most_first(functions),
+        stacks=_flames(samples, scale, requests),
     )
+
+
+def _flames(samples: Samples, scale: float, requests: int) -> list[tuple[float, Sequence[Step]]]:
+    """All threads' stacks; what no Python thread used is that of gRPC's own."""
+    main = [(seconds * scale, stack) for seconds, stack in samples.stacks]
+    others = [(seconds * 1e6 / requests, stack) for seconds, stack in samples.other_stacks]
+    native_us = samples.others_s * 1e6 / requests - sum(us for us, _ in others)
+    return [*main, *others, (max(0.0, native_us), [("thread", "below Python: gRPC, SQLite")])]
 
 
 def _most_first(shares: Mapping[Key, float]) -> list[tuple[Key, float]]:
@@ -110,10 +121,11 @@ def _most_first(shares: Mapping[Key, float]) -> list[tuple[Key, float]]:
 
 
 def _layer(stack: Sequence[Step]) -> str:
-    return next(filter(None, (_layer_of(module) for module, _ in reversed(stack))), "the rest")
+    return next(filter(None, (layer_of(module) for module, _ in reversed(stack))), "the rest")
 
 
-def _layer_of(module: str) -> str | None:
+def layer_of(module: str) -> str | None:
+    """The layer that a module is of; None: none of its own."""
     package, *rooms = module.split(".")
     if package == "asahi_core":
         return _CORE_LAYER

@@ -42,6 +42,10 @@ class Load(msgspec.Struct, frozen=True):
     """Process ids by name."""
     headers: dict[str, str] = {}
     """Sent besides."""
+    authorizations: list[str] = []
+    """Used in turn in place of `authorization`, if there are any."""
+    per_second: float = 0.0
+    """Questions a second in all, at even intervals; what is late is asked at once. 0: one after the other."""
     sampled: list[int] = []
     """Ids of processes that are told when the window begins and ends (bench.sampler)."""
 
@@ -86,7 +90,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._ask()
+        self._ask_in_time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
@@ -126,19 +130,28 @@ class _Connection(asyncio.Protocol):
         at = head.lower().find(b"content-length:")
         self._left = -2 if at < 0 else int(head[at + 15 :].split(b"\r\n", 1)[0])
 
-    def _ask(self) -> None:
+    def _ask_in_time(self) -> None:
+        """Asks when it is this question's turn."""
+        if not self._load.per_second:
+            self._ask()
+            return
+        loop = asyncio.get_running_loop()
+        due = self._seen.turn(loop.time(), 1 / self._load.per_second)
+        loop.call_at(due, self._ask, due)
+
+    def _ask(self, due: float = 0.0) -> None:
         question = next(self._questions, None)
         if question is None or self._seen.stopped:
             self.ended.set_result(None)
             self._transport.close()
             return
         self._head, self._left, self._tail, self._first = b"", -1, b"", 0.0
-        self._asked = time.perf_counter()
+        self._asked = due or time.perf_counter()  # the same clock; waiting for a connection is latency, too
         self._transport.write(question)
 
     def _end(self, now: float) -> None:
         self._seen.note(now - self._asked, self._first - self._asked, self._gap)
-        self._ask()
+        self._ask_in_time()
 
 
 class _Seen:
@@ -150,6 +163,12 @@ class _Seen:
         self.latency_us: list[float] = []
         self.first_us: list[float] = []
         self.gaps_us: list[float] = []
+        self._turn = 0.0
+
+    def turn(self, now: float, interval_s: float) -> float:
+        """When the next question is to be asked; who is more than a second late does not catch up."""
+        self._turn = max(self._turn + interval_s, now - 1.0) if self._turn else now
+        return self._turn
 
     def note(self, latency_s: float, first_s: float, gap_s: float) -> None:
         self.latency_us.append(latency_s * 1e6)
@@ -177,12 +196,12 @@ def _questions(load: Load) -> Iterator[bytes]:
     numbers = itertools.cycle(range(load.distinct)) if load.distinct else itertools.count()
     before, after = load.body.encode().split(b"@")
     headers = "".join(f"{name}: {value}\r\n" for name, value in load.headers.items()).encode()
+    keys = itertools.cycle(load.authorizations or [load.authorization])
     for number in numbers:
         body = before + f"{load.salt}-{number}".encode() + after
         yield (
             b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: %b\r\ncontent-type: application/json\r\n"
-            b"%bcontent-length: %d\r\n\r\n%b"
-            % (load.path.encode(), load.authorization.encode(), headers, len(body), body)
+            b"%bcontent-length: %d\r\n\r\n%b" % (load.path.encode(), next(keys).encode(), headers, len(body), body)
         )
 
 

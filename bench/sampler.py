@@ -3,7 +3,8 @@
 A statistical profile: a timer of CPU time interrupts the process, and what the main thread is about then is charged
 with the CPU time that this thread has used since the interrupt before. Python sees an interrupt between two of its
 steps only: what the event loop, gRPC and the kernel do below Python is charged to the step that follows, most of it to
-the caller of the library. Threads beside the main thread are told by the kernel's count, as a whole.
+the caller of the library. Other threads of Python are charged likewise, each by its own clock; what is left is that of
+threads that know nothing of Python.
 """
 
 import os
@@ -32,17 +33,37 @@ class Samples(msgspec.Struct):
     """Of all threads beside the main thread."""
     stacks: list[tuple[float, list[Step]]]
     """Seconds by what the main thread was about, outermost first."""
+    other_stacks: list[tuple[float, list[Step]]]
+    """The same of Python's other threads; outermost is the thread's name, with `thread` for a module."""
+
+
+class _Thread:
+    """A thread beside the main thread, and its clock."""
+
+    def __init__(self, ident: int, name: str) -> None:
+        self.name = name
+        self._clock = time.pthread_getcpuclockid(ident)
+        self._seen_s = time.clock_gettime(self._clock)
+
+    def used_s(self) -> float:
+        """Since the last call."""
+        before, self._seen_s = self._seen_s, time.clock_gettime(self._clock)
+        return self._seen_s - before
 
 
 class _Sampler:
     def __init__(self, to: Path) -> None:
         self._to = to
         self._seconds: defaultdict[tuple[Step, ...], float] = defaultdict(float)
+        self._others: defaultdict[tuple[Step, ...], float] = defaultdict(float)
+        self._threads: dict[int, _Thread] = {}
         self._thread_s = self._main_s = self._process_s = 0.0
 
     def begin(self, *_: object) -> None:
         """Clears what there is and starts the timer."""
         self._seconds.clear()
+        self._others.clear()
+        self._threads = {one.ident: _Thread(one.ident, one.name) for one in threading.enumerate()[1:] if one.ident}
         self._main_s = self._thread_s = time.thread_time()
         self._process_s = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, _EVERY_S, _EVERY_S)
@@ -50,11 +71,12 @@ class _Sampler:
     def sample(self, _: int, frame: FrameType | None) -> None:
         """Charges what runs now."""
         now = time.thread_time()
-        stack: list[Step] = []
-        while frame is not None:
-            stack.append((frame.f_globals.get("__name__", "?"), frame.f_code.co_qualname))
-            frame = frame.f_back
-        self._seconds[tuple(reversed(stack))] += now - self._thread_s
+        self._seconds[_stack(frame)] += now - self._thread_s
+        frames = sys._current_frames()  # there is no other way to see what other threads are about
+        for ident, thread in self._threads.items():
+            used_s, at = thread.used_s(), frames.get(ident)
+            if used_s > 0 and at is not None:
+                self._others[("thread", thread.name), *_stack(at)] += used_s
         self._thread_s = time.thread_time()
 
     def end(self, *_: object) -> None:
@@ -63,9 +85,19 @@ class _Sampler:
         main_s = time.thread_time() - self._main_s
         others_s = time.process_time() - self._process_s - main_s
         stacks = [(seconds, list(stack)) for stack, seconds in self._seconds.items()]
+        others = [(seconds, list(stack)) for stack, seconds in self._others.items()]
         written = self._to.with_suffix(".part")
-        written.write_bytes(msgspec.json.encode(Samples(main_s, others_s, stacks)))
+        written.write_bytes(msgspec.json.encode(Samples(main_s, others_s, stacks, others)))
         written.rename(self._to)
+
+
+def _stack(frame: FrameType | None) -> tuple[Step, ...]:
+    """Outermost first."""
+    stack: list[Step] = []
+    while frame is not None:
+        stack.append((frame.f_globals.get("__name__", "?"), frame.f_code.co_qualname))
+        frame = frame.f_back
+    return tuple(reversed(stack))
 
 
 def main() -> None:

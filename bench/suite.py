@@ -114,15 +114,23 @@ class Results:
 
 
 @contextmanager
-def bench_installation(data: Path, modules: Mapping[str, str] | None = None) -> Iterator[Installation]:
-    """Five services, a second edge without near cache (`edge2`), the simulator; `modules` run in others' place."""
+def bench_installation(
+    data: Path,
+    modules: Mapping[str, str] | None = None,
+    environment: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[Installation]:
+    """Five services, a second edge without near cache (`edge2`), the simulator; `modules` run in others' place.
+
+    `environment` adds variables by process name.
+    """
     shared = {"ASAHI_LOG_LEVEL": "info", "PYTHONPATH": str(REPOSITORY)}
-    environment: dict[str, dict[str, str]] = {
-        name: dict(shared) for name in ("auth", "cache", "router", "billing", "edge", "simulator")
+    variables: dict[str, dict[str, str]] = {
+        name: shared | dict((environment or {}).get(name, {}))
+        for name in ("auth", "cache", "router", "billing", "edge", "simulator")
     }
-    environment["simulator"]["ASAHI_SIMULATOR_ANSWER_TOKENS"] = str(ANSWER_TOKENS)
-    environment["edge2"] = {"ASAHI_NEAR_CACHE_BYTES": "0", "ASAHI_DATA_DIR": str(data / "edge2")}
-    installation = plan_installation(data, edges=2, simulator=True, environment=environment)
+    variables["simulator"]["ASAHI_SIMULATOR_ANSWER_TOKENS"] = str(ANSWER_TOKENS)
+    variables["edge2"] = {"ASAHI_NEAR_CACHE_BYTES": "0", "ASAHI_DATA_DIR": str(data / "edge2")}
+    installation = plan_installation(data, edges=2, simulator=True, environment=variables)
     for name, module in (modules or {}).items():
         installation[name].environment["BENCH_SAMPLED_MODULE"] = installation[name].module
         installation[name].environment["BENCH_SAMPLES"] = str(data / f"{name}.samples")
@@ -172,9 +180,21 @@ class Rig:
         """One at a time, then sixteen."""
         return Figures(scenario, self.load(scenario, 1), self.load(scenario, 16))
 
-    def load(self, scenario: Scenario, concurrency: int, headers: Mapping[str, str] | None = None) -> Taken:
-        """One window of a scenario, with these headers besides."""
-        return run_load(msgspec.structs.replace(self._load(scenario, concurrency), headers=dict(headers or {})))
+    def load(
+        self,
+        scenario: Scenario,
+        concurrency: int,
+        headers: Mapping[str, str] | None = None,
+        authorizations: Sequence[str] | None = None,
+    ) -> Taken:
+        """One window of a scenario, with these headers besides, by these keys in turn."""
+        load = self._load(scenario, concurrency)
+        more = {"headers": dict(headers or {}), "authorizations": list(authorizations or ())}
+        return run_load(msgspec.structs.replace(load, **more))
+
+    def paced(self, scenario: Scenario, concurrency: int, per_second: float) -> Taken:
+        """One window of a scenario, so many questions a second."""
+        return run_load(msgspec.structs.replace(self._load(scenario, concurrency), per_second=per_second))
 
     def sampled(self, scenario: Scenario, processes: Sequence[str]) -> Taken:
         """One window of a scenario, sixteen at a time, while `processes` are sampled."""
