@@ -208,7 +208,7 @@ async def edge(
             max_header_bytes=settings.max_header_bytes,
         )
         limit_s = settings.request_timeout_seconds
-        servicer = InferenceServicer(pipeline, verdicts, replays, quotes, bodies, ids, limit_s)
+        servicer = InferenceServicer(pipeline, verdicts, replays, quotes, admission, bodies, ids, limit_s)
         delivering = asyncio.create_task(usage.run())
         await _connect(channels)
         await _take_prices(follower)

@@ -28,6 +28,7 @@ from asahi_edge.api.rpc_replays import answer_once
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
 from asahi_edge.domain.access import require_scope
 from asahi_edge.domain.address_limits import peer_address
+from asahi_edge.domain.admission import Admission, arrived
 from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult, answer_text
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
@@ -61,6 +62,7 @@ class InferenceServicer(InferenceServiceServicer):
     verdicts: Verdicts
     replays: Replays
     quotes: Quotes
+    admission: Admission
     bodies: BodyBudget
     ids: Ids
     timeout_s: float
@@ -206,7 +208,7 @@ class InferenceServicer(InferenceServiceServicer):
         return _Asked(request, question, idempotency_key(headers))
 
     async def _admit(self, sent: Message, context: _Context) -> tuple[Verdict, Mapping[str, str]]:
-        """Mints the request's id, limits its time, asks whose key it is, and for room for what was `sent`."""
+        """Mints the request's id, limits its time, asks whose key it is, for a place, and room for what was `sent`."""
         call = current_call.get()
         limit = asyncio.get_running_loop().time() + self.timeout_s
         deadline = limit if call.deadline is None else min(limit, call.deadline)
@@ -214,9 +216,12 @@ class InferenceServicer(InferenceServiceServicer):
         metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
         verdict = await self.verdicts.verdict(key_in(metadata), peer_address(context.peer()))
         require_scope(verdict, Scope.SCOPE_INFER)
+        place = self.admission.take(verdict.organization_id)
         share = self.bodies.share(verdict.organization_id)
+        arrived.set(place)
+        place.after(share.free)
+        context.add_done_callback(lambda _: place.leave())  # type: ignore[arg-type]  # its stub names a type variable
         share.add(sent.ByteSize())
-        context.add_done_callback(lambda _: share.free())  # type: ignore[arg-type]  # its stub names a type variable
         return verdict, metadata
 
 
