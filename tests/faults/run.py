@@ -43,6 +43,8 @@ _ALWAYS = {
     *("409:idempotency_replay_unavailable", "stream:idempotency_replay_unavailable"),
 }
 """What callers may see while something is broken, by the degrade table."""
+_MAY_HAVE_BEEN_DONE = {"broken", "504:deadline_exceeded"}
+"""What they may see of a change besides: nobody knows then whether it was made."""
 _BY_KIND = {
     "kill": {"broken"},
     "freeze": {"503:overloaded"},
@@ -212,7 +214,7 @@ def _strange(book: ClientsBook, schedule: Schedule) -> list[str]:
     wrong = []
     for what, times in book.seen.items():
         kind = what.removeprefix("own key ").removeprefix("governance ")
-        if kind not in allowed and not (kind != what and kind == "broken"):
+        if kind not in allowed and not (kind != what and kind in _MAY_HAVE_BEEN_DONE):
             wrong.append(f"callers saw {what} {times} times")
     return wrong
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from asahi.cache.v1.cache_pb2 import ReplayedAnswer
+from asahi.cache.v1.cache_pb2 import BeginReplayResponse, ReplayedAnswer
 from asahi_core.errors import (
     AsahiError,
     DeadlineExceeded,
@@ -132,6 +132,26 @@ async def test_without_the_cache_service_nothing_is_made() -> None:
     with pytest.raises(ServiceUnavailable):
         await soon(edge(store).open(CLAIM, maker)[0].whole())
     assert not maker.made
+
+
+async def test_a_cache_service_that_is_too_slow_is_one_that_does_not_answer_and_nothing_is_left_begun() -> None:
+    store, maker = MemoryReplays(), Maker()
+    maker.go.set()
+    begin = store.begin_replay
+
+    async def begin_late(claim: Claim, lease_s: float) -> BeginReplayResponse:
+        await begin(claim, lease_s)
+        raise DeadlineExceeded("The cache service did not answer within the call's deadline.")
+
+    store.begin_replay = begin_late  # type: ignore[method-assign]
+    with pytest.raises(ServiceUnavailable) as refused:
+        await soon(edge(store).open(CLAIM, maker)[0].whole())
+    assert refused.value.retry_after_s
+    made = [maker.made]
+    store.begin_replay = begin  # type: ignore[method-assign]
+    await until(lambda: not store.claims)
+    await soon(edge(store).open(replace(CLAIM, request_id="request-2"), maker)[0].whole())
+    assert [*made, maker.made] == [0, 1]
 
 
 async def test_an_answer_that_cannot_be_kept_at_once_is_kept_soon() -> None:

@@ -19,6 +19,7 @@ from asahi_core.errors import (
     DeadlineExceeded,
     IdempotencyConflict,
     InternalError,
+    ServiceUnavailable,
     UpstreamInterrupted,
 )
 
@@ -184,9 +185,23 @@ class Replays:
             del self._open[claim.name]
 
     async def _begin(self, claim: Claim) -> ReplayedAnswer | None:
-        """None: it is this one that makes the request. Waits while another edge does."""
+        """None: it is this one that makes the request. Waits while another edge does.
+
+        Raises:
+            ServiceUnavailable: it cannot be known at the moment. Nothing was made: who asks again does no harm.
+        """
         while True:
-            found = await self._store.begin_replay(claim, LEASE_S)
+            try:
+                found = await self._store.begin_replay(claim, LEASE_S)
+            except (ServiceUnavailable, DeadlineExceeded) as error:
+                self._spawn(self._end_late(claim, None, free=True))  # it may have been begun all the same
+                if isinstance(error, ServiceUnavailable):
+                    raise
+                deadline = current_call.get().deadline
+                if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+                    raise
+                words = "What was asked with this Idempotency-Key cannot be looked up in time; send the request again."
+                raise ServiceUnavailable(words, retry_after_s=1.0) from error
             match found.WhichOneof("outcome"):
                 case "begun":
                     return None
