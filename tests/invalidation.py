@@ -1,5 +1,7 @@
 """Answers made from a document are invalidated while two edges, on a cache replica each, read them.
 
+They ask in several forms, which tier 2 answers alike, each replica from the questions that it keeps itself.
+
 `python -m tests.invalidation` prints how long after the answer to `DELETE /governance/cache` a request was sent that
 still got what was there before; exit code 1 if that is more than a second, or if a request fails.
 """
@@ -17,12 +19,14 @@ from typing import Any
 import httpx2
 
 from tests.installation import Installation, Organization, running_installation
+from tests.qdrant_faults import wait_for_model
 from tests.redis_server import redis_server
 
 EDGES = ("edge", "edge2")
 WITHIN_S = 1.0
 _BEFORE_S = 1.0
 _AFTER_S = 2.0
+_NEW_FORM_EVERY, _FORMS = 5, 50
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class Outcome:
     """Answers that came before the invalidation was sent."""
     sent: int = 0
     hits: int = 0
+    similar: int = 0
+    """Hits of tier 2."""
     stale: int = 0
     """Old answers to requests that were sent after."""
     latest_s: float = 0.0
@@ -59,9 +65,13 @@ def reading_edges(folder: Path, replicas: int = 1) -> Iterator[Installation]:
         )
 
 
-def question(document: str) -> dict[str, Any]:
-    """What readers ask about a document."""
-    return {"prompt": "Who signed it?", "document": f"The text of {document}.", "document_id": document}
+def question(document: str, form: int = 0) -> dict[str, Any]:
+    """What readers ask about a document; forms differ in nothing that counts."""
+    return {
+        "prompt": f"Who signed it{'?' * (form + 1)}",
+        "document": f"The text of {document}.",
+        "document_id": document,
+    }
 
 
 async def round_of(organization: Organization, per_second: float) -> Outcome:
@@ -70,15 +80,16 @@ async def round_of(organization: Organization, per_second: float) -> Outcome:
     loop = asyncio.get_running_loop()
     sent_at = answered_at = loop.time() + 1e9
 
-    async def read(client: httpx2.AsyncClient, document: str) -> None:
+    async def read(client: httpx2.AsyncClient, document: str, form: int = 0) -> None:
         asked_at = loop.time()
-        answer = await client.post("/infer", json=question(document))
+        answer = await client.post("/infer", json=question(document, form))
         outcome.sent += 1
         if answer.status_code != 200:
             outcome.failed += 1
             return
         body = answer.json()
         outcome.hits += body["cache_hit"]
+        outcome.similar += body["cache_tier"] == 2
         if document == "letter":
             outcome.others.add(body["response"])
         elif loop.time() < sent_at:
@@ -109,9 +120,14 @@ async def round_of(organization: Organization, per_second: float) -> Outcome:
             while not invalidating.done() or loop.time() < answered_at + _AFTER_S:
                 await asyncio.sleep(max(0.0, started + number / per_second - loop.time()))
                 document = "letter" if number % 20 == 19 else "contract"
-                group.create_task(read(clients[number % len(clients)], document))
+                group.create_task(read(clients[number % len(clients)], document, _form(number)))
                 number += 1
     return outcome
+
+
+def _form(number: int) -> int:
+    """Mostly the same, so that tier 1 answers; now and then one that nobody asked in before."""
+    return 0 if number % _NEW_FORM_EVERY else number // _NEW_FORM_EVERY % _FORMS + 1
 
 
 def faults(outcome: Outcome) -> list[str]:
@@ -132,7 +148,8 @@ async def _run(installation: Installation, rounds: int, per_second: float) -> bo
         wrong = faults(outcome)
         fine &= not wrong
         print(
-            f"round {number}: {outcome.sent} reads, {outcome.hits} from the cache; {outcome.stale} old answers to "
+            f"round {number}: {outcome.sent} reads, {outcome.hits} from the cache, {outcome.similar} of them to "
+            f"other forms of a question; {outcome.stale} old answers to "
             f"requests sent after the invalidation was answered (sent again {outcome.repeated} times), the last "
             f"{outcome.latest_s * 1000:.0f} ms after; {len(outcome.others)} answers from another document; "
             f"{'; '.join(wrong) or 'fine'}",
@@ -152,6 +169,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="asahi-invalidation-") as folder,
         reading_edges(Path(folder), options.replicas) as installation,
     ):
+        wait_for_model(installation, EDGES)
         return 0 if asyncio.run(_run(installation, options.rounds, options.rate)) else 1
 
 
