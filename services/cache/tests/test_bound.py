@@ -10,7 +10,7 @@ from asahi_cache.domain.semantic.bound import BoundSettings, Evidence, confidenc
 from asahi_cache.domain.semantic.classes import wrong_within_a_class
 from asahi_cache.domain.semantic.decision import LEAST_AUDITS, Ledger, Record, State, Verdict
 from asahi_cache.domain.semantic.verifier import Judgement
-from services.cache.tests.streams import LIKELY, SAME_CLASS, run
+from services.cache.tests.streams import LIKELY, SAME_CLASS, SURE, run
 
 
 def test_about_four_hundred_clean_audits_prove_one_in_a_hundred() -> None:
@@ -101,6 +101,19 @@ def test_what_audits_say_of_a_stored_prompt_moves_its_own_neighbours_only() -> N
     trusted, refuted = Record(right=8), Record(wrong=2)
     assert ledger.decide(LIKELY, trusted).stratum < ledger.decide(LIKELY, Record()).stratum
     assert ledger.decide(LIKELY, refuted).verdict is Verdict.IMPROBABLE
+
+
+def test_what_others_proved_is_served_and_audited_until_ones_own_audits_refute_it() -> None:
+    shared, own = Ledger(0.05, Random(1).random), Ledger(0.05, Random(2).random)
+    run(shared, Random(3), [0.0] * 1000)
+    first = own.decide(SURE, Record(), shared)
+    assert first.state is State.SHARED
+    assert first.audits == shared.evidence(first.stratum).audits
+    assert 0.02 <= first.audit_probability <= 0.5
+    for _ in range(10):
+        own.add_audit(first.stratum, Record(), wrong=True)
+    last = own.decide(SURE, Record(), shared)
+    assert (last.verdict, last.state) == (Verdict.AUDIT, State.BOUND_EXCEEDED)
 
 
 def test_callers_who_say_wrong_can_stop_a_stream() -> None:

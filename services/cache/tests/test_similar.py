@@ -16,7 +16,7 @@ from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi.type.v1.chat_pb2 import Answer, ChatAnswer, ContentPart, NativeBody
 from asahi_cache.domain.labels import user_label
 from asahi_cache.domain.semantic.equivalence import text_of
-from asahi_cache.domain.semantic.evidence_log import Kind, Outcome
+from asahi_cache.domain.semantic.evidence_log import SHARED, Kind, Outcome
 from asahi_cache.domain.semantic.similar import Finding, NoAnswer, outcome_of
 from asahi_cache.domain.tiers import Selection
 from services.cache.tests.builders import digest, entry
@@ -83,6 +83,23 @@ async def test_the_opposite_is_never_served_however_clean_the_audits_were(tmp_pa
         for number in range(40):
             assert (await two.ask(f"How do I disable port {number}?")).served is None
             assert (await two.ask(f"How do I enable port {number + 1000}?")).served is None
+
+
+async def test_evidence_counts_for_others_only_where_both_asked_for_it(tmp_path: Path) -> None:
+    async with tier_two(tmp_path, shared_by={ORG, "org-2"}) as two:
+        for number in range(40):
+            answer = f"Answer {number} is in part {number}."
+            await two.ask(f"How do I open drawer {number}?", answer)
+            await two.ask(f"How can I open drawer {number}?", answer)
+        found = {}
+        for other in ("org-2", "org-3"):
+            await two.ask("How do I open window 1?", "By its handle.", organization_id=other)
+            found[other] = await two.ask("How can I open window 1?", organization_id=other)
+        spoken_of = await two.evidence._store.records(SHARED, "rule", 10)
+    assert served_text(found["org-2"]) == "By its handle."
+    assert "share evidence" in found["org-2"].detail
+    assert outcome(found["org-3"]) == "insufficient_evidence"
+    assert list(spoken_of) == [b""], "what is shared names no question"
 
 
 async def test_a_stored_answer_that_is_gone_is_not_served_and_its_question_leaves(tmp_path: Path) -> None:

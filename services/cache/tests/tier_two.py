@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,7 +102,11 @@ class TierTwo:
 
 @asynccontextmanager
 async def tier_two(
-    folder: Path, random: Callable[[], float] = lambda: 0.99, url: str = "", embedder: Embedder | None = None
+    folder: Path,
+    random: Callable[[], float] = lambda: 0.99,
+    url: str = "",
+    embedder: Embedder | None = None,
+    shared_by: AbstractSet[str] = frozenset(),
 ) -> AsyncIterator[TierTwo]:
     """`random` at 0.99: nothing that may be served is audited. `embedder`: `BagOfWords` if None."""
 
@@ -114,7 +119,7 @@ async def tier_two(
         [memory], default_ttl_s=3600, max_entry_bytes=10**6, random=lambda: 0.0, withdraw=withdraw, clock=clock
     )
     database = open_database(folder, url)
-    evidence = Evidence(SqlEvidenceStore(database), "rule", shipped_judge().misses, random, clock)
+    evidence = Evidence(SqlEvidenceStore(database), "rule", shipped_judge().misses, random, clock, shared_by=shared_by)
     questions = GuardedQuestions(open_questions(folder, "", ""), 5.0, structlog.testing.CapturingLogger())
     similar = SimilarAnswers(
         store=questions,

@@ -73,6 +73,11 @@ class CacheSettings(ServiceSettings):
         le=1_000_000,
         description="Messages that may wait for one edge; more end its connection.",
     )
+    evidence_shared_by: str = Field(
+        default="",
+        description="Organisations that asked for it, by id, separated by commas: audits of one's similar answers "
+        "count for the others too. Empty: nobody's do.",
+    )
     embedding_threads: int = Field(
         default=1, ge=0, le=64, description="Threads of the local embedding model, 200 MB of memory; 0: no model."
     )
@@ -95,6 +100,11 @@ class CacheSettings(ServiceSettings):
         if self.redis_url.get_secret_value() and host in {"", "0.0.0.0", "::"}:  # noqa: S104 - it is refused
             raise ValueError("ASAHI_CACHE_ADVERTISED_ADDRESS is needed with REDIS_URL: host:port of this replica alone")
         return self
+
+    @property
+    def evidence_sharers(self) -> frozenset[str]:
+        """Organisations that share evidence."""
+        return frozenset(one.strip() for one in self.evidence_shared_by.split(",") if one.strip())
 
     @property
     def advertised_address(self) -> str:

@@ -134,7 +134,9 @@ def build(
     )
     figures = None if redis is None or shared is None else _Figures(shared, redis)
     shared_flights = None if redis is None else SharedFlights(flights, redis.leases, settings.advertised_address)
-    evidence = Evidence(SqlEvidenceStore(opened), _rule(), shipped_judge().misses, random, clock)
+    evidence = Evidence(
+        SqlEvidenceStore(opened), _rule(), shipped_judge().misses, random, clock, shared_by=settings.evidence_sharers
+    )
     tier_two = _tier_two(settings, cache, embedder=embedder, evidence=evidence, clock=clock, log=log)
     if shared is not None and redis is not None:
         _let_hear(shared, redis, cache, attachments, tier_two=tier_two, log=log)

@@ -78,6 +78,7 @@ class SemanticDesk:
         check_organization(request.organization_id)
         _check_bound(request.false_hit_bound, least=1e-9, param="false_hit_bound")
         ledger = await self._evidence.ledger(request.organization_id, request.false_hit_bound)
+        shared = await self._evidence.shared(request.organization_id, request.false_hit_bound)
         response = pb.GetSemanticReportResponse(
             judge_misses=self._evidence.judge_misses, reported_wrong=ledger.figures.reported_wrong
         )
@@ -86,14 +87,14 @@ class SemanticDesk:
             low, high = evidence.interval()
             response.strata.add(
                 least_probability=STRATA[number - 1][0] if number else 1.0,
-                state=ledger.known(number).value,
+                state=ledger.known(number, shared).value,
                 audits=evidence.audits,
                 wrong=evidence.wrong,
                 error_low=low,
                 error_high=high,
                 served=ledger.served(number),
             )
-        error = measured(ledger)
+        error = measured(ledger, shared)
         if error is not None:
             response.error, response.error_low, response.error_high = error
         return response

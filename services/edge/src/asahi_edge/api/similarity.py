@@ -35,7 +35,7 @@ def similarity_explanation(verdict: SemanticVerdict) -> str:
         f"{verdict.wrong} of {verdict.audits} audits were wrong ({verdict.error_low:.4f}–{verdict.error_high:.4f}, "
         f"95 %), the bound is {verdict.false_hit_bound:g}, audit probability {verdict.audit_probability:.3f}"
     )
-    return f"{nearest} {_NEAREST[verdict.outcome]}: {evidence}."
+    return f"{nearest} {_NEAREST[verdict.outcome]}: {evidence}. {verdict.detail}".rstrip()
 
 
 def similar_performance(measured: GetSemanticReportResponse, bound: float) -> SimilarPerformance:

@@ -249,7 +249,9 @@ class SemanticVerdict(_message.Message):
     audit_probability: _builtins.float
     """With which probability such an answer is audited instead of served."""
     detail: _builtins.str
-    """What is wrong, where `outcome` is `SEMANTIC_OUTCOME_UNAVAILABLE`; a sentence."""
+    """What is wrong, where `outcome` is `SEMANTIC_OUTCOME_UNAVAILABLE`, or whose audits these are where they are not the
+    organization's own; a sentence.
+    """
     @_builtins.property
     def neighbour_age(self) -> _duration_pb2.Duration:
         """How old the stored answer is."""
@@ -1413,7 +1415,9 @@ class SemanticStratum(_message.Message):
     least_probability: _builtins.float
     """Least probability of serving; 1: the questions differ in nothing that can change an answer."""
     state: _builtins.str
-    """What is known: `normal_form` and `proven` are served, `insufficient_evidence` and `bound_exceeded` are not."""
+    """What is known: `normal_form`, `proven` and `shared` (proven by the audits of all who share evidence) are served,
+    `insufficient_evidence` and `bound_exceeded` are not.
+    """
     audits: _builtins.int
     """Audits since the evidence began anew."""
     wrong: _builtins.int

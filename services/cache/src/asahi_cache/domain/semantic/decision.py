@@ -41,8 +41,14 @@ class State(StrEnum):
     NORMAL_FORM = "normal_form"
     """Proven before any audit: nothing differs that can change an answer."""
     PROVEN = "proven"
+    SHARED = "shared"
+    """Proven by the audits of organisations that share evidence, this one among them, and not refuted by its own."""
     INSUFFICIENT_EVIDENCE = "insufficient_evidence"
     BOUND_EXCEEDED = "bound_exceeded"
+
+
+SERVING = frozenset({State.NORMAL_FORM, State.PROVEN, State.SHARED})
+"""Strata whose candidates are served but for a part that is audited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Decision:
     audit_probability: float
     """ρ: with which such a candidate is audited though it could be served."""
     audits: int
+    """That this rests on: the organisation's own, or those that are shared."""
     wrong: int
 
     def interval(self) -> tuple[float, float]:
@@ -85,8 +92,7 @@ class _Stratum:
     """Whether nothing differs that can change an answer, so that where it is proven only the least is audited."""
 
     def audit_probability(self) -> float:
-        if not self.evidence.proven:
-            return 1.0
+        """Where it is proven."""
         if self.sure:
             return LEAST_AUDITS
         return max(LEAST_AUDITS, _FIRST_AUDITS / math.sqrt(1 + self.served / _AUDITS_HALVE_AT))
@@ -120,26 +126,29 @@ class Ledger:
         self._classes = _Stratum(classes, sure=True)
         self._strata = [_Stratum(Evidence(BoundSettings(tested, ALPHA * part))) for _, part in STRATA]
 
-    def decide(self, judgement: Judgement, record: Record) -> Decision:
-        """What to do with a candidate. What is to be audited is to come back by `add_audit`."""
+    def decide(self, judgement: Judgement, record: Record, shared: "Ledger | None" = None) -> Decision:
+        """What to do with a candidate. What is to be audited is to come back by `add_audit`.
+
+        `shared`: the evidence of organisations that share it, if this one does.
+        """
         probability = corrected(judgement.probability, record)
         number = stratum_of(judgement, probability)
         if number < 0:
             self.figures.improbable += 1
             return Decision(Verdict.IMPROBABLE, probability, number, State.INSUFFICIENT_EVIDENCE, 1.0, 0, 0)
-        stratum = self._stratum(number)
-        rho = stratum.audit_probability()
+        stratum, state = self._stratum(number), self.known(number, shared)
+        evidence = stratum.evidence if shared is None or state is not State.SHARED else shared.evidence(number)
+        rho = stratum.audit_probability() if state in SERVING else 1.0
         audited = self._random() < rho
         if not audited:
             stratum.served += 1
             stratum.unsaved += 1
             self.figures.served += 1
-        evidence = stratum.evidence
         return Decision(
             Verdict.AUDIT if audited else Verdict.SERVE,
             probability,
             number,
-            self.known(number),
+            state,
             rho,
             evidence.audits,
             evidence.wrong,
@@ -161,12 +170,14 @@ class Ledger:
         record.wrong += 1
         self._add(stratum, wrong=True)
 
-    def known(self, stratum: int) -> State:
-        """What is known of a stratum."""
+    def known(self, stratum: int, shared: "Ledger | None" = None) -> State:
+        """What is known of a stratum; what its own audits refute nobody else's prove."""
         evidence = self._stratum(stratum).evidence
         if evidence.proven:
             return State.PROVEN if stratum else State.NORMAL_FORM
-        return State.BOUND_EXCEEDED if evidence.refuted else State.INSUFFICIENT_EVIDENCE
+        if evidence.refuted:
+            return State.BOUND_EXCEEDED
+        return State.SHARED if shared is not None and shared.evidence(stratum).proven else State.INSUFFICIENT_EVIDENCE
 
     def evidence(self, stratum: int) -> Evidence:
         """What audits said of a stratum."""

@@ -5,10 +5,12 @@ order, one process at a time; what this process decides by is a copy, read anew 
 """
 
 import asyncio
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -17,6 +19,8 @@ from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError
 
 FRESH_S = 5.0
+SHARED = "*"
+"""Stands for an organisation in the ledger that several share; none has this id."""
 _MOST_LEDGERS = 2000
 _MOST_RECORDS = 5000
 _AUDITS_KEPT_S = 180 * 24 * 3600.0
@@ -115,9 +119,16 @@ class Evidence:
     """The ledgers of this process."""
 
     def __init__(
-        self, store: EvidenceStore, rule: str, judge_misses: float, random: Callable[[], float], clock: Clock
+        self,
+        store: EvidenceStore,
+        rule: str,
+        judge_misses: float,
+        random: Callable[[], float],
+        clock: Clock,
+        *,
+        shared_by: AbstractSet[str] = frozenset(),
     ) -> None:
-        """`random` yields numbers in [0, 1)."""
+        """`random` yields numbers in [0, 1). `shared_by`: organisations whose audits count for each other, too."""
         self._store = store
         self._rule = rule
         self.judge_misses = judge_misses
@@ -126,6 +137,7 @@ class Evidence:
         """Whether the database answered when it was last asked."""
         self._random = random
         self._clock = clock
+        self._shared_by = shared_by
         self._held: OrderedDict[LedgerKey, _Held] = OrderedDict()
         self._loading: dict[LedgerKey, asyncio.Task[_Held]] = {}
         self._hits: list[ServedHit] = []
@@ -143,6 +155,14 @@ class Evidence:
         """Ledgers that are here and have something in them that served and came to be worse than its bound."""
         return sum(held.ledger.exceeded for held in self._held.values())
 
+    async def shared(self, organization_id: str, false_hit_bound: float) -> Ledger | None:
+        """The ledger of all who share evidence; None: the organisation does not.
+
+        Raises:
+            ServiceUnavailable: it is not here yet and cannot be read.
+        """
+        return await self.ledger(SHARED, false_hit_bound) if organization_id in self._shared_by else None
+
     def record(self, organization_id: str, false_hit_bound: float, stored: bytes) -> Record:
         """What audits said of a stored question, as far as its ledger is here."""
         held = self._held.get(LedgerKey(organization_id, self._rule, false_hit_bound))
@@ -156,7 +176,11 @@ class Evidence:
         """
         key = LedgerKey(organization_id, self._rule, false_hit_bound)
         held = await self._hold(key)
-        return outcome in await self._advance(key, held, [outcome])
+        new = outcome in await self._advance(key, held, [outcome])
+        if new and organization_id in self._shared_by:
+            everybodys = replace(key, organization_id=SHARED)
+            await self._advance(everybodys, await self._hold(everybodys), [_nameless(organization_id, outcome)])
+        return new
 
     def note_served(self, hit: ServedHit) -> None:
         """Remembers what was served, and writes it with the next `flush`."""
@@ -274,6 +298,12 @@ class Evidence:
 
     def _now_ns(self) -> int:
         return int(self._clock.now().timestamp() * 1e9)
+
+
+def _nameless(organization_id: str, outcome: Outcome) -> Outcome:
+    """The outcome without its request and question: what others may count, and nothing to know anybody by."""
+    name = hashlib.sha256(f"{organization_id}\0{outcome.request_id}".encode()).hexdigest()
+    return replace(outcome, request_id=name, stored=b"")
 
 
 def _count(ledger: Ledger, outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi_cache.domain.embedding import Embedder
 from asahi_cache.domain.labels import labels_of
-from asahi_cache.domain.semantic.decision import Decision, Ledger, State, Verdict, corrected, stratum_of
+from asahi_cache.domain.semantic.decision import SERVING, Decision, Ledger, State, Verdict, corrected, stratum_of
 from asahi_cache.domain.semantic.equivalence import EquivalenceJudge, said, text_of
 from asahi_cache.domain.semantic.evidence_log import Evidence, Kind, Outcome, ServedHit
 from asahi_cache.domain.semantic.neighbours import Neighbour, PatientStore, StoredQuestion, StoreUnavailable
@@ -33,6 +33,7 @@ _MOST_WAITING = 1000
 """Questions to be kept and audits to be judged that may wait; more are dropped and counted."""
 _MOST_PENDING = 5000
 _FOREVER_NS = 1 << 62
+_BY_OTHERS = "The audits are those of all organizations that share evidence."
 
 
 class NoAnswer(StrEnum):
@@ -277,6 +278,7 @@ class SimilarAnswers:
         if not wanted:
             return Finding(NoAnswer.NO_NEIGHBOUR if asked.false_hit_bound else None, embedding=embedding)
         ledger = await self._evidence.ledger(asked.organization_id, asked.false_hit_bound)
+        shared = await self._evidence.shared(asked.organization_id, asked.false_hit_bound)
         near = await self._store.nearest(
             asked.organization_id, asked.scope, vector, now_ns, _NEIGHBOURS, waited_s=waited_s
         )
@@ -284,9 +286,10 @@ class SimilarAnswers:
         candidate = await self._best(asked, judged)
         if candidate is None:
             return Finding(NoAnswer.NO_NEIGHBOUR, embedding=embedding)
-        decision = self._decide(asked, ledger, candidate)
+        decision = self._decide(asked, ledger, shared, candidate)
         age_s = max(0.0, (now_ns - candidate.question.created_at_ns) / 1e9)
-        return Finding(decision=decision, candidate=candidate, age_s=age_s, embedding=embedding)
+        detail = _BY_OTHERS if decision.state is State.SHARED else ""
+        return Finding(decision=decision, candidate=candidate, age_s=age_s, embedding=embedding, detail=detail)
 
     async def _best(self, asked: AskedQuestion, judged: Sequence[tuple[Neighbour, Judgement]]) -> Candidate | None:
         """The likeliest of those whose answer is still kept and young enough."""
@@ -315,10 +318,10 @@ class SimilarAnswers:
         stratum = stratum_of(judgement, probability)
         return (stratum if stratum >= 0 else _NEIGHBOURS + 10, -probability)
 
-    def _decide(self, asked: AskedQuestion, ledger: Ledger, candidate: Candidate) -> Decision:
+    def _decide(self, asked: AskedQuestion, ledger: Ledger, shared: Ledger | None, candidate: Candidate) -> Decision:
         stored = candidate.question.fingerprint
         record = self._evidence.record(asked.organization_id, asked.false_hit_bound, stored)
-        decision = ledger.decide(candidate.judgement, record)
+        decision = ledger.decide(candidate.judgement, record, shared)
         if decision.verdict is Verdict.AUDIT:
             audit = _Audit(asked, decision.stratum, stored, decision.audit_probability, candidate.found.entry)
             _remember(self._audits, (asked.organization_id, asked.fingerprint), audit)
@@ -380,7 +383,7 @@ def outcome_of(decision: Decision) -> str:
         return "served"
     if decision.verdict is Verdict.IMPROBABLE:
         return "improbable"
-    if decision.state in {State.PROVEN, State.NORMAL_FORM}:
+    if decision.state in SERVING:
         return "audited"
     return decision.state.value
 

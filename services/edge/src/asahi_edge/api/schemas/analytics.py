@@ -87,7 +87,10 @@ class StratumPerformance(Struct, kw_only=True):
     least_probability: Annotated[Share, described("Least probability; 1: the questions differ in nothing that counts.")]
     state: Annotated[
         str,
-        described("`normal_form` and `proven` are served, `insufficient_evidence` and `bound_exceeded` are not."),
+        described(
+            "`normal_form`, `proven` and `shared` (proven by the audits of all who share evidence) are served, "
+            "`insufficient_evidence` and `bound_exceeded` are not."
+        ),
     ]
     audits: Annotated[Count, described("Answers compared with a provider's since the evidence began anew.")]
     wrong: Annotated[Count, described("How many of them were wrong.")]
