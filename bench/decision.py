@@ -63,6 +63,9 @@ class _Given:
     async def answers(self, organization_id: str, since: datetime) -> list[Answers]:
         return []
 
+    async def withdraw(self, organization_id: str, at: datetime) -> None:
+        raise AssertionError("nothing is shared here")
+
     async def erasures(self) -> Mapping[str, datetime]:
         return {}
 

@@ -166,6 +166,7 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"rate_limits": {"per_user": {"per_user": {}}}}, "rate_limits.per_user.per_user", "no such field"),
         ({"timezone": "Europe/Berlinn"}, "timezone", "did you mean Europe/Berlin"),
         ({"learning": {"cascade": "on"}}, "learning.cascade", "one of off, hard_checks, calibrated"),
+        ({"learning": {"share_outcomes": "yes"}}, "learning.share_outcomes", "true or false"),
         ({"learning": {"exploration": 1.5}}, "learning.exploration", "a number from 0 to 1"),
         ({"learning": {"exploration": False}}, "learning.exploration", "a number from 0 to 1"),
         ({"learning": {"exploraton": 0}}, "learning.exploraton", "did you mean 'exploration'"),

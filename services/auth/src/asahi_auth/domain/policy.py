@@ -57,6 +57,7 @@ DEFAULTS: Settings = {
         "judge": "local",
         "monthly_limit_usd": 0,
         "cascade": "hard_checks",
+        "share_outcomes": False,
     },
     "retention": {"prompts_days": 0, "usage_days": 400, "responses_days": 30},
     "alerts": {"webhook_url": None},
@@ -108,6 +109,7 @@ def effective(settings: Settings) -> Policy:
             judge=learning["judge"],
             monthly_limit_nanos=0,
             cascade=Cascade.Value(f"CASCADE_{learning['cascade'].upper()}"),
+            share_outcomes=learning["share_outcomes"],
         ),
         retention=RetentionPolicy(**retention),
         fail_open_without_billing=_value(settings, "fail_open_without_billing"),
@@ -300,7 +302,7 @@ _FIELDS: Mapping[str, _Check] = {
     "learning": partial(
         _check_object,
         dict.fromkeys(("shadow_share", "judge", "monthly_limit_usd"), _later)
-        | {"exploration": partial(_check_number, 0, 1), "cascade": _check_cascade},
+        | {"exploration": partial(_check_number, 0, 1), "cascade": _check_cascade, "share_outcomes": _check_switch},
     ),
     "retention": partial(
         _check_object,

@@ -77,4 +77,5 @@ def routing_policy(request: InferenceRequest) -> RoutingPolicy:
         policy.epsilon = whole.quality.epsilon
         policy.cascade = whole.learning.cascade
         policy.exploration = whole.learning.exploration
+        policy.shares_outcomes = whole.learning.share_outcomes
     return policy

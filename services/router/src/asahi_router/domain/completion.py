@@ -291,6 +291,7 @@ class Completions:
                 user_id=task.payer.user_id,
                 chance=run.ranking.chance if outcome.model == run.ranking.chain[0].model else None,
                 signal=signal,
+                shared=task.policy.shares_outcomes,
             )
         )
 

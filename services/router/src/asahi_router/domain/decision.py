@@ -47,10 +47,9 @@ class Past:
 
     def of(self, task: pb.Task, features: Features, aim: Aim) -> Known:
         """What is known of a question from those before it."""
-        organization_id = task.organization_id
         return Known(
-            evidence_on(self.experience, organization_id, features, task.prompt_embedding, aim),
-            self.conversations.prefix(organization_id, features.thread, features.asked_bytes),
+            evidence_on(self.experience, task, features, aim),
+            self.conversations.prefix(task.organization_id, features.thread, features.asked_bytes),
         )
 
 

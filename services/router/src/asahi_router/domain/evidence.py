@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asahi.router.v1.router_pb2 import Task
 from asahi_core.clock import Clock
 from asahi_core.prices import Books
 from asahi_router.domain.estimate import BYTES_PER_TOKEN
@@ -33,7 +34,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the organisation's own outcomes say about a question."""
+    """What outcomes say about a question."""
 
     models: Mapping[str, Expected]
     """By catalog id; those of which enough is known."""
@@ -46,6 +47,8 @@ class Evidence:
     """None: the baseline has not been calibrated yet, or too little is known of it."""
     harm: Control | None = None
     """What routing lost, where it surely lost more than may be lost; then the baseline answers."""
+    common: bool = False
+    """Whether they are those of all organisations that share theirs."""
 
     def judge(self, costs: Mapping[str, float]) -> Judged | None:
         """Whether to leave the baseline, for which of the models that are expected to cost so much; None: who knows."""
@@ -56,11 +59,11 @@ class Evidence:
         return self.guard.judge(self.told, costs)
 
 
-def evidence_on(
-    experience: Experience, organization_id: str, features: Features, embedding: bytes, aim: Aim
-) -> Evidence | None:
+def evidence_on(experience: Experience, task: Task, features: Features, aim: Aim) -> Evidence | None:
     """What is known about the question; None: nothing."""
-    lesson = experience.lesson(organization_id, embedding)
+    organization_id, embedding, shares = task.organization_id, task.prompt_embedding, task.policy.shares_outcomes
+    experience.shares(organization_id, shares=shares)
+    lesson = experience.lesson(organization_id, embedding, common=shares)
     if lesson is None:
         return None
     learned = lesson.taught.learned
@@ -72,9 +75,9 @@ def evidence_on(
         for n, model in enumerate(learned.models)
         if learned.answers[n] >= RULES.fewest
     }
-    guard = experience.guard(organization_id, lesson, aim)
+    guard = experience.guard(lesson, aim)
     harm = experience.harm(organization_id, aim)
-    return Evidence(models, int(learned.answers.sum()), learned.basis.embeds, told, guard, harm)
+    return Evidence(models, int(learned.answers.sum()), learned.basis.embeds, told, guard, harm, not lesson.of)
 
 
 class TariffCosts:

@@ -3,7 +3,8 @@
 Each answered question is kept with its form, its embedding and the model that answered (`answered`). When somebody
 says how good the answer was, the pair becomes part of the memory, here and in every other process on the same store.
 Answers that failed without anybody saying so (`domain.signals`) join it in their share. A memory that has grown is
-learned from anew, on a thread. Nothing of one organisation is ever used for another. Where something was erased of an
+learned from anew, on a thread. Nothing of one organisation is used for another, but
+where both share: what they share is one more memory, for those whose own is too small. Where something was erased of an
 organisation, each process drops that memory and reads it anew.
 """
 
@@ -33,6 +34,8 @@ _EVERY_S = 15.0
 _MOST_WAITING = 10_000
 _COMPARED = timedelta(days=30)
 _MOST_READ = 5_000
+_COMMON = ""
+"""Whose memory the common one is."""
 _MOST_GUARDS = 8
 """Baselines, with their ε, that one organisation's memory is calibrated for."""
 _UNJUDGED = timedelta(days=7)
@@ -74,6 +77,8 @@ class Example:
     """None: nothing was drawn or decided by the guard: the caller named the model, or asked for a quality."""
     signal: str = ""
     """One of `domain.signals.SCORES`: what the call says against the answer; empty: nothing."""
+    shared: bool = False
+    """Whether its organisation shared its outcomes with others then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,10 @@ class ExampleStore(Protocol):
         """How many answers an organisation got then or later, by model. Raises as `keep` does."""
         ...
 
+    async def withdraw(self, organization_id: str, at: datetime) -> None:
+        """Shares nothing of an organisation any more; noted as an erasure is. Raises as `keep` does."""
+        ...
+
     async def erasures(self) -> Mapping[str, datetime]:
         """When something was erased last, by organisation. Raises as `keep` does."""
         ...
@@ -167,6 +176,8 @@ class Lesson:
     taught: Taught
     asked_bytes: Floats
     judged: Sequence[Judged]
+    of: str
+    """The organisation; empty: those that share."""
     guards: dict[Aim, Guard] = field(default_factory=dict)
 
 
@@ -205,6 +216,9 @@ class Experience:
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
         self._waiting: list[Example] = []
         self._repeated: list[tuple[str, str]] = []
+        self._sharing: set[str] = set()
+        """Organisations with outcomes in the common memory."""
+        self._withdrawn: set[str] = set()
         self._since: datetime | None = None
         self._erased: Mapping[str, datetime] | None = None
 
@@ -218,18 +232,30 @@ class Experience:
         if len(self._repeated) < _MOST_WAITING:
             self._repeated.append((organization_id, request_id))
 
-    def lesson(self, organization_id: str, embedding: bytes) -> Lesson | None:
-        """What decides on a question with that embedding (empty: none); None: too little is known yet."""
+    def shares(self, organization_id: str, *, shares: bool) -> None:
+        """What an organisation's policy says now; what was shared is withdrawn, soon, where it shares no longer."""
+        if not shares and organization_id in self._sharing:
+            self._withdrawn.add(organization_id)
+
+    def lesson(self, organization_id: str, embedding: bytes, *, common: bool = False) -> Lesson | None:
+        """What decides on a question with that embedding (empty: none); None: too little is known yet.
+
+        `common`: where the organisation's own outcomes are too few, those of all that share decide.
+        """
+        own = self._lesson_of(organization_id, embedding)
+        return self._lesson_of(_COMMON, embedding) if own is None and common else own
+
+    def _lesson_of(self, organization_id: str, embedding: bytes) -> Lesson | None:
         memory = self._memories.get(organization_id)
         if memory is None:
             return None
         return memory.by_meaning if memory.by_meaning and len(embedding) == _EMBEDDING_BYTES else memory.by_form
 
-    def guard(self, organization_id: str, lesson: Lesson, aim: Aim) -> Guard | None:
+    def guard(self, lesson: Lesson, aim: Aim) -> Guard | None:
         """The guard of that aim; None: it is not calibrated yet, and will be."""
         guard = lesson.guards.get(aim)
         if guard is None and aim.baseline in lesson.taught.learned.models:
-            memory = self._memories[organization_id]
+            memory = self._memories[lesson.of]
             memory.wanted[aim] = None
             while len(memory.wanted) > _MOST_GUARDS:
                 memory.wanted.popitem(last=False)
@@ -253,6 +279,12 @@ class Experience:
     def forget(self, organization_id: str) -> None:
         """Forgets an organisation at once; `catch_up` learns it anew from what the store still has."""
         self._memories.pop(organization_id, None)
+        if organization_id in self._sharing:
+            self._sharing.discard(organization_id)
+            common = self._memories.pop(_COMMON, _Memory())
+            for judged in common.judged.values():
+                if judged.example.organization_id != organization_id:
+                    self._share(judged)
 
     async def run(self) -> None:
         """Writes, reads and learns, again and again, until it is cancelled."""
@@ -271,7 +303,7 @@ class Experience:
             if memory.grown >= _FEWEST and memory.grown >= _GROWTH * memory.learned_at:
                 answers = await self._store.answers(organization_id, self._clock.now() - _UNJUDGED)
                 memory.shares = shares(answers)
-                await asyncio.to_thread(self._learn, memory)
+                await asyncio.to_thread(self._learn, organization_id, memory)
             await asyncio.to_thread(self._calibrate, organization_id, memory)
 
     async def _write(self) -> None:
@@ -280,6 +312,10 @@ class Experience:
         try:
             if waiting:
                 await self._store.keep(waiting)
+            while self._withdrawn:
+                organization_id = next(iter(self._withdrawn))
+                await self._store.withdraw(organization_id, self._clock.now())
+                self._withdrawn.discard(organization_id)
             while repeated:
                 await self._store.signal(*repeated[-1], REPEATED)
                 repeated.pop()
@@ -329,7 +365,17 @@ class Experience:
         memory.judged[example.request_id] = judged
         memory.signalled.pop(example.request_id, None)
         self._memories.move_to_end(example.organization_id)
+        if example.shared:
+            self._share(judged)
         self._make_room()
+
+    def _share(self, judged: Judged) -> None:
+        example = judged.example
+        common = self._memories.setdefault(_COMMON, _Memory())
+        name = f"{example.organization_id} {example.request_id}"
+        common.grown += name not in common.judged or common.judged[name].score != judged.score
+        common.judged[name] = judged
+        self._sharing.add(example.organization_id)
 
     def _note(self, example: Example) -> None:
         """An answer with a signal; what somebody says of it counts instead."""
@@ -347,12 +393,12 @@ class Experience:
             largest = max(self._memories.values(), key=lambda one: one.size)
             (largest.signalled or largest.judged).popitem(last=False)
 
-    def _learn(self, memory: _Memory) -> None:
+    def _learn(self, organization_id: str, memory: _Memory) -> None:
         judged = [*memory.judged.values(), *self._failures(memory)]
         grown = memory.grown
         embedded = [one for one in judged if len(one.example.embedding) == _EMBEDDING_BYTES]
-        memory.by_meaning = _lesson(embedded, embeds=True) if len(embedded) >= _FEWEST else None
-        memory.by_form = _lesson(judged, embeds=False)
+        memory.by_meaning = _lesson(organization_id, embedded, embeds=True) if len(embedded) >= _FEWEST else None
+        memory.by_form = _lesson(organization_id, judged, embeds=False)
         memory.compared = {}
         memory.learned_at = grown
 
@@ -397,7 +443,7 @@ class Experience:
         return Compared(len(rows), explored, controls, harms(controls, aim.epsilon))
 
     def _calibrate(self, organization_id: str, memory: _Memory) -> None:
-        if memory.by_form is not None:
+        if memory.by_form is not None and organization_id != _COMMON:
             for aim in [aim for aim in list(memory.wanted) if aim not in memory.compared]:
                 memory.compared[aim] = self._compare(organization_id, memory.by_form, aim)
         for lesson in (memory.by_form, memory.by_meaning):
@@ -416,7 +462,7 @@ class Experience:
                 lesson.guards[aim] = guard_of(lesson.taught, costs, aim.baseline, aim.epsilon)
 
 
-def _lesson(judged: Sequence[Judged], *, embeds: bool) -> Lesson:
+def _lesson(organization_id: str, judged: Sequence[Judged], *, embeds: bool) -> Lesson:
     examples = [one.example for one in judged]
     models = tuple(sorted({example.model for example in examples}))
     place: Mapping[str, int] = {model: number for number, model in enumerate(models)}
@@ -434,7 +480,7 @@ def _lesson(judged: Sequence[Judged], *, embeds: bool) -> Lesson:
     taught = learn(measured, np.random.default_rng(len(examples)))
     # What was learned from is the most of it, and calibrating asks for outcomes alone.
     taught = replace(taught, measured=replace(measured, forms=forms[:0], embeddings=None))
-    return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32), judged)
+    return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32), judged, organization_id)
 
 
 def vectors(embeddings: Sequence[bytes]) -> Floats:

@@ -60,7 +60,8 @@ def why_guarded(chosen: Candidate, reference: Candidate | None, word: Word, feat
     """Why the guard lets `chosen` answer, or keeps to the baseline."""
     judged, evidence = word.judged, word.evidence
     seen = "" if evidence.by_meaning else ", by the question's form alone"
-    by = f"by {evidence.outcomes} outcomes{seen}"
+    whose = " of organizations that share them" if evidence.common else ""
+    by = f"by {evidence.outcomes} outcomes{whose}{seen}"
     cost = f"about {_compared(chosen, reference)}"
     within = _within(chosen, limits)
     baseline = reference.model if reference is not None else chosen.model

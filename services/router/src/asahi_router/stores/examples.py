@@ -121,6 +121,7 @@ def _row(example: Example) -> dict[str, Any]:
         "answered_at": example.answered_at,
         "user_id": storable(example.user_id),
         "signal": example.signal,
+        "shared": example.shared,
         "baseline": example.chance.baseline if example.chance else "",
         "propensity": example.chance.propensity if example.chance else 1.0,
         "least": example.chance.least if example.chance else 0.0,
@@ -143,4 +144,5 @@ def _example(row: RowMapping) -> Example:
         row["answered_at"].replace(tzinfo=UTC),
         chance=Chance(row["baseline"], row["propensity"], row["least"]) if row["baseline"] else None,
         signal=row["signal"],
+        shared=row["shared"],
     )

@@ -77,6 +77,11 @@ class SqlOutcomeStore:
         work = partial(erasures.erase, organization_id=organization_id, user_id=user_id, at=at)
         return await self._on_thread(partial(self._committed, work))
 
+    async def withdraw(self, organization_id: str, at: datetime) -> None:
+        """Shares nothing of an organisation any more."""
+        work = partial(erasures.withdraw, organization_id=organization_id, at=at)
+        await self._on_thread(partial(self._committed, work))
+
     async def erasures(self) -> dict[str, datetime]:
         """When something was erased last, by organisation."""
         return await self._on_thread(partial(self._committed, erasures.when))

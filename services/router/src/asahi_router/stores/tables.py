@@ -52,6 +52,7 @@ class ExampleRow(RouterTable, table=True):
     """Empty: nothing was left to routing; `propensity` and `least` say nothing then."""
     propensity: float
     least: float
+    shared: bool
 
 
 EXAMPLES: Table = ExampleRow.metadata.tables["examples"]

@@ -439,6 +439,7 @@ class LearningPolicy(_message.Message):
     JUDGE_FIELD_NUMBER: _builtins.int
     MONTHLY_LIMIT_NANOS_FIELD_NUMBER: _builtins.int
     CASCADE_FIELD_NUMBER: _builtins.int
+    SHARE_OUTCOMES_FIELD_NUMBER: _builtins.int
     exploration: _builtins.float
     """Share of calls that may go to a model for what can be learnt, 0 to 1."""
     shadow_share: _builtins.float
@@ -449,6 +450,8 @@ class LearningPolicy(_message.Message):
     """Most that learning may cost in a calendar month, in nano-dollars."""
     cascade: Global___Cascade.ValueType
     """When a cheap first answer is asked again of a stronger model."""
+    share_outcomes: _builtins.bool
+    """Whether what is known of its answers is learned from together with that of other organisations that say the same."""
     def __init__(
         self,
         *,
@@ -457,10 +460,11 @@ class LearningPolicy(_message.Message):
         judge: _builtins.str = ...,
         monthly_limit_nanos: _builtins.int = ...,
         cascade: Global___Cascade.ValueType = ...,
+        share_outcomes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "exploration", b"exploration", "judge", b"judge", "monthly_limit_nanos", b"monthly_limit_nanos", "shadow_share", b"shadow_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "exploration", b"exploration", "judge", b"judge", "monthly_limit_nanos", b"monthly_limit_nanos", "shadow_share", b"shadow_share", "share_outcomes", b"share_outcomes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from asahi.type.v1 import policy_pb2 as asahi_dot_type_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61sahi/type/v1/routing.proto\x12\rasahi.type.v1\x1a\x1a\x61sahi/type/v1/policy.proto\"\xe0\x02\n\x07Routing\x12(\n\x04mode\x18\x01 \x01(\x0e\x32\x1a.asahi.type.v1.RoutingMode\x12\x1e\n\x11quality_threshold\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12<\n\x12quality_preference\x18\x03 \x01(\x0e\x32 .asahi.type.v1.QualityPreference\x12<\n\x12latency_preference\x18\x04 \x01(\x0e\x32 .asahi.type.v1.LatencyPreference\x12\x1e\n\x11latency_budget_ms\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11\x63ost_budget_nanos\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\r\n\x05model\x18\x07 \x01(\tB\x14\n\x12_quality_thresholdB\x14\n\x12_latency_budget_msB\x14\n\x12_cost_budget_nanos\"\xbd\x02\n\rRoutingPolicy\x12\x16\n\x0e\x61llowed_models\x18\x01 \x03(\t\x12\x19\n\x11\x61llowed_providers\x18\x02 \x03(\t\x12\x16\n\x0e\x62\x61seline_model\x18\x03 \x01(\t\x12\x1a\n\rquality_floor\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x65psilon\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12key_allowed_models\x18\x06 \x03(\t\x12!\n\x19\x64\x65\x66\x61ult_max_output_tokens\x18\x07 \x01(\x03\x12\x14\n\x0cprice_needed\x18\x08 \x01(\x08\x12\'\n\x07\x63\x61scade\x18\t \x01(\x0e\x32\x16.asahi.type.v1.Cascade\x12\x13\n\x0b\x65xploration\x18\n \x01(\x01\x42\x10\n\x0e_quality_floorB\n\n\x08_epsilon*{\n\x0bRoutingMode\x12\x1c\n\x18ROUTING_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROUTING_MODE_AUTOPILOT\x10\x01\x12\x17\n\x13ROUTING_MODE_GUIDED\x10\x02\x12\x19\n\x15ROUTING_MODE_EXPLICIT\x10\x03*\xab\x01\n\x11QualityPreference\x12\"\n\x1eQUALITY_PREFERENCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16QUALITY_PREFERENCE_LOW\x10\x01\x12\x1d\n\x19QUALITY_PREFERENCE_MEDIUM\x10\x02\x12\x1b\n\x17QUALITY_PREFERENCE_HIGH\x10\x03\x12\x1a\n\x16QUALITY_PREFERENCE_MAX\x10\x04*\xb0\x01\n\x11LatencyPreference\x12\"\n\x1eLATENCY_PREFERENCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17LATENCY_PREFERENCE_SLOW\x10\x01\x12\x1d\n\x19LATENCY_PREFERENCE_NORMAL\x10\x02\x12\x1b\n\x17LATENCY_PREFERENCE_FAST\x10\x03\x12\x1e\n\x1aLATENCY_PREFERENCE_INSTANT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61sahi/type/v1/routing.proto\x12\rasahi.type.v1\x1a\x1a\x61sahi/type/v1/policy.proto\"\xe0\x02\n\x07Routing\x12(\n\x04mode\x18\x01 \x01(\x0e\x32\x1a.asahi.type.v1.RoutingMode\x12\x1e\n\x11quality_threshold\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12<\n\x12quality_preference\x18\x03 \x01(\x0e\x32 .asahi.type.v1.QualityPreference\x12<\n\x12latency_preference\x18\x04 \x01(\x0e\x32 .asahi.type.v1.LatencyPreference\x12\x1e\n\x11latency_budget_ms\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11\x63ost_budget_nanos\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\r\n\x05model\x18\x07 \x01(\tB\x14\n\x12_quality_thresholdB\x14\n\x12_latency_budget_msB\x14\n\x12_cost_budget_nanos\"\xd6\x02\n\rRoutingPolicy\x12\x16\n\x0e\x61llowed_models\x18\x01 \x03(\t\x12\x19\n\x11\x61llowed_providers\x18\x02 \x03(\t\x12\x16\n\x0e\x62\x61seline_model\x18\x03 \x01(\t\x12\x1a\n\rquality_floor\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x65psilon\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12key_allowed_models\x18\x06 \x03(\t\x12!\n\x19\x64\x65\x66\x61ult_max_output_tokens\x18\x07 \x01(\x03\x12\x14\n\x0cprice_needed\x18\x08 \x01(\x08\x12\'\n\x07\x63\x61scade\x18\t \x01(\x0e\x32\x16.asahi.type.v1.Cascade\x12\x13\n\x0b\x65xploration\x18\n \x01(\x01\x12\x17\n\x0fshares_outcomes\x18\x0b \x01(\x08\x42\x10\n\x0e_quality_floorB\n\n\x08_epsilon*{\n\x0bRoutingMode\x12\x1c\n\x18ROUTING_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16ROUTING_MODE_AUTOPILOT\x10\x01\x12\x17\n\x13ROUTING_MODE_GUIDED\x10\x02\x12\x19\n\x15ROUTING_MODE_EXPLICIT\x10\x03*\xab\x01\n\x11QualityPreference\x12\"\n\x1eQUALITY_PREFERENCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16QUALITY_PREFERENCE_LOW\x10\x01\x12\x1d\n\x19QUALITY_PREFERENCE_MEDIUM\x10\x02\x12\x1b\n\x17QUALITY_PREFERENCE_HIGH\x10\x03\x12\x1a\n\x16QUALITY_PREFERENCE_MAX\x10\x04*\xb0\x01\n\x11LatencyPreference\x12\"\n\x1eLATENCY_PREFERENCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17LATENCY_PREFERENCE_SLOW\x10\x01\x12\x1d\n\x19LATENCY_PREFERENCE_NORMAL\x10\x02\x12\x1b\n\x17LATENCY_PREFERENCE_FAST\x10\x03\x12\x1e\n\x1aLATENCY_PREFERENCE_INSTANT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'asahi.type.v1.routing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROUTINGMODE']._serialized_start=749
-  _globals['_ROUTINGMODE']._serialized_end=872
-  _globals['_QUALITYPREFERENCE']._serialized_start=875
-  _globals['_QUALITYPREFERENCE']._serialized_end=1046
-  _globals['_LATENCYPREFERENCE']._serialized_start=1049
-  _globals['_LATENCYPREFERENCE']._serialized_end=1225
+  _globals['_ROUTINGMODE']._serialized_start=774
+  _globals['_ROUTINGMODE']._serialized_end=897
+  _globals['_QUALITYPREFERENCE']._serialized_start=900
+  _globals['_QUALITYPREFERENCE']._serialized_end=1071
+  _globals['_LATENCYPREFERENCE']._serialized_start=1074
+  _globals['_LATENCYPREFERENCE']._serialized_end=1250
   _globals['_ROUTING']._serialized_start=75
   _globals['_ROUTING']._serialized_end=427
   _globals['_ROUTINGPOLICY']._serialized_start=430
-  _globals['_ROUTINGPOLICY']._serialized_end=747
+  _globals['_ROUTINGPOLICY']._serialized_end=772
 # @@protoc_insertion_point(module_scope)

@@ -185,6 +185,7 @@ class RoutingPolicy(_message.Message):
     PRICE_NEEDED_FIELD_NUMBER: _builtins.int
     CASCADE_FIELD_NUMBER: _builtins.int
     EXPLORATION_FIELD_NUMBER: _builtins.int
+    SHARES_OUTCOMES_FIELD_NUMBER: _builtins.int
     baseline_model: _builtins.str
     """The model that savings and "as good as" are measured against; empty: the operator's."""
     quality_floor: _builtins.float
@@ -203,6 +204,8 @@ class RoutingPolicy(_message.Message):
     """Share of questions that another model than the decided one answers for what can be learnt, 0 to 1, where the caller
     named none and asked for no quality: one that may answer and is expected to cost no more than the baseline.
     """
+    shares_outcomes: _builtins.bool
+    """Whether its outcomes join those of other organisations that share theirs, which decide while its own are too few."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Glob patterns of model ids; empty: all models."""
@@ -228,10 +231,11 @@ class RoutingPolicy(_message.Message):
         price_needed: _builtins.bool = ...,
         cascade: _policy_pb2.Cascade.ValueType = ...,
         exploration: _builtins.float = ...,
+        shares_outcomes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "epsilon", b"epsilon", "quality_floor", b"quality_floor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "allowed_models", b"allowed_models", "allowed_providers", b"allowed_providers", "baseline_model", b"baseline_model", "cascade", b"cascade", "default_max_output_tokens", b"default_max_output_tokens", "epsilon", b"epsilon", "exploration", b"exploration", "key_allowed_models", b"key_allowed_models", "price_needed", b"price_needed", "quality_floor", b"quality_floor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_quality_floor", b"_quality_floor", "allowed_models", b"allowed_models", "allowed_providers", b"allowed_providers", "baseline_model", b"baseline_model", "cascade", b"cascade", "default_max_output_tokens", b"default_max_output_tokens", "epsilon", b"epsilon", "exploration", b"exploration", "key_allowed_models", b"key_allowed_models", "price_needed", b"price_needed", "quality_floor", b"quality_floor", "shares_outcomes", b"shares_outcomes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015

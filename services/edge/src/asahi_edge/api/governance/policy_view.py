@@ -18,7 +18,7 @@ from asahi_edge.api.schemas.governance.policies import (
 def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
     """One version of an organisation's policy, with every default filled in."""
     policy = version.policy
-    quality, cache, retention = policy.quality, policy.cache, policy.retention
+    quality, cache, retention, learning = policy.quality, policy.cache, policy.retention, policy.learning
     return PolicyView(
         organization_id=organization_id,
         version=version.version,
@@ -48,7 +48,9 @@ def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
         retention=RetentionView(retention.prompts_days, retention.usage_days, retention.responses_days),
         fail_open_without_billing=policy.fail_open_without_billing,
         strict_revocation=policy.strict_revocation,
-        learning=LearningView(_word(Cascade.Name(policy.learning.cascade), "CASCADE_"), policy.learning.exploration),
+        learning=LearningView(
+            _word(Cascade.Name(learning.cascade), "CASCADE_"), learning.exploration, learning.share_outcomes
+        ),
     )
 
 

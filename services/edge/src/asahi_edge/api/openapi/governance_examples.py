@@ -71,7 +71,7 @@ _POLICY: dict[str, Any] = {
     "strict_revocation": False,
     "budgets": [_BUDGET],
     "alerts": None,
-    "learning": {"cascade": "hard_checks", "exploration": 0.0},
+    "learning": {"cascade": "hard_checks", "exploration": 0.0, "share_outcomes": False},
 }
 _AUDIT_ENTRY: dict[str, Any] = {
     "sequence": 7,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asahi_router.domain.learning.guard import Doubles
-from asahi_router.domain.learning.learned import Indices
+from asahi_router.domain.learning.regression import Indices
 
 _FEWEST = 200
 """Judged decisions below which nothing is said."""

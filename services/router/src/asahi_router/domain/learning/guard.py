@@ -1,12 +1,12 @@
 """When a cheaper model may answer in the baseline's place.
 
-What decides is the *paired* difference of two models on one question: its estimate, less a margin for its uncertainty.
-A difference below zero is worth accepting where it saves much, so the rule is one price: how much quality may be given
-for what is saved. That price is the only figure that is tuned, and it is tuned on the memory alone: the highest one at
-which the loss that the other folds show, with a margin, is at most ε of the baseline's quality. That loss is the mean
-of two estimates: what the outcomes of the chosen models were, which is unbiased and noisy, and what the regressions
-expect of them after their differences were calibrated against outcomes, which is the other way round. The margin is of
-standard errors; where only one of the two models' outcomes is known, as in real traffic, it is wider.
+What decides is the *paired* difference of two models on one question. A difference below zero is worth accepting where
+it saves much, so the rule is one price: how much quality may be given for what is saved. That price is the only figure
+that is tuned, and it is tuned on the memory alone: the highest one at which the loss that the other folds show, with a
+margin, is at most ε of the baseline's quality. That loss is the mean of two estimates: what the outcomes of the chosen
+models were, which is unbiased and noisy, and what is expected of them after their differences were calibrated against
+outcomes, which is the other way round. The margin is of standard errors; where only one of the two models' outcomes is
+known, as in real traffic, it is wider.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,7 @@ Flags = NDArray[np.bool_]
 class Rules:
     """What was fixed before any question was decided; docs/routing.md says how."""
 
-    caution: float = 0.25
-    """Standard errors that are taken off a difference."""
-    margin: float = 0.5
+    margin: float = 0.25
     """Standard errors of the loss by which it must be under ε."""
     unknown_margin: float = 1.28
     """The same, of what stands in for outcomes that are not known."""
@@ -123,8 +121,8 @@ def worth(told: Told, saved: Floats | Doubles, baseline: int, price: float, rule
 
     `saved`: (n, m), share of the baseline's usual cost that each model saves on each question.
     """
-    difference, error = differences(told, baseline)
-    value = difference - rules.caution * error + price * np.asarray(saved, dtype=np.float64)
+    difference, _ = differences(told, baseline)
+    value = difference + price * np.asarray(saved, dtype=np.float64)
     value[(saved < _AS_DEAR) | (told.strangeness > rules.strangest)[:, None]] = -np.inf
     value[:, baseline] = 0.0
     return value

@@ -6,14 +6,15 @@ Learned in the background (`learn`: seconds of a core for ten thousand questions
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from asahi_router.domain.learning.basis import Basis, Floats, basis_of
-from asahi_router.domain.learning.regression import FOLDS, cross_fitted
+from asahi_router.domain.learning.regression import FOLDS, Indices, cross_fitted
+from asahi_router.domain.learning.smoother import Smoother, smoothed
 
-Indices = NDArray[np.intp]
-_PENALTIES = (3.0, 10.0, 30.0)
+_PENALTY = 100.0
+_LEVERAGE_PENALTY = 3.0
 _TOKEN_PENALTY = 3.0
+_HALF = np.float32(0.5)
 _ROUNDING = 1e-4
 _LEAST_SHARE = 0.2
 """Of a model's usual answer that a question is expected to get at least, whatever the regression says."""
@@ -56,12 +57,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was learned. About 4 MB."""
+    """What was learned. About 6 MB."""
 
     models: tuple[str, ...]
     answers: Indices
     """(m,): how many outcomes of each there were."""
     basis: Basis
+    smoother: Smoother
+    """Of quality; what is told is the mean of it and the regression."""
     quality_weights: Floats
     token_weights: Floats
     usual_tokens: Floats
@@ -76,7 +79,8 @@ class Learned:
         """What is expected of questions with these forms (n, FORM_SIZE) and embeddings (n, 384)."""
         seen = self.basis.of(forms, embeddings)
         leverage = np.maximum(np.einsum("ij,ij->i", seen @ self.spread, seen), 0)  # rounding, where it is near 0
-        return self._told(seen @ self.quality_weights, seen @ self.token_weights, leverage)
+        quality = _HALF * (seen @ self.quality_weights + self.smoother.of(forms, embeddings))
+        return self._told(quality, seen @ self.token_weights, leverage)
 
     def _told(self, quality: Floats, tokens: Floats, leverage: Floats) -> Told:
         return Told(
@@ -102,23 +106,28 @@ def learn(measured: Measured, random: np.random.Generator) -> Taught:
     basis = basis_of(measured.forms, measured.embeddings, random)
     seen = basis.of(measured.forms, measured.embeddings)
     folds = random.permutation(int(measured.questions.max()) + 1)[measured.questions] % FOLDS
-    quality = cross_fitted(seen, measured.quality, folds, _PENALTIES)
-    tokens = cross_fitted(seen, measured.output_tokens, folds, (_TOKEN_PENALTY,))
+    regressed = cross_fitted(seen, measured.quality, folds, _PENALTY)
+    smoother, near = smoothed(measured.forms, measured.embeddings, measured.quality, folds, random)
+    quality = _HALF * (regressed.told + near)
+    tokens = cross_fitted(seen, measured.output_tokens, folds, _TOKEN_PENALTY)
     answers = np.sum(~np.isnan(measured.quality), axis=0)
-    noise = np.sqrt(np.nanmean(np.square(measured.quality - quality.told), axis=0))
+    noise = np.sqrt(np.nanmean(np.square(measured.quality - quality), axis=0))
     rarer = np.sqrt(len(seen) / np.maximum(answers, 1))
-    spread = np.linalg.inv((seen.T @ seen).astype(np.float64) + _PENALTIES[0] * np.eye(basis.size)).astype(np.float32)
+    spread = np.linalg.inv((seen.T @ seen).astype(np.float64) + _LEVERAGE_PENALTY * np.eye(basis.size)).astype(
+        np.float32
+    )
     inside = np.maximum(np.einsum("ij,ij->i", seen @ spread, seen), 0)
     leverage = inside / (1 - np.minimum(inside, 0.99))  # each left out: Sherman and Morrison
     learned = Learned(
         measured.models,
         answers,
         basis,
-        quality.weights,
+        smoother,
+        regressed.weights,
         tokens.weights,
         np.nan_to_num(np.nanmean(measured.output_tokens, axis=0)),
         (noise * rarer).astype(np.float32),
         spread,
         np.sort(leverage),
     )
-    return Taught(measured, learned, learned._told(quality.told, tokens.told, leverage))
+    return Taught(measured, learned, learned._told(quality, tokens.told, leverage))

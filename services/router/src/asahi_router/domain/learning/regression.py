@@ -5,7 +5,6 @@ factorization. What is told of a question of the memory comes from the folds tha
 regressions are is judged by that alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 FOLDS = 5
 
 
@@ -26,8 +26,8 @@ class Regressed:
     """(questions, models): what the other folds tell of each question, answered by the model or not."""
 
 
-def cross_fitted(seen: Floats, outcomes: Floats, folds: NDArray[np.intp], penalties: Sequence[float]) -> Regressed:
-    """Regresses `outcomes` (n, m; NaN: unknown) on `seen` (n, d), each with the best of `penalties` on the other folds.
+def cross_fitted(seen: Floats, outcomes: Floats, folds: Indices, penalty: float) -> Regressed:
+    """Regresses `outcomes` (n, m; NaN: unknown) on `seen` (n, d).
 
     The first column of `seen` is 1, and not penalized. `folds`: 0 to FOLDS - 1 by question.
     """
@@ -40,13 +40,11 @@ def cross_fitted(seen: Floats, outcomes: Floats, folds: NDArray[np.intp], penalt
         answered = masks[:, number]
         if answered.any():
             whole = outcomes[:, columns]
-            weights[:, columns], told[:, columns] = _of_group(seen, whole, answered, folds, penalties)
+            weights[:, columns], told[:, columns] = _of_group(seen, whole, answered, folds, penalty)
     return Regressed(weights, told)
 
 
-def _of_group(
-    seen: Floats, outcomes: Floats, answered: Flags, folds: NDArray[np.intp], penalties: Sequence[float]
-) -> tuple[Floats, Floats]:
+def _of_group(seen: Floats, outcomes: Floats, answered: Flags, folds: Indices, penalty: float) -> tuple[Floats, Floats]:
     size, models = seen.shape[1], outcomes.shape[1]
     squares = np.zeros((FOLDS, size, size))
     products = np.zeros((FOLDS, size, models))
@@ -55,16 +53,11 @@ def _of_group(
         squares[fold] = seen[inside].T @ seen[inside]
         products[fold] = seen[inside].T @ outcomes[inside]
     all_squares, all_products = squares.sum(axis=0), products.sum(axis=0)
-    best, least = (penalties[0], np.zeros(outcomes.shape, np.float32)), np.inf
-    for penalty in penalties:
-        told = np.zeros(outcomes.shape, np.float32)
-        for fold in range(FOLDS):
-            outside = _solved(all_squares - squares[fold], all_products - products[fold], penalty)
-            told[folds == fold] = seen[folds == fold] @ outside
-        error = float(np.square(outcomes[answered] - told[answered]).sum())
-        if error < least:
-            best, least = (penalty, told), error
-    return _solved(all_squares, all_products, best[0]), best[1]
+    told = np.zeros(outcomes.shape, np.float32)
+    for fold in range(FOLDS):
+        outside = _solved(all_squares - squares[fold], all_products - products[fold], penalty)
+        told[folds == fold] = seen[folds == fold] @ outside
+    return _solved(all_squares, all_products, penalty), told
 
 
 def _solved(squares: NDArray[np.float64], products: NDArray[np.float64], penalty: float) -> Floats:

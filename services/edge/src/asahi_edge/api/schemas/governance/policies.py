@@ -98,6 +98,13 @@ class LearningBody(Struct, forbid_unknown_fields=True):
             "cost no more than the baseline, so that what routing is worth can be measured. Default 0."
         ),
     ] = UNSET
+    share_outcomes: Annotated[
+        bool | UnsetType | None,
+        described(
+            "Whether judged answers (figures and embeddings, no text) join those of other organizations that share "
+            "theirs, which decide while one's own are too few. Default false; false again withdraws what was shared."
+        ),
+    ] = UNSET
     shadow_share: Annotated[Any, described(_NOT_SERVED)] = UNSET
     judge: Annotated[Any, described(_NOT_SERVED)] = UNSET
     monthly_limit_usd: Annotated[Any, described(_NOT_SERVED)] = UNSET
@@ -183,6 +190,9 @@ class LearningView(Struct):
 
     cascade: Annotated[str, described("`off` or `hard_checks`.")]
     exploration: Annotated[float, described("Share of questions that are answered to learn from.")]
+    share_outcomes: Annotated[
+        bool, described("Whether outcomes are shared with other organizations that share theirs.")
+    ]
 
 
 class AlertsView(Struct):
