@@ -27,7 +27,8 @@ from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.decision import Decider, Past
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
-from asahi_router.domain.experience import Example, Experience, Judged
+from asahi_router.domain.examples import Example, Judged
+from asahi_router.domain.experience import Experience
 from asahi_router.domain.features import read_features
 from asahi_router.domain.observations import Observations
 from asahi_router.domain.signals import Answers

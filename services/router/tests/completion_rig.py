@@ -43,7 +43,7 @@ from asahi_router.domain.breaker import Breakers
 from asahi_router.domain.completion import CompletionLimits, Completions
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.estimate import TokenEstimator
-from asahi_router.domain.experience import Chance, Example
+from asahi_router.domain.examples import Chance, Example
 from asahi_router.domain.features import Features
 from asahi_router.domain.orphans import DrainLimits, Orphanage
 from asahi_router.domain.provider import Provider, ProviderCall, ProviderFailure, Received

@@ -16,7 +16,8 @@ from asahi_core.prices import load_price_book
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.decision import Past, Ranking, decide
 from asahi_router.domain.evidence import TariffCosts
-from asahi_router.domain.experience import Example, Experience
+from asahi_router.domain.examples import Example
+from asahi_router.domain.experience import Experience
 from asahi_router.domain.features import read_features
 from asahi_router.domain.outcomes import Outcome
 from asahi_router.stores.opening import open_outcomes

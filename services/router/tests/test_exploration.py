@@ -14,8 +14,9 @@ from asahi.type.v1.routing_pb2 import RoutingPolicy
 from asahi_core.clock import ManualClock
 from asahi_core.errors import InvalidRequest
 from asahi_router.domain.decision import Decider, Ranking
-from asahi_router.domain.experience import Aim, Chance, Example
+from asahi_router.domain.examples import Chance, Example
 from asahi_router.domain.exploration import Exploring
+from asahi_router.domain.lessons import Aim
 from asahi_router.domain.outcomes import Outcome
 from asahi_router.domain.worth import Worth
 from asahi_router.stores.opening import open_outcomes

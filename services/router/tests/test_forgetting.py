@@ -22,7 +22,8 @@ from asahi_core.sql.engines import open_engine
 from asahi_core.sql.schema import alembic_config, migrate
 from asahi_router.domain.erasure import Erased, Eraser
 from asahi_router.domain.evidence import TariffCosts
-from asahi_router.domain.experience import Example, Experience
+from asahi_router.domain.examples import Example
+from asahi_router.domain.experience import Experience
 from asahi_router.domain.form import form_of
 from asahi_router.domain.outcomes import Outcome
 from asahi_router.stores.opening import SCHEMA, open_outcomes

@@ -30,7 +30,7 @@ from asahi_router.domain.breaker import Breakers
 from asahi_router.domain.cascade import Cascade
 from asahi_router.domain.completion_ports import Choice, Conversations, Decider, Examples, Observations, Ranking
 from asahi_router.domain.estimate import TokenEstimator, prompt_bytes
-from asahi_router.domain.experience import Example
+from asahi_router.domain.examples import Example
 from asahi_router.domain.failures import Setback, final_error, interrupted, may_fall_back, may_retry
 from asahi_router.domain.orphans import Orphanage
 from asahi_router.domain.provider import FailureKind, Provider, ProviderFailure

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.router.v1.router_pb2 import Decision, Task
-from asahi_router.domain.experience import Chance, Example
+from asahi_router.domain.examples import Chance, Example
 from asahi_router.domain.features import Features
 
 

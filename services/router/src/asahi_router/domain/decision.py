@@ -25,10 +25,12 @@ from asahi_router.domain.candidates import (
 )
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.evidence import Evidence, evidence_on
-from asahi_router.domain.experience import Aim, Chance, Experience
+from asahi_router.domain.examples import Chance
+from asahi_router.domain.experience import Experience
 from asahi_router.domain.features import Features, read_features
 from asahi_router.domain.goal import NO_GOAL, Goal, goal_of
 from asahi_router.domain.learning.guard import Judged
+from asahi_router.domain.lessons import Aim
 from asahi_router.domain.models import ServedModel
 from asahi_router.domain.naming import the_named
 from asahi_router.domain.reasons import Word, why_chosen, why_guarded, why_named

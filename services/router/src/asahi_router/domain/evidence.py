@@ -9,12 +9,13 @@ from asahi.router.v1.router_pb2 import Task
 from asahi_core.clock import Clock
 from asahi_core.prices import Books
 from asahi_router.domain.estimate import BYTES_PER_TOKEN
-from asahi_router.domain.experience import Aim, Experience, vectors
+from asahi_router.domain.experience import Experience
 from asahi_router.domain.features import Features
 from asahi_router.domain.learning.basis import Floats
 from asahi_router.domain.learning.controls import Control
 from asahi_router.domain.learning.guard import RULES, Doubles, Guard, Judged
 from asahi_router.domain.learning.learned import Told
+from asahi_router.domain.lessons import Aim, vectors
 from asahi_router.domain.tariffs import Tariffs
 
 _BEST = 5.0

@@ -10,22 +10,21 @@ organisation, each process drops that memory and reads it anew.
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import numpy as np
 from structlog.typing import FilteringBoundLogger
 
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError
-from asahi_router.domain.form import Form
-from asahi_router.domain.learning.basis import DIMENSIONS, Floats
-from asahi_router.domain.learning.controls import Control, Log, compare, harms
-from asahi_router.domain.learning.guard import Doubles, Guard, guard_of
-from asahi_router.domain.learning.learned import Measured, Taught, Told, learn
-from asahi_router.domain.signals import REPEATED, SCORES, Answers, counts, score_of, shares
+from asahi_router.domain.examples import Example, ExampleStore, Judged
+from asahi_router.domain.learning.basis import DIMENSIONS
+from asahi_router.domain.learning.controls import Control
+from asahi_router.domain.learning.guard import Guard, guard_of
+from asahi_router.domain.lessons import Aim, Compared, Costs, Lesson, compared_by, lesson_of
+from asahi_router.domain.signals import REPEATED, SCORES, counts, score_of, shares
 
 _FEWEST = 200
 """Outcomes from which an organisation's memory is learned at all."""
@@ -42,143 +41,6 @@ _UNJUDGED = timedelta(days=7)
 _SIGNALS_LATE = timedelta(minutes=12)
 """How long after its answer a signal may be written: users ask again within ten minutes."""
 _EMBEDDING_BYTES = 4 * DIMENSIONS
-
-
-@dataclass(frozen=True, slots=True)
-class Chance:
-    """How likely it was that a model answers, where Asahi chose it and no quality was asked for."""
-
-    baseline: str
-    """Catalog id of the model that was to be stood in for."""
-    propensity: float = 1.0
-    """With which the model that answered was drawn, more than 0."""
-    least: float = 0.0
-    """With which each other one was, of those that exploration draws among; 0: none could be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A question that was answered."""
-
-    organization_id: str
-    request_id: str
-    """Of an answer that was not given: with `/` and the number of its attempt."""
-    model: str
-    """Catalog id of the model that answered."""
-    form: Form
-    embedding: bytes
-    """384 little-endian float32; empty: not known."""
-    asked_bytes: int
-    output_tokens: int
-    answered_at: datetime
-    user_id: str = ""
-    """The end user who was answered; empty: unknown, as in all that is read back: the memory names nobody."""
-    chance: Chance | None = None
-    """None: nothing was drawn or decided by the guard: the caller named the model, or asked for a quality."""
-    signal: str = ""
-    """One of `domain.signals.SCORES`: what the call says against the answer; empty: nothing."""
-    shared: bool = False
-    """Whether its organisation shared its outcomes with others then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """An example, and how good its answer was."""
-
-    example: Example
-    score: float
-    """0 to 1, the mean over those who said so."""
-    judged_at: datetime
-    """When the last of them did."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """What a guard is calibrated for."""
-
-    baseline: str
-    epsilon: float
-    """Share of the baseline's quality that may be lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """What an organisation's log says of routing beside one baseline."""
-
-    decisions: int = 0
-    """Judged, of the last 30 days."""
-    explored: int = 0
-    """Of these, such that another model might have been drawn."""
-    controls: Sequence[Control] = ()
-    """Empty: too little is judged."""
-    harm: Control | None = None
-    """The router, where it surely lost more than may be lost: then the baseline takes over."""
-
-
-class ExampleStore(Protocol):
-    """Keeps examples beside outcomes."""
-
-    async def keep(self, examples: Sequence[Example]) -> None:
-        """Keeps them, but what was answered before something was erased of the organisation: it may be what was erased.
-
-        Raises:
-            ServiceUnavailable: the store cannot be reached.
-        """
-        ...
-
-    async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
-        """Those of an organisation, or (empty) of all, that somebody judged at `since` or later, the earliest first.
-
-        Raises as `keep` does.
-        """
-        ...
-
-    async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
-        """Those answered then or later with a signal that nobody judged, of an organisation, or (empty) of all.
-
-        The earliest first. Raises as `keep` does.
-        """
-        ...
-
-    async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
-        """Notes a signal of an answer that has none. Raises as `keep` does."""
-        ...
-
-    async def answers(self, organization_id: str, since: datetime) -> list[Answers]:
-        """How many answers an organisation got then or later, by model. Raises as `keep` does."""
-        ...
-
-    async def withdraw(self, organization_id: str, at: datetime) -> None:
-        """Shares nothing of an organisation any more; noted as an erasure is. Raises as `keep` does."""
-        ...
-
-    async def erasures(self) -> Mapping[str, datetime]:
-        """When something was erased last, by organisation. Raises as `keep` does."""
-        ...
-
-    async def forget_unjudged(self, before: datetime) -> None:
-        """Drops what was answered before that and never judged. Raises as `keep` does."""
-        ...
-
-
-class Costs(Protocol):
-    """Prices what the memory holds."""
-
-    def expected(self, organization_id: str, models: Sequence[str], asked_bytes: Floats, told: Told) -> Doubles:
-        """(n, m) nano-dollars that each question is expected to cost at each model; NaN: its price is not known."""
-        ...
-
-
-@dataclass(slots=True)
-class Lesson:
-    """What was learned from one part of a memory: from all of it by form alone, or from what has embeddings."""
-
-    taught: Taught
-    asked_bytes: Floats
-    judged: Sequence[Judged]
-    of: str
-    """The organisation; empty: those that share."""
-    guards: dict[Aim, Guard] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -273,7 +135,7 @@ class Experience:
         if memory is None or memory.by_form is None:
             return Compared()
         if aim not in memory.compared:
-            return await asyncio.to_thread(self._compare, organization_id, memory.by_form, aim)
+            return await asyncio.to_thread(compared_by, memory.by_form, aim, self._costs, self._clock.now() - _COMPARED)
         return memory.compared[aim]
 
     def forget(self, organization_id: str) -> None:
@@ -397,8 +259,8 @@ class Experience:
         judged = [*memory.judged.values(), *self._failures(memory)]
         grown = memory.grown
         embedded = [one for one in judged if len(one.example.embedding) == _EMBEDDING_BYTES]
-        memory.by_meaning = _lesson(organization_id, embedded, embeds=True) if len(embedded) >= _FEWEST else None
-        memory.by_form = _lesson(organization_id, judged, embeds=False)
+        memory.by_meaning = lesson_of(organization_id, embedded, embeds=True) if len(embedded) >= _FEWEST else None
+        memory.by_form = lesson_of(organization_id, judged, embeds=False)
         memory.compared = {}
         memory.learned_at = grown
 
@@ -414,38 +276,10 @@ class Experience:
             if example.answered_at >= newest and counts(example.request_id, memory.shares.get(example.model, 0.0))
         ]
 
-    def _compare(self, organization_id: str, lesson: Lesson, aim: Aim) -> Compared:
-        """By form alone: every judged answer has one."""
-        models, since = lesson.taught.learned.models, self._clock.now() - _COMPARED
-        rows, chances = [], []
-        for row, one in enumerate(lesson.judged):
-            chance = one.example.chance
-            if chance is not None and chance.baseline == aim.baseline and one.example.answered_at >= since:
-                rows.append(row)
-                chances.append(chance)
-        explored = sum(chance.least > 0 for chance in chances)
-        costs = self._costs.expected(organization_id, models, lesson.asked_bytes, lesson.taught.told)
-        if aim.baseline not in models or np.isnan(costs[:, models.index(aim.baseline)]).any():
-            return Compared(len(rows), explored)
-        quality = lesson.taught.measured.quality[rows]
-        chosen = np.argmax(~np.isnan(quality), axis=1)
-        log = Log(
-            models,
-            models.index(aim.baseline),
-            chosen,
-            quality[np.arange(len(rows)), chosen].astype(np.float64),
-            np.array([chance.propensity for chance in chances]),
-            np.array([chance.least for chance in chances]),
-            lesson.taught.told.quality[rows].astype(np.float64),
-            costs[rows],
-        )
-        controls = compare(log, aim.epsilon)
-        return Compared(len(rows), explored, controls, harms(controls, aim.epsilon))
-
     def _calibrate(self, organization_id: str, memory: _Memory) -> None:
         if memory.by_form is not None and organization_id != _COMMON:
             for aim in [aim for aim in list(memory.wanted) if aim not in memory.compared]:
-                memory.compared[aim] = self._compare(organization_id, memory.by_form, aim)
+                memory.compared[aim] = compared_by(memory.by_form, aim, self._costs, self._clock.now() - _COMPARED)
         for lesson in (memory.by_form, memory.by_meaning):
             if lesson is None:
                 continue
@@ -460,29 +294,3 @@ class Experience:
                 unknown = np.isnan(costs)
                 costs[unknown] = np.broadcast_to(2 * costs[:, [place]], costs.shape)[unknown]  # never a way to save
                 lesson.guards[aim] = guard_of(lesson.taught, costs, aim.baseline, aim.epsilon)
-
-
-def _lesson(organization_id: str, judged: Sequence[Judged], *, embeds: bool) -> Lesson:
-    examples = [one.example for one in judged]
-    models = tuple(sorted({example.model for example in examples}))
-    place: Mapping[str, int] = {model: number for number, model in enumerate(models)}
-    row, column = np.arange(len(examples)), np.array([place[example.model] for example in examples])
-    quality = np.full((len(examples), len(models)), np.nan, np.float32)
-    tokens = quality.copy()
-    quality[row, column] = [one.score for one in judged]
-    tokens[row, column] = [example.output_tokens for example in examples]
-    forms = np.array([example.form for example in examples], np.float32)
-    embeddings = vectors([example.embedding for example in examples]) if embeds else None
-    # The same question has the same embedding. Without one there is no telling; equal forms are no equal questions.
-    same = [example.embedding if embeds else example.request_id for example in examples]
-    _, questions = np.unique(np.array(same, dtype=object), return_inverse=True)
-    measured = Measured(models, forms, embeddings, quality, tokens, questions)
-    taught = learn(measured, np.random.default_rng(len(examples)))
-    # What was learned from is the most of it, and calibrating asks for outcomes alone.
-    taught = replace(taught, measured=replace(measured, forms=forms[:0], embeddings=None))
-    return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32), judged, organization_id)
-
-
-def vectors(embeddings: Sequence[bytes]) -> Floats:
-    """(n, 384) float32 of packed little-endian float32."""
-    return np.frombuffer(b"".join(embeddings), "<f4").reshape(len(embeddings), DIMENSIONS)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from asahi.router.v1 import router_pb2 as pb
 from asahi_router.domain.candidates import Candidate
 from asahi_router.domain.decision import Decider, Ranking
-from asahi_router.domain.experience import Chance
+from asahi_router.domain.examples import Chance
 
 _MOST = 4
 """Models beside the decided one that may be drawn: more would each be seen too seldom."""

@@ -3,9 +3,10 @@
 from asahi.router.v1 import router_pb2 as pb
 from asahi.type.v1.routing_pb2 import RoutingPolicy
 from asahi_core.errors import InvalidRequest
-from asahi_router.domain.experience import Aim, Experience
+from asahi_router.domain.experience import Experience
 from asahi_router.domain.goal import DEFAULT_EPSILON
 from asahi_router.domain.learning.controls import Control
+from asahi_router.domain.lessons import Aim
 from asahi_router.domain.models import Catalog
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Exists, RowMapping, case, delete, exists, func, select, tuple_, update
 
 from asahi_core.sql.upserts import insert_of
-from asahi_router.domain.experience import Chance, Example, Judged
+from asahi_router.domain.examples import Chance, Example, Judged
 from asahi_router.domain.form import FORM_SIZE
 from asahi_router.domain.signals import Answers
 from asahi_router.stores import erasures

@@ -12,7 +12,7 @@ from asahi_core.sql.availability import told_as_unavailable
 from asahi_core.sql.lane import Lane
 from asahi_core.sql.upserts import insert_of
 from asahi_router.domain.erasure import Erased
-from asahi_router.domain.experience import Example, Judged
+from asahi_router.domain.examples import Example, Judged
 from asahi_router.domain.outcomes import Outcome
 from asahi_router.domain.signals import Answers
 from asahi_router.stores import erasures
