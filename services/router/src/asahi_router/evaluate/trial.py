@@ -205,8 +205,8 @@ def _neighbours(memory: Part, queries: Part, fallback: int, epsilon: float, coun
 def _attainable(memory: Part, queries: Part, fallback: int, epsilon: float, count: int = 50) -> Choice:
     """Who answers where each model's mean quality on the nearest other questions is known, of queries and memory alike.
 
-    The cheapest choice, by one price for quality, that loses at most ε by these means: what could be had by anybody who
-    knew every neighbourhood, but no answer. A question's own outcomes are not in its neighbourhood.
+    The cheapest choice, by one price for quality, that loses at most ε of what is then answered: what could be had by
+    anybody who knew every neighbourhood, but no answer. A question's own outcomes are not in its neighbourhood.
     """
     near = np.concatenate([queries.embeddings, memory.embeddings])
     quality = np.concatenate([queries.table.quality, memory.table.quality])
@@ -222,9 +222,10 @@ def _attainable(memory: Part, queries: Part, fallback: int, epsilon: float, coun
     difference, cost = around - around[:, [fallback]], queries.table.cost_usd
     saved = (cost[:, [fallback]] - cost) / cost[:, fallback].mean()
     row, best = np.arange(len(around)), np.full(len(around), fallback)
+    answers = queries.table.quality
+    least = (1 - epsilon) * answers[:, fallback].sum()
     for price in np.geomspace(0.001, 4.0, 100):
         chosen = (difference + price * saved).argmax(axis=1)
-        if -difference[row, chosen].sum() > epsilon * around[:, fallback].sum():
-            break
-        best = chosen
+        if answers[row, chosen].sum() >= least:
+            best = chosen
     return best
