@@ -95,6 +95,18 @@ async def test_a_connection_ends_whose_body_would_be_large_or_may_never_come(
         assert await soon(wire.reader.read()) == b""
 
 
+@pytest.mark.parametrize("how", ["content-length: 70000", "transfer-encoding: chunked"])
+async def test_what_came_with_a_head_that_ends_the_connection_is_answered_once(how: str) -> None:
+    async with _full() as (served, wire):
+        key = served.client.headers["authorization"]
+        head = f"POST /infer HTTP/1.1\r\nhost: edge\r\nauthorization: {key}\r\n{how}\r\n\r\n"
+        body = "2\r\n{}\r\n0\r\n\r\n" if "chunked" in how else "x" * 70_000
+        wire.writer.write((2 * (head + body)).encode())
+        status, headers, _ = await wire.answer()
+        assert (status, headers["connection"]) == (503, "close")
+        assert await soon(wire.reader.read()) == b""
+
+
 async def test_a_request_that_is_refused_for_what_it_says_gives_its_place_back() -> None:
     async with serving(most=_MOST) as served:
         for _ in range(3 * _MOST):

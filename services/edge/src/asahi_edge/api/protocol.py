@@ -65,6 +65,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head has come."""
         self._in_head = False
+        if self._refused:
+            return
         if self.cycle is None or self.cycle.response_complete:
             found = self.door.enter(self.parser.get_method(), self.url, self.headers)
             if isinstance(found, Overloaded):
@@ -83,7 +85,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of its body has come."""
-        if not self._passing_over:
+        if not self._passing_over and not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -93,7 +95,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
-        else:
+        elif not self._refused:
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
