@@ -13,7 +13,9 @@ from asahi_cache.domain.embedding import LOCAL_DIMENSIONS
 from asahi_cache.domain.labels import user_label
 from asahi_cache.domain.semantic.neighbours import StoredQuestion
 from asahi_cache.domain.tiers import Selection
+from asahi_core.errors import ServiceUnavailable
 from services.cache.tests.builders import GUARD_S, Serving, digest, serving, settings
+from services.cache.tests.edges import edges
 from services.cache.tests.replicas import alone, until
 from tests.installation import free_port
 from tests.redis_server import RedisServer, redis_server
@@ -118,6 +120,29 @@ async def test_one_that_cannot_learn_what_it_missed_keeps_nothing(
             await client.xtrim("{asahi:cache}:withdrawn", maxlen=1, approximate=False)
         async with replica(tmp_path / "2", server.url) as two:
             await until_kept(two, [])
+
+
+async def test_one_whose_disk_is_full_hears_all_the_same(server: RedisServer, tmp_path: Path) -> None:
+    async with replica(tmp_path / "1", server.url) as one, replica(tmp_path / "2", server.url) as two:
+        heard_place = two.service.tier_two.heard
+        assert heard_place is not None
+        heard_place._path = tmp_path / "no such folder" / "heard"  # nothing can be written there
+        for number, user in enumerate(("ann", "bob")):
+            await keep(two, number, user)
+            await withdraw(one, user)
+            assert await kept(two) == []
+
+
+async def test_what_is_dropped_without_redis_is_dropped_here(server: RedisServer, tmp_path: Path) -> None:
+    async with replica(tmp_path / "1", server.url) as one:
+        await keep(one, 1, "ann")
+        await keep(one, 2, "bob")
+        server.stop()
+        await until(lambda: alone(one))
+        async with edges(one.address, 1) as (edge,):
+            with pytest.raises(ServiceUnavailable, match="other replicas"):
+                await edge.invalidate(user_id="ann")
+        assert await kept(one) == ["question 2"]
 
 
 async def test_one_that_begins_with_questions_of_before_it_heard_anybody_keeps_nothing(

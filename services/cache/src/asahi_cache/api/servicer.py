@@ -134,8 +134,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             tags=[request.tag] if request.tag else [],
         )
         selection = Selection(request.organization_id, frozenset(labels_of(named)), before)
-        dropped = await self._cache.invalidate(selection)
-        await self._semantic.drop(selection)
+        try:
+            dropped = await self._cache.invalidate(selection)
+        finally:  # also where other replicas could not be told
+            await self._semantic.drop(selection)
         return pb.InvalidateResponse(dropped=dropped)
 
     async def ReportHit(self, request: pb.ReportHitRequest, context: _Context) -> pb.ReportHitResponse:

@@ -29,10 +29,10 @@ class HeardPlace:
         """Everything up to `place` is dropped. Raises OSError."""
         if self._stays or place == self.place:
             return
-        self.place = place
         written = self._path.with_suffix(".new")
         written.write_bytes(msgspec.msgpack.encode((place.epoch, place.number)))
         written.replace(self._path)
+        self.place = place
 
     def stay(self) -> None:
         """Something could not be dropped: the next process begins here."""

@@ -107,6 +107,7 @@ class RedisWithdrawals:
         """What is still to be dropped here; None: everything, for nobody knows what was withdrawn."""
         self._more = asyncio.Event()
         self._kept: HeardPlace | None = None
+        self._place_is_kept = True
         self.on_withdrawn: Callable[[Withdrawal], Awaitable[bool]] = _ignored
         """Awaited with each withdrawal of another replica, one after the other; whether all of it is dropped here."""
         self.on_unknown: Callable[[], Awaitable[bool]] = _nothing_kept
@@ -217,8 +218,15 @@ class RedisWithdrawals:
 
     def _note_dropped(self, number: bytes) -> None:
         self._dropped_up_to = number
-        if self._kept is not None:
+        if self._kept is None:
+            return
+        try:
             self._kept.note(Place(self._epoch, number))
+            self._place_is_kept = True
+        except OSError as error:  # after a restart the same is dropped once more
+            if self._place_is_kept:
+                self._log.warning("heard_place_not_kept", error=str(error))
+            self._place_is_kept = False
 
     async def _ask(self, called: Script, keys: tuple[Argument, ...], args: tuple[Argument, ...]) -> Any:
         return await self._breaker.ask(self._calls.run(called, keys, args))
