@@ -175,7 +175,7 @@ def _values(webhooks: int) -> dict[str, Any]:
         each,
         {
             "auth": {"signup": "open"},
-            "cache": {"entries": {"maxBytes": 1024 * 1024, "organizationShare": 1.0}},
+            "cache": {"entries": {"maxBytes": 1024 * 1024}},
             "edge": {
                 "spool": {"maxBytes": 1024 * 1024},
                 "limits": {"signupsPerMinute": 10_000},

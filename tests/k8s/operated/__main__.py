@@ -48,7 +48,7 @@ async def helm(it: Cluster) -> list[str]:
     wrong += await runbooks(it)
     (installing,) = [one for one in section("install", "Install") if "helm upgrade" in one.text]
     wrong += await follow(it, [installing, *section("install", "Upgrade", "Remove")])
-    return wrong
+    return wrong or await disaster(it)
 
 
 async def kubectl(it: Cluster) -> list[str]:
@@ -98,6 +98,21 @@ async def backup(it: Cluster) -> list[str]:
     for name in WITH_DATABASE:
         if name != "billing":
             wrong += await follow(it, [restore], {restore.place: restore.text.replace("billing", name)})
+    return wrong
+
+
+async def disaster(it: Cluster) -> list[str]:
+    """Nothing is left but dumps and the audit key: keys of callers open again, and the audit chain is whole."""
+    it.lose_databases()
+    secrets = section("install", *_OPENING)
+    same = {one.place: one.text.replace("openssl rand -hex 32 > audit.key\n", "") for one in secrets}
+    wrong = await follow(it, secrets, same)
+    installing = next(one for one in section("install", "Install") if "helm upgrade" in one.text)
+    wrong = wrong or await follow(it, [*section("backup", "After a disaster"), installing])
+    report = 'curl -sf http://127.0.0.1:8000/governance/compliance/report -H "Authorization: Bearer $KEY"'
+    checked = await it.type(Commands(OPERATIONS / "backup.md", "", 0, "the compliance report"), text=report)
+    if checked.code or '"intact":true' not in checked.output.replace(" ", ""):
+        wrong.append(f"the audit chain after the disaster: {checked.output}")
     return wrong
 
 

@@ -10,6 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+from psycopg.sql import SQL, Identifier
+
 from deploy.k8s.generate import WITH_DATABASE
 from tests.documents import ROOT
 from tests.installation import Process, free_port
@@ -72,6 +75,13 @@ class Cluster:
     def edge(self) -> str:
         """host:port of the edge's HTTP."""
         return self.here.address("edge", _HTTP)
+
+    def lose_databases(self) -> None:
+        """Puts empty ones in their place."""
+        with psycopg.connect(self.database.url(), autocommit=True) as connection:
+            for name in WITH_DATABASE:
+                connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+                self.database.create_database(name)
 
     async def type(self, commands: Commands, *, text: str = "") -> Typed:
         """Types a block, or `text` in its place, in the shell that the blocks before were typed into."""

@@ -104,8 +104,11 @@ class Objects:
             self._publish(kind, {**found, "status": status}, "MODIFIED", namespace)
 
     def delete(self, kind: Kind, namespace: str, name: str) -> Object:
-        """Forgets an object; raises Refused where there is none."""
+        """Forgets an object, with a namespace all that is in it; raises Refused where there is none."""
         one = self.get(kind, namespace, name)
+        if kind.kind == "Namespace":
+            for of, _, inside in [key for key in self._kept if key[1] == name]:
+                self.delete(of, name, inside)
         del self._kept[kind, namespace, name]
         self._version += 1
         self._tell(kind, "DELETED", one)
