@@ -18,6 +18,7 @@ _ASKING = re.compile(r"\b(what|which|who|when|where|why|how)\b")
 _ASKED = ("what", "which", "who", "when", "where", "why", "how")
 _PROGRAM = ("def ", "return ", "```", "class ", "function ", "SELECT ")
 _DIGITS, _CAPITALS, _SYMBOLS = b"0123456789", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"()[]{}<>=+-*/^_\\|$"
+_DIGITS_ALONE = bytes(code if code in _DIGITS else ord(" ") for code in range(256))
 _BEYOND_ASCII = bytes(range(128, 256))
 _KINDS = tuple(sorted(KINDS))
 
@@ -33,7 +34,7 @@ def form_of(text: str, kind: str, *, tools: int = 0, tools_bytes: int = 0) -> Fo
     end = text[-_READ:]
     raw = end.encode(errors="replace")
     words = end.split()
-    numbers = _NUMBERS.findall(end)
+    numbers = raw.translate(_DIGITS_ALONE).split() if end.isascii() else _NUMBERS.findall(end)
     options = _OPTIONS.findall(end)
     lower = end.lower()
     asked = set(_ASKING.findall(lower[-_LAST:]))

@@ -28,7 +28,8 @@ class Transport:
         """`headers`: those of every call, the key among them."""
         self._config = config
         self._base = URL(config.base_url.rstrip("/"))
-        self._url = self._base / path.lstrip("/")
+        self._urls = {"": self._base / path.lstrip("/")}
+        """By path; the protocols have a few."""
         self._headers = {
             **headers,
             "content-type": "application/json",
@@ -114,7 +115,7 @@ class Transport:
         path: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         async with self._opened().post(
-            self._base / path.lstrip("/") if path else self._url,
+            self._url(path),
             data=body,
             headers=headers,
             timeout=timeout,
@@ -124,6 +125,12 @@ class Transport:
                 told = await response.content.read(_MOST_ERROR_BYTES)
                 raise failure_from_status(response.status, response.headers, told, self._clock.now())
             yield response
+
+    def _url(self, path: str) -> URL:
+        known = self._urls.get(path)
+        if known is None:
+            known = self._urls[path] = self._base / path.lstrip("/")
+        return known
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
