@@ -1,7 +1,8 @@
 """A workflow of five steps on a document of 50 pages: which steps are run again when something changes.
 
 `python -m tests.workflows` prints, change by change, the steps that were answered anew, the calls that the provider
-simulator counted, and what the answer, its steps and the ledger say it cost; exit code 1 if any of these disagree.
+simulator counted, and what the answer, its steps and the ledger say it cost, beside what `/quote` had said of each step
+before; exit code 1 if any of these disagree, or if more was paid than was quoted at most.
 """
 
 import sys
@@ -73,6 +74,8 @@ class Seen:
     recorded_nanos: int
     texts: dict[str, str]
     """By step: the result that is kept of it."""
+    quote: dict[str, Any]
+    """What was said before of what it would cost."""
 
 
 def document(changed_paragraph: bool = False) -> str:
@@ -113,6 +116,8 @@ def run(organization: Organization, change: Change) -> Seen:
     installation = organization.installation
     control = SimulatorControl(installation.url_of("simulator"))
     with organization.client() as client:
+        quoted = client.post("/quote", json=change.sent)
+        assert quoted.status_code == 200, quoted.text
         answer = client.post("/infer", json=change.sent)
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
@@ -125,6 +130,7 @@ def run(organization: Organization, change: Change) -> Seen:
         calls=len(calls),
         recorded_nanos=_recorded(installation, organization, body["request_id"], len(calls)),
         texts=texts,
+        quote=quoted.json(),
     )
 
 
@@ -139,10 +145,29 @@ def faults(change: Change, seen: Seen, before: Seen | None) -> list[str]:
     steps = sum(round(step["cost"] * 1e9) for step in seen.body["steps"])
     if not nanos == steps == seen.recorded_nanos:
         wrong.append(f"cost {nanos}, of its steps {steps}, in the ledger {seen.recorded_nanos} nano-dollars")
+    wrong += _misquoted(change, seen)
     if before is not None:
         kept = before.texts.keys() - change.anew
         others = [name for name in sorted(kept) if seen.texts[name] != before.texts[name]]
         wrong += [f"another text of {name}, which nothing changed for" for name in others]
+    return wrong
+
+
+def _misquoted(change: Change, seen: Seen) -> list[str]:
+    """Where the quote was wrong: about the steps that would run, their models, or the most that they would cost."""
+    wrong = []
+    steps = {step["id"]: step for step in seen.quote["steps"]}
+    called = {name for name, step in steps.items() if not step["cache"]["hit"]}
+    if called != change.anew:
+        wrong.append(f"quoted as answered anew: {sorted(called)}")
+    for paid in seen.body["steps"]:
+        told = steps[paid["id"]]
+        if paid["id"] in change.anew and paid["model"] != told["model"]:
+            wrong.append(f"{paid['id']} was quoted for {told['model']} and answered by {paid['model']}")
+        if told["max_cost"] is not None and paid["cost"] > told["max_cost"]:
+            wrong.append(f"{paid['id']} cost {paid['cost']} and was quoted at {told['max_cost']} at most")
+    if (seen.quote["expected_cost"] > 0) != bool(change.anew):
+        wrong.append(f"${seen.quote['expected_cost']} were expected")
     return wrong
 
 
@@ -178,7 +203,8 @@ def main() -> int:
             fine &= not wrong
             print(
                 f"changed: {change.name}; answered anew: {', '.join(sorted(seen.anew)) or 'none'}; {seen.calls} calls, "
-                f"{seen.recorded_nanos} nano-dollars in the ledger; {'; '.join(wrong) or 'fine'}",
+                f"{seen.recorded_nanos} nano-dollars in the ledger, {round(seen.quote['expected_cost'] * 1e9)} quoted; "
+                f"{'; '.join(wrong) or 'fine'}",
                 flush=True,
             )
             before = seen
