@@ -76,6 +76,15 @@ async def test_a_workflow_over_grpc_shares_its_steps_with_http(organization: Org
     assert (over_http["cache_tier"], streamed[-1].done.cache_tier) == (3, 3)
 
 
+async def test_what_the_cache_did_is_explained_over_grpc(organization: Organization) -> None:
+    request = pb.InferRequest(prompt="Why? " * 100, explain=True)
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        stub = InferenceServiceStub(channel)
+        miss, hit = [await stub.Infer(request, metadata=metadata(organization)) for _ in range(2)]
+    assert "500 characters, of at most 400" in miss.outcome.cache_explanation
+    assert "from cache tier 1" in hit.outcome.cache_explanation
+
+
 async def test_a_quote_over_grpc_is_the_one_over_http(organization: Organization) -> None:
     steps = [
         pb.WorkflowStep(id="s1", prompt="Summarise {{document}}", type="summarize"),

@@ -17,6 +17,7 @@ from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, Rout
 from asahi_core.context import CallContext, current_call
 from asahi_core.ids import Ids
 from asahi_core.money import dollars
+from asahi_edge.api.answers import cache_explanation
 from asahi_edge.api.authentication import key_in
 from asahi_edge.api.embedding_answers import packed_vectors
 from asahi_edge.api.embedding_questions import embeddings_question
@@ -347,6 +348,7 @@ def _outcome(question: InferenceRequest, result: InferenceResult) -> pb.Outcome:
             for a in result.attempts
         ],
         alternatives=_alternatives(result.alternatives) if question.explain else (),
+        cache_explanation=cache_explanation(result) if question.explain else "",
         steps=[
             pb.StepOutcome(
                 id=name,

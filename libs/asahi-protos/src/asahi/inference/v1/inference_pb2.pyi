@@ -64,7 +64,7 @@ class InferRequest(_message.Message):
     organization_id: _builtins.str
     """Must be the key's organisation; empty: it is."""
     explain: _builtins.bool
-    """Whether `Outcome.alternatives` is wanted."""
+    """Whether `Outcome.alternatives` and `Outcome.cache_explanation` are wanted."""
     document_id: _builtins.str
     """The caller's name of `document`; empty: it has none."""
     document: _builtins.str
@@ -448,7 +448,7 @@ class ChatRequest(_message.Message):
     user_id: _builtins.str
     """End user, for usage and limits; empty: the key's."""
     explain: _builtins.bool
-    """Whether `Outcome.alternatives` is wanted."""
+    """Whether `Outcome.alternatives` and `Outcome.cache_explanation` are wanted."""
     @_builtins.property
     def chat(self) -> _chat_pb2.ChatRequest:
         """The conversation and how it shall be answered."""
@@ -722,6 +722,7 @@ class Outcome(_message.Message):
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    CACHE_EXPLANATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Id of the request (UUIDv7), minted by the edge."""
     model: _builtins.str
@@ -746,6 +747,8 @@ class Outcome(_message.Message):
     """Milliseconds of the whole call."""
     overhead_ms: _builtins.float
     """The part of `latency_ms` that Asahi added."""
+    cache_explanation: _builtins.str
+    """Why the cache answered, or why not, where `explain` asked for it; sentences."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """What was consumed; all zero on a hit."""
@@ -791,10 +794,11 @@ class Outcome(_message.Message):
         alternatives: _abc.Iterable[Global___Alternative] | None = ...,
         steps: _abc.Iterable[Global___StepOutcome] | None = ...,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
+        cache_explanation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "cost_original_nanos", b"cost_original_nanos", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "alternatives", b"alternatives", "attempts", b"attempts", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "degraded", b"degraded", "finish_reason", b"finish_reason", "latency_ms", b"latency_ms", "model", b"model", "overhead_ms", b"overhead_ms", "provider", b"provider", "request_id", b"request_id", "routing_reason", b"routing_reason", "savings_nanos", b"savings_nanos", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "alternatives", b"alternatives", "attempts", b"attempts", "cache_explanation", b"cache_explanation", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "degraded", b"degraded", "finish_reason", b"finish_reason", "latency_ms", b"latency_ms", "model", b"model", "overhead_ms", b"overhead_ms", "provider", b"provider", "request_id", b"request_id", "routing_reason", b"routing_reason", "savings_nanos", b"savings_nanos", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_original_nanos: _TypeAlias = _typing.Literal["cost_original_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_original_nanos: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos"]  # noqa: Y015
