@@ -4,6 +4,7 @@ A kernel mean over what outcomes there are (Nadaraya and Watson, 1964) follows t
 usual where it is not; a regression does it the other way round, and the mean of both is better than either.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +51,9 @@ def smoothed(
 ) -> tuple[Smoother, Floats]:
     """A smoother of a memory's outcomes (n, m; NaN: unknown), and (n, m) what the other folds tell of its questions."""
     middle, spread = forms.mean(axis=0), forms.std(axis=0) + np.float32(1e-6)
-    unit = _unit(forms, embeddings, middle, spread)
-    axes = np.linalg.eigh((unit.T @ unit).astype(np.float64))[1][:, -_AXES:].astype(np.float32)
-    places, known = unit @ axes, ~np.isnan(outcomes)
+    axes = _axes(_units(forms, embeddings, middle, spread))
+    places = np.concatenate([unit @ axes for unit in _units(forms, embeddings, middle, spread)])
+    known = ~np.isnan(outcomes)
     both = np.concatenate([np.nan_to_num(outcomes), known], axis=1).astype(np.float32)
     usual = _usual(both)
     told = np.empty_like(outcomes)
@@ -61,6 +62,19 @@ def smoothed(
         told[inside] = _mean(places[inside], places[others], both[others], _usual(both[folds != fold]))
     kept = _some(np.arange(len(places)), random)
     return Smoother(middle, spread, axes, places[kept], both[kept], usual, embeddings is not None), told
+
+
+def _units(forms: Floats, embeddings: Floats | None, middle: Floats, spread: Floats) -> Iterator[Floats]:
+    """The questions as unit vectors, a few at a time: all of them would take as much memory as everything else."""
+    for start in range(0, len(forms), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        yield _unit(forms[rows], embeddings[rows] if embeddings is not None else None, middle, spread)
+
+
+def _axes(units: Iterable[Floats]) -> Floats:
+    squares = sum((unit.T @ unit).astype(np.float64) for unit in units)
+    axes: Floats = np.linalg.eigh(squares)[1][:, -_AXES:].astype(np.float32)
+    return axes
 
 
 def _some(rows: Indices, random: np.random.Generator) -> Indices:
