@@ -332,6 +332,11 @@ async def test_a_keys_budget_that_cannot_be_kept_is_refused_by_its_field(auth: R
         budgets=[_budget("everybody")],
     )
     assert (await refused(InvalidRequest, auth.stub.CreateApiKey(request))).param == "budgets[0].per"
+    odd = _budget("organization")
+    odd.action = 999  # type: ignore[assignment]  # a choice that a newer caller may know
+    del request.budgets[:]
+    request.budgets.append(odd)
+    assert (await refused(InvalidRequest, auth.stub.CreateApiKey(request))).param == "budgets[0].action"
 
 
 async def test_people_govern_their_own_organization_as_their_scopes_say(auth: RunningAuth) -> None:

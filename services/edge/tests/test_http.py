@@ -7,9 +7,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from asahi.router.v1.router_pb2 import ListModelsResponse
 from asahi_core.errors import (
     ERRORS_BY_CODE,
     AsahiError,
+    DeadlineExceeded,
     NoModelSatisfies,
     Overloaded,
     ServiceUnavailable,
@@ -317,6 +319,18 @@ async def test_an_edge_does_not_wait_for_good(monkeypatch: pytest.MonkeyPatch) -
         served.others.serve = False
         await soon(served.health.start())
         assert (await soon(served.client.get("/health/ready"))).status_code == 200
+
+
+async def test_a_router_that_serves_and_is_slow_to_list_its_models_is_no_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def late() -> ListModelsResponse:
+        raise DeadlineExceeded("The router did not answer in time.")
+
+    async with serving() as served:
+        monkeypatch.setattr(served.others, "list_models", late)
+        answer = await soon(served.client.get("/health"))
+    assert (answer.status_code, answer.json()["components"]["providers"]["status"]) == (200, "degraded")
 
 
 async def test_probes_need_no_key_and_say_what_is_wrong() -> None:

@@ -163,6 +163,9 @@ def test_a_body_that_is_none_is_refused_with_its_field(body: bytes, param: str |
 def test_a_body_in_no_provider_protocol_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="API_INFER"):
         read_features(native(Api.API_INFER))
+    unknown: Any = 999
+    with pytest.raises(InvalidRequest, match="protocol 999"):
+        read_features(native(unknown))
 
 
 def test_a_prompt_without_messages_is_refused() -> None:

@@ -49,14 +49,19 @@ def settings_of_budgets(budgets: Iterable[Budget]) -> list[dict[str, Any]]:
     return [
         {
             "per": one.per,
-            "window": BudgetWindow.Name(one.window).removeprefix("BUDGET_WINDOW_").lower(),
+            "window": _word(BudgetWindow.items(), one.window, "BUDGET_WINDOW_"),
             "limit_usd": float(dollars(one.limit_nanos)),
-            "action": BudgetAction.Name(one.action).removeprefix("BUDGET_ACTION_").lower(),
+            "action": _word(BudgetAction.items(), one.action, "BUDGET_ACTION_"),
             "alert_at": list(one.alert_at) or list(_ALERT_AT),
             **({"timezone": one.timezone} if one.timezone else {}),
         }
         for one in budgets
     ]
+
+
+def _word(choices: Iterable[tuple[str, int]], value: int, prefix: str) -> str:
+    """The choice as the HTTP contract writes it; one that there is not, by its number, which is refused later."""
+    return next((name.removeprefix(prefix).lower() for name, number in choices if number == value), str(value))
 
 
 def budgets_given(maker: Sequence[Settings], wanted: Sequence[Settings]) -> tuple[Settings, ...]:

@@ -167,7 +167,7 @@ def _cache(*, serves: bool) -> Component:
 
 def _providers(models: list[Model] | None) -> Component:
     if models is None:
-        return Component("unhealthy", "unknown: the router does not answer")
+        return Component("degraded", "unknown: the router did not list its models within a second")
     served = [model for model in models if model.provider]
     if not served:
         return Component("unhealthy", "none: set OPENAI_API_KEY or ANTHROPIC_API_KEY for the router")

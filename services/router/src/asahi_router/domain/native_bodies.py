@@ -141,7 +141,8 @@ def read_body(native: NativeBody) -> tuple[Question, dict[str, msgspec.Raw]]:
         InvalidRequest: it is not what its protocol says, as far as it is read.
     """
     if native.api not in _KNOWN:
-        message = f"The body is in {Api.Name(native.api)}; models are asked in OpenAI's or Anthropic's protocol."
+        name = Api.Name(native.api) if native.api in Api.values() else f"protocol {native.api}"
+        message = f"The body is in {name}; models are asked in OpenAI's or Anthropic's protocol."
         raise InvalidRequest(message, param="native.api")
     try:
         asks_response = native.api == Api.API_OPENAI_RESPONSES
