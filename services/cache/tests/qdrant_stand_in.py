@@ -118,7 +118,11 @@ def _server(stand_in: StandIn, port: int) -> ThreadingHTTPServer:
 
         def _reply(self) -> None:
             length = int(self.headers.get("content-length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            sent = self.rfile.read(length)
+            if len(sent) < length:  # whoever asked has left
+                self.close_connection = True
+                return
+            body = json.loads(sent) if sent else None
             status, result = stand_in.answer(self.command, self.path, body)
             said = {"result": result} if status == 200 else {"status": {"error": result}}
             content = json.dumps({"time": 0.0, "status": "ok", **said}).encode()
