@@ -12,7 +12,7 @@ from asahi.type.v1.chat_pb2 import Api
 from asahi.type.v1.routing_pb2 import LatencyPreference, Routing, RoutingPolicy
 from asahi_core.globs import matches_any
 from asahi_core.prices.rates import Rates
-from asahi_router.domain.conversations import Prefix
+from asahi_router.domain.conversations import Prefixes
 from asahi_router.domain.evidence import Evidence
 from asahi_router.domain.features import Features
 from asahi_router.domain.goal import Goal
@@ -82,6 +82,13 @@ class Candidate(NamedTuple):
     """Standard error of the quality; None: it is the catalog's, which has none."""
     expected_output_tokens: int = 0
     """Of one answer, thought not counted."""
+    later_cost_nanos: float = 0.0
+    """Expected of further turns of the conversation, for what is asked now."""
+
+    @property
+    def whole_cost_nanos(self) -> float:
+        """Expected of the question, and of what it adds to later ones."""
+        return (self.expected_cost_nanos or 0) + self.later_cost_nanos
 
     @property
     def model(self) -> str:
@@ -111,7 +118,7 @@ class Candidate(NamedTuple):
         """The same, with these violations; `_replace` takes three times as long."""
         if not violations and not self.violations:
             return self
-        return Candidate(*self[:9], violations, self.quality_error)
+        return Candidate(*self[:9], violations, *self[10:])
 
     def violates(self, constraint: Constraint) -> Violation | None:
         """How it misses the constraint; None: it does not."""
@@ -179,8 +186,10 @@ class Known:
 
     evidence: Evidence | None = None
     """What outcomes say about it."""
-    prefix: Prefix | None = None
-    """What a provider has seen of it."""
+    prefixes: Prefixes | None = None
+    """What providers have seen of it; None: nothing."""
+    further_turns: float = 0.0
+    """Of its conversation that are expected, each with all of this question in front."""
 
 
 NOTHING_KNOWN = Known()
@@ -238,16 +247,24 @@ def weigh(
     speed = scale.speeds.speed(model)
     total_ms = speed.total_ms(written)
     expected_cost = max_cost = None
+    later_cost = 0.0
     rates = scale.tariffs.rates(model.id, asked)
     if rates is not None:
         expected_cost = _cost(rates, asked, (produced if produced < bound else bound) * answers)
         expected_cost -= _cached(rates, served, features, scale, known)
+        if known.further_turns:
+            later_cost = (
+                _leaving(served, asked, scale, known)
+                if known.prefixes
+                else known.further_turns * _later(rates, served, features, asked, produced)
+            )
         dearest = scale.tariffs.rates(model.id, features.most_input_tokens) or rates
         max_cost = _max_cost(dearest, features.most_input_tokens, bound * answers, features)
     quality, error = (expected.quality, expected.error) if expected else (model.quality_at(features.kind), None)
-    first_ms = speed.first_token_ms
+    first_ms, most_tokens = speed.first_token_ms, bound * answers
     weighed = Candidate(
-        served, quality, first_ms, total_ms, asked, expected_cost, max_cost, bound * answers, added, (), error, written
+        *(served, quality, first_ms, total_ms, asked, expected_cost, max_cost, most_tokens, added),
+        *((), error, written, later_cost),
     )
     return weighed.violating(tuple(_violations(weighed, features, limits)))
 
@@ -292,7 +309,7 @@ def speaks(served: ServedModel, features: Features) -> bool:
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:
-    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _, error, _ = weighed
+    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _, error, _, _ = weighed
     model = served.model
     if not served.provider:
         yield Violation(Constraint.SERVED, "not served here")
@@ -330,14 +347,36 @@ def _cost(rates: Rates, asked: int, answered: int) -> int:
 
 
 def _cached(rates: Rates, served: ServedModel, features: Features, scale: Scale, known: Known) -> int:
-    """Nano-dollars by which the prefix is cheaper that the model's provider has from the question before."""
-    prefix = known.prefix
-    if prefix is None or prefix.model != served.model.id:
+    """Nano-dollars by which the prefix is cheaper that the model's provider has from a question before."""
+    seen_bytes = known.prefixes.get(served.model.id) if known.prefixes else None
+    if seen_bytes is None or not _keeps(served, features):
         return 0
-    if served.protocol == "anthropic" and not features.writes_cache:
-        return 0
-    kept = scale.tokens.input_tokens(served.model.id, prefix.size)
+    kept = scale.tokens.input_tokens(served.model.id, seen_bytes)
     return kept * max(0, rates.input - rates.cache_read) // _MILLION if kept >= _LEAST_PREFIX else 0
+
+
+def _later(rates: Rates, served: ServedModel, features: Features, asked: int, answered: int) -> float:
+    """Nano-dollars of one later turn of the conversation, as if this model answered it, too."""
+    kept = asked >= _LEAST_PREFIX and _keeps(served, features)
+    return (asked * (rates.cache_read if kept else rates.input) + answered * rates.output) / _MILLION
+
+
+def _leaving(served: ServedModel, asked: int, scale: Scale, known: Known) -> float:
+    """Nano-dollars that it costs later to leave the model that answered the conversation last.
+
+    It is likely to be asked again, and has to read at the full price what it has not seen of the conversation.
+    """
+    last, seen_bytes = next(reversed(known.prefixes.items())) if known.prefixes else ("", 0)
+    rates = scale.tariffs.rates(last, asked)
+    if last == served.model.id or rates is None:
+        return 0.0
+    lacks = asked - scale.tokens.input_tokens(last, seen_bytes)
+    return min(1.0, known.further_turns) * max(0, lacks) * max(0, rates.input - rates.cache_read) / _MILLION
+
+
+def _keeps(served: ServedModel, features: Features) -> bool:
+    """Whether its provider keeps what is asked, by itself or because it is asked to."""
+    return served.protocol != "anthropic" or features.writes_cache
 
 
 def _max_cost(rates: Rates, asked: int, answered: int, features: Features) -> int:

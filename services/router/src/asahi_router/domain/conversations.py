@@ -1,48 +1,93 @@
-"""Which model answered a conversation last, and how much of it that model's provider still has in its prompt cache.
+"""Which models answered a conversation lately, and how much of it each one's provider still has in its prompt cache.
 
 An estimate that the expected cost of a decision needs, no more: a conversation is known by how it begins, its next
 question has all of the one before in front, and providers keep a prefix for minutes. As many as fit are remembered, in
-this process: where another one answered last, the whole prompt is expected to be billed.
+this process: where another one answered, the whole prompt is expected to be billed.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asahi_core.clock import Clock
 
 _KEPT_S = 300.0
 """How long providers keep a prefix that nobody asks for, at least (OpenAI: 5 to 10 minutes; Anthropic: 5)."""
 _MOST = 20_000
+_MOST_MODELS = 4
+"""Of one conversation."""
+
+_FORGETS = 0.995
+_MOST_FURTHER = 20.0
+Prefixes = dict[str, int]
+"""Bytes of the question that each model was asked last, by catalog id; the one that answered last at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """What a provider has seen already of a question."""
+@dataclass(slots=True)
+class _Conversation:
+    turns: int = 0
+    models: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """The one that answered last at the end: when, and the bytes it was asked."""
 
-    model: str
-    """Catalog id of the model that answered last."""
-    size: int
-    """Bytes of the question that it was asked then."""
+
+@dataclass(slots=True)
+class _Habit:
+    """How many first, second and further turns an organisation had; as if five questions had been one conversation."""
+
+    first: float = 4.0
+    second: float = 1.0
+    further: float = 0.0
+
+    def count(self, turn: int) -> None:
+        self.first *= _FORGETS
+        self.second *= _FORGETS
+        self.further *= _FORGETS
+        self.first += turn == 1
+        self.second += turn == 2
+        self.further += turn > 2
+
+    def expected_after(self, turn: int) -> float:
+        """Turns that follow the turn with that number, each as likely as the one before once there was a second."""
+        again = (self.further + 0.5) / (self.second + self.further + 1)
+        begins = min(1.0, self.second / self.first) if turn == 1 else again
+        return min(_MOST_FURTHER, begins / max(1 - again, 1e-6))
 
 
 class Conversations:
-    """The conversations of the last minutes."""
+    """The conversations of the last minutes, and how long an organisation's go on as a rule."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last: OrderedDict[tuple[str, bytes], tuple[float, Prefix]] = OrderedDict()
+        self._last: OrderedDict[tuple[str, bytes], _Conversation] = OrderedDict()
+        self._habits: OrderedDict[str, _Habit] = OrderedDict()
 
     def answered(self, organization_id: str, thread: bytes, model: str, asked_bytes: int) -> None:
         """`model` answered a question of so many bytes that begins like `thread`."""
         key = organization_id, thread
-        self._last[key] = self._clock.monotonic(), Prefix(model, asked_bytes)
+        known, now = self._last.setdefault(key, _Conversation()), self._clock.monotonic()
+        # The same question again is no further turn, and what was long ago is another conversation.
+        went_on = any(size < asked_bytes and now - at <= _KEPT_S for at, size in known.models.values())
+        known.turns = known.turns + 1 if went_on else 1
+        known.models.pop(model, None)
+        known.models[model] = now, asked_bytes
+        if len(known.models) > _MOST_MODELS:
+            del known.models[next(iter(known.models))]
+        self._habits.setdefault(organization_id, _Habit()).count(known.turns)
         self._last.move_to_end(key)
-        if len(self._last) > _MOST:
+        self._habits.move_to_end(organization_id)
+        while len(self._last) > _MOST:
             self._last.popitem(last=False)
+        while len(self._habits) > _MOST:
+            self._habits.popitem(last=False)
 
-    def prefix(self, organization_id: str, thread: bytes, asked_bytes: int) -> Prefix | None:
-        """What is kept of a question of so many bytes; None: nothing."""
-        at, prefix = self._last.get((organization_id, thread), (0.0, None))
-        if prefix is None or asked_bytes <= prefix.size or self._clock.monotonic() - at > _KEPT_S:
-            return None
-        return prefix
+    def prefixes(self, organization_id: str, thread: bytes, asked_bytes: int) -> Prefixes:
+        """What is kept of a question of so many bytes."""
+        known, now = self._last.get((organization_id, thread)), self._clock.monotonic()
+        if known is None:
+            return {}
+        return {m: size for m, (at, size) in known.models.items() if size < asked_bytes and now - at <= _KEPT_S}
+
+    def further_turns(self, organization_id: str, thread: bytes) -> float:
+        """Turns that are expected after the one that is asked now."""
+        known = self._last.get((organization_id, thread))
+        habit = self._habits.get(organization_id) or _Habit()
+        return habit.expected_after(known.turns + 1 if known is not None else 1)

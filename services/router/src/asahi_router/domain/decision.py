@@ -51,7 +51,8 @@ class Past:
         """What is known of a question from those before it."""
         return Known(
             evidence_on(self.experience, task, features, aim),
-            self.conversations.prefix(task.organization_id, features.thread, features.asked_bytes),
+            self.conversations.prefixes(task.organization_id, features.thread, features.asked_bytes),
+            self.conversations.further_turns(task.organization_id, features.thread),
         )
 
 
@@ -235,12 +236,12 @@ def _whatever_quality(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [c.without(Constraint.QUALITY) for c in candidates if all(v[0] is Constraint.QUALITY for v in c.violations)]
 
 
-def _cheapest_first(candidate: Candidate) -> tuple[int, float, str]:
-    return candidate.expected_cost_nanos or 0, -candidate.quality, candidate.model
+def _cheapest_first(candidate: Candidate) -> tuple[float, float, str]:
+    return candidate.whole_cost_nanos, -candidate.quality, candidate.model
 
 
-def _best_first(candidate: Candidate) -> tuple[float, int, str]:
-    return -candidate.quality, candidate.expected_cost_nanos or 0, candidate.model
+def _best_first(candidate: Candidate) -> tuple[float, float, str]:
+    return -candidate.quality, candidate.whole_cost_nanos, candidate.model
 
 
 def _chain(fitting: Sequence[Candidate], features: Features) -> tuple[Candidate, ...]:
