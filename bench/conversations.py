@@ -132,7 +132,27 @@ def by_router(
     return choose
 
 
-def _costs(store: SqlOutcomeStore, conversations: int, quality: float, seed: int, allowed: list[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Dollars of the same conversations."""
+
+    router: float
+    changes: float
+    """Of the model, in a conversation."""
+    without_memory: float
+    """By the router that is not told who answered what."""
+    best_constant: float
+    """By the cheapest model that reaches the quality at every kind of work, known afterwards."""
+    constant: str
+
+    @property
+    def held(self) -> bool:
+        """Whether the router was the cheapest."""
+        return self.router <= min(self.without_memory, self.best_constant)
+
+
+def costs(store: SqlOutcomeStore, conversations: int, quality: float, seed: int, allowed: list[str]) -> Costs:
+    """What so many conversations cost in which each turn asks for this quality."""
     known, prices = load_catalog(None), load_price_book()
     catalog = serve_models(known, vendor_endpoints("https://openai.test/v1", ""), "")
     random = Random(seed)
@@ -157,13 +177,8 @@ def _costs(store: SqlOutcomeStore, conversations: int, quality: float, seed: int
             constants[name] = total(lambda _scale, _clock, name=name: lambda _task, _at: name)[0]  # type: ignore[misc]
     best = min(constants, key=lambda name: constants[name])
     pinned, changes = total(lambda scale, clock: by_router(scale, clock, store, quality, allowed, remembers=True))
-    loose, loose_changes = total(lambda scale, clock: by_router(scale, clock, store, quality, allowed, remembers=False))
-    print(
-        f"quality {quality}: router ${pinned:.4f} ({changes:.1f} changes a conversation), "
-        f"without memory of conversations ${loose:.4f} ({loose_changes:.1f}), "
-        f"best constant {best} ${constants[best]:.4f}: "
-        f"{'held' if pinned <= min(loose, constants[best]) else 'NOT HELD'}"
-    )
+    loose, _ = total(lambda scale, clock: by_router(scale, clock, store, quality, allowed, remembers=False))
+    return Costs(pinned, changes, loose, constants[best], best)
 
 
 def main() -> None:
@@ -178,7 +193,13 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as folder, closing(open_outcomes(Path(folder), "", migrate_first=True)) as store:
         for quality in options.quality or (3.5, 4.0, 4.3, 4.5, 4.6, 4.7, 4.75):
-            _costs(store, options.conversations, quality, options.seed, options.allow)
+            told = costs(store, options.conversations, quality, options.seed, options.allow)
+            print(
+                f"quality {quality}: router ${told.router:.4f} ({told.changes:.1f} changes a conversation), "
+                f"without memory of them ${told.without_memory:.4f}, {told.constant} always ${told.best_constant:.4f}: "
+                f"{'held' if told.held else f'{told.router / told.best_constant - 1:+.2%}'}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """A conversation stays on its model where switching would cost more than it saves: its prefix is in a prompt cache."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 from asahi.router.v1.router_pb2 import Task
 from asahi.type.v1.chat_pb2 import Api, ChatRequest, ContentPart, Message, NativeBody, Prompt, Role
@@ -9,6 +11,8 @@ from asahi_core.clock import ManualClock
 from asahi_router.domain.candidates import Candidate, Known, Limits, weigh
 from asahi_router.domain.conversations import Conversations, Prefixes
 from asahi_router.domain.features import read_features
+from asahi_router.stores.opening import open_outcomes
+from bench.conversations import costs
 from services.router.tests.decision_rig import BASELINE, BEST, CHEAP, scale, task
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -102,6 +106,10 @@ def test_how_long_conversations_go_on_is_learned_by_organization() -> None:
     assert 15 < conversations.further_turns("talks", b"new") <= 20
     assert 15 < conversations.further_turns("talks", (99).to_bytes(2)) <= 20
     assert conversations.further_turns("asks", b"new") < 0.1
+    assert conversations.prefixes("talks", b"new", 5000) == {CHEAP: 0}, (
+        "the model that goes on with them has seen nothing"
+    )
+    assert conversations.prefixes("asks", b"new", 5000) == {}
     assert conversations.further_turns("other", b"new") < 1
 
 
@@ -134,3 +142,13 @@ def test_at_a_first_turn_later_ones_are_weighed_by_what_a_model_asks_for_what_it
     assert none.later_cost_nanos == 0
     assert none.expected_cost_nanos == many.expected_cost_nanos, "what is told is the cost of this question"
     assert 0 < many.later_cost_nanos < 10 * (none.expected_cost_nanos or 0), "most of it is read from the cache"
+
+
+def test_twenty_turns_cost_less_with_memory_and_hardly_more_than_by_the_best_model_known_afterwards(
+    tmp_path: Path,
+) -> None:
+    with closing(open_outcomes(tmp_path)) as store:
+        mixed, alike = (costs(store, 5, quality, 1, []) for quality in (4.6, 4.3))
+    assert mixed.held, f"no one model is the cheapest at all that is asked: {mixed}"
+    assert alike.router < 0.95 * alike.without_memory, alike
+    assert alike.router < 1.05 * alike.best_constant, f"until it is known how conversations go on: {alike}"

@@ -362,7 +362,7 @@ def _later(rates: Rates, served: ServedModel, features: Features, asked: int, an
 
 
 def _leaving(served: ServedModel, asked: int, scale: Scale, known: Known) -> float:
-    """Nano-dollars that it costs later to leave the model that answered the conversation last.
+    """Nano-dollars that it costs later to leave the model that answered last, or usually goes on with conversations.
 
     It is likely to be asked again, and has to read at the full price what it has not seen of the conversation.
     """

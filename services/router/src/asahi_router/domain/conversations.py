@@ -18,8 +18,9 @@ _MOST_MODELS = 4
 
 _FORGETS = 0.995
 _MOST_FURTHER = 20.0
+_RARE = 0.01
 Prefixes = dict[str, int]
-"""Bytes of the question that each model was asked last, by catalog id; the one that answered last at the end."""
+"""Bytes of the question that each model was asked last, by catalog id; the one that is likely to go on at the end."""
 
 
 @dataclass(slots=True)
@@ -36,14 +37,24 @@ class _Habit:
     first: float = 4.0
     second: float = 1.0
     further: float = 0.0
+    models: dict[str, float] = field(default_factory=dict)
+    """How many turns after the first each model answered."""
 
-    def count(self, turn: int) -> None:
+    @property
+    def usual(self) -> str:
+        """The model that conversations go on with as a rule; empty: there were none."""
+        return max(self.models, key=lambda model: self.models[model], default="")
+
+    def count(self, turn: int, model: str) -> None:
         self.first *= _FORGETS
         self.second *= _FORGETS
         self.further *= _FORGETS
         self.first += turn == 1
         self.second += turn == 2
         self.further += turn > 2
+        if turn > 1:
+            self.models = {name: kept for name, n in self.models.items() if (kept := n * _FORGETS) > _RARE}
+            self.models[model] = self.models.get(model, 0.0) + 1
 
     def expected_after(self, turn: int) -> float:
         """Turns that follow the turn with that number, each as likely as the one before once there was a second."""
@@ -71,7 +82,7 @@ class Conversations:
         known.models[model] = now, asked_bytes
         if len(known.models) > _MOST_MODELS:
             del known.models[next(iter(known.models))]
-        self._habits.setdefault(organization_id, _Habit()).count(known.turns)
+        self._habits.setdefault(organization_id, _Habit()).count(known.turns, model)
         self._last.move_to_end(key)
         self._habits.move_to_end(organization_id)
         while len(self._last) > _MOST:
@@ -80,11 +91,13 @@ class Conversations:
             self._habits.popitem(last=False)
 
     def prefixes(self, organization_id: str, thread: bytes, asked_bytes: int) -> Prefixes:
-        """What is kept of a question of so many bytes."""
+        """What is kept of a question of so many bytes; where nothing is, no byte at the model that usually goes on."""
         known, now = self._last.get((organization_id, thread)), self._clock.monotonic()
-        if known is None:
-            return {}
-        return {m: size for m, (at, size) in known.models.items() if size < asked_bytes and now - at <= _KEPT_S}
+        models = known.models.items() if known is not None else ()
+        kept = {model: size for model, (at, size) in models if size < asked_bytes and now - at <= _KEPT_S}
+        if kept or (habit := self._habits.get(organization_id)) is None or not habit.usual:
+            return kept
+        return {habit.usual: 0}
 
     def further_turns(self, organization_id: str, thread: bytes) -> float:
         """Turns that are expected after the one that is asked now."""
