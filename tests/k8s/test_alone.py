@@ -1,6 +1,5 @@
 """Each service by itself: the lines of docs/operations/alone.md, its own chart, a gRPC client with certificates."""
 
-import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,23 +17,17 @@ from asahi_core.rpc.certificates import CertificateFiles
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.identity import ServiceIdentity
 from deploy.k8s.generate import SERVICES
-from tests.documents import ROOT
 from tests.installation import Process
 from tests.k8s.cluster.alone import SERVICES as CALLS
 from tests.k8s.cluster.installation import certificates
 from tests.k8s.objects import servers_of
+from tests.k8s.operated.pages import values_alone
 from tests.k8s.processes import Here, running
 from tests.k8s.rendering import Charts
 
 _MOST_LINES = 5
 _CALL_S = 30.0
 _EDGE_GRPC, _SIMULATOR = 50055, 9000
-
-
-def _values() -> dict[str, str]:
-    """The page's lines, by service."""
-    page = (ROOT / "docs" / "operations" / "alone.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"^(\w+)\.yaml:\n\n```yaml\n(.*?)```", page, re.MULTILINE | re.DOTALL))
 
 
 @pytest.fixture
@@ -52,7 +45,7 @@ def _objects(charts: Charts, service: str) -> list[dict[str, Any]]:
         str(charts.folder / service),
         "--namespace",
         "asahi",
-        values=yaml.safe_load(_values()[service]),
+        values=yaml.safe_load(values_alone()[service]),
     )
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
@@ -66,8 +59,8 @@ def _edges_certificate(folder: Path, secret: Mapping[str, str]) -> CertificateFi
 
 
 def test_the_page_has_at_most_five_lines_for_each_service() -> None:
-    assert _values().keys() == set(SERVICES)
-    assert all(len(lines.splitlines()) <= _MOST_LINES for lines in _values().values())
+    assert values_alone().keys() == set(SERVICES)
+    assert all(len(lines.splitlines()) <= _MOST_LINES for lines in values_alone().values())
 
 
 async def test_each_service_alone_answers_a_client_with_certificates(

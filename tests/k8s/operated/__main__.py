@@ -2,7 +2,7 @@
 
 Paths: `helm` (install.md with helm, then scaling, rotation, backup and restore, a slow request, every runbook,
 upgrade, rollback, removal), `kubectl` (the same install with kubectl alone), `laptop` (with embedded databases, and
-their backup).
+their backup), `alone` (alone.md).
 Exit code 1: a command failed, or did not do what the page says.
 """
 
@@ -20,7 +20,7 @@ import psycopg
 
 from deploy.k8s.generate import WITH_DATABASE
 from tests.k8s.operated.cluster import Cluster, cluster, report
-from tests.k8s.operated.pages import OPERATIONS, Commands, commands_of
+from tests.k8s.operated.pages import OPERATIONS, Commands, commands_of, values_alone
 
 _OPENING = ("", "Secrets", "Values")
 
@@ -71,6 +71,19 @@ async def laptop(it: Cluster) -> list[str]:
         if (found, tables) != ("ok", (1,)):
             wrong.append(f"the copy of the ledger is {found}, with {tables[0]} tables of records")
     return wrong or await follow(it, section("install", "Remove"))
+
+
+async def alone(it: Cluster) -> list[str]:
+    """Each service as a release of its own, with the lines of alone.md."""
+    certificates = section("install", "Secrets")[0]
+    (installing,) = section("alone", "")
+    public = Commands(OPERATIONS / "alone.md", "", 0, "the certificate that callers are shown")
+    shown = "kubectl -n asahi create secret tls asahi-public-tls --cert edge.crt --key edge.key"
+    wrong = await follow(it, [*section("install", ""), certificates, public], {public.place: shown})
+    for service, lines in values_alone().items():
+        (it.folder / "clone" / f"{service}.yaml").write_text(lines)
+        wrong = wrong or await follow(it, [installing], {installing.place: installing.text.replace("billing", service)})
+    return wrong
 
 
 async def follow(it: Cluster, blocks: list[Commands], instead: dict[str, str] | None = None) -> list[str]:
@@ -149,7 +162,12 @@ async def runbooks(it: Cluster) -> list[str]:
     return wrong
 
 
-PATHS: dict[str, Callable[[Cluster], Awaitable[list[str]]]] = {"helm": helm, "kubectl": kubectl, "laptop": laptop}
+PATHS: dict[str, Callable[[Cluster], Awaitable[list[str]]]] = {
+    "helm": helm,
+    "kubectl": kubectl,
+    "laptop": laptop,
+    "alone": alone,
+}
 
 
 async def run(names: list[str]) -> list[str]:

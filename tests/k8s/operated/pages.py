@@ -44,6 +44,12 @@ def commands_of(page: Path) -> list[Commands]:
     return found
 
 
+def values_alone() -> dict[str, str]:
+    """The lines of values in alone.md, by service."""
+    page = (OPERATIONS / "alone.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\w+)\.yaml:\n\n```yaml\n(.*?)```", page, re.MULTILINE | re.DOTALL))
+
+
 def _unindented(block: list[str]) -> str:
     indent = min(len(line) - len(line.lstrip()) for line in block if line.strip())
     return "\n".join(line[indent:] for line in block).strip()
