@@ -231,6 +231,18 @@ def broken_store(monitored: Monitored, service: str, table: str) -> Iterator[Non
 
 
 @contextmanager
+def garbled_ledger(monitored: Monitored) -> Iterator[None]:
+    """Somebody has put text where the ledger has numbers, and a caller looks at the records."""
+    with monitored.client() as client:
+        client.post("/infer", json={"prompt": "What is a number?"})
+        client.get("/analytics/cost-summary")  # waits until billing has the record
+    _sql(monitored, "billing", "UPDATE usage_records SET latency_ms = 'x' || latency_ms")
+    with _meanwhile(lambda: _need(monitored, "billing", "")):
+        yield
+    _sql(monitored, "billing", "UPDATE usage_records SET latency_ms = substr(latency_ms, 2) WHERE latency_ms LIKE 'x%'")
+
+
+@contextmanager
 def certificates_end(monitored: Monitored) -> Iterator[None]:
     """All services have certificates that end in six days, read without a restart."""
     monitored.new_certificates(days=6)
@@ -306,8 +318,8 @@ CASES: dict[str, Case] = {
         _alarms("AsahiServiceFails", "auth", "edge"),
     ),
     "store-billing": Case(
-        "a table is gone from billing's database",
-        lambda monitored: broken_store(monitored, "billing", "report_days"),
+        "text in the place of numbers in billing's database",
+        garbled_ledger,
         _alarms("AsahiServiceFails", "billing"),
     ),
     "store-cache": Case(
@@ -397,7 +409,7 @@ def _need(monitored: Monitored, service: str, request_id: str) -> None:
         if service == "auth":
             monitored.signup()
         elif service == "billing":
-            client.get("/analytics/reconciliation")
+            client.get("/analytics/recent-inferences?limit=1000")
         elif service == "cache":
             client.get("/v1/responses/resp_none")
         else:
