@@ -16,7 +16,7 @@ from tests.installation import Installation, Process, free_port, running_install
 
 MODEL = "gpt-6-luna"
 GATEWAY_CORE, OTHER_CORE = 0, 1
-_READY_WITHIN_S = 180.0
+_READY_WITHIN_S = 300.0
 _KEY = "sk-bench-0123456789"
 _LITELLM = """
 model_list:

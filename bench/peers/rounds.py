@@ -1,5 +1,6 @@
 """What is measured of a gateway, round by round, and what the rounds say together."""
 
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -160,7 +161,9 @@ class Rounds:
         """By bound in ms, the most misses a second among windows of more and more at a time; 0: in none."""
         most = dict.fromkeys(BOUNDS_MS, 0.0)
         for concurrency in _SWEEP:
-            taken = self._ask(concurrency, self._extent.short)
+            taken = self._answered(concurrency, self._extent.short)
+            if taken is None:
+                break
             p99_ms = quantile(taken.latency_us, 0.99) / 1000
             for bound_ms in BOUNDS_MS:
                 if p99_ms <= bound_ms:
@@ -180,13 +183,20 @@ class Rounds:
         body = _STREAMED.replace("@", f"{_HELD} @")
         try:
             for streams in _STREAMS:
-                tries = (self._ask(streams, Extent(seconds, 1.0), body=body, held=True) for _ in range(_TRIES))
-                if not any(max(taken.gaps_us) <= _STALL_US for taken in tries):
+                tries = (self._answered(streams, Extent(seconds, 1.0), body=body, held=True) for _ in range(_TRIES))
+                if not any(taken is not None and max(taken.gaps_us) <= _STALL_US for taken in tries):
                     break
                 most = streams
         finally:
             control.rules()
         return most
+
+    def _answered(self, concurrency: int, extent: Extent, **more: object) -> Taken | None:
+        """A window of more than a gateway may be able to answer; None: it was not, as the load generator has told."""
+        try:
+            return self._ask(concurrency, extent, **more)
+        except subprocess.CalledProcessError:
+            return None
 
     def _direct(self, **more: object) -> Taken:
         return ask(self._provider_port, 1, self._extent, salt=f"d{next(self._salts)}", **more)
