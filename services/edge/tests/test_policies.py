@@ -127,14 +127,15 @@ def test_the_router_hears_what_organisation_and_key_permit() -> None:
         allowed_providers=["openai"],
         baseline_model="gpt-6-sol",
         quality=QualityPolicy(floor=3.5, epsilon=0.02),
-        learning=LearningPolicy(cascade=Cascade.CASCADE_OFF),
+        learning=LearningPolicy(cascade=Cascade.CASCADE_OFF, exploration=0.1, share_outcomes=True),
     )
     policy = routing_policy(asked("r-1", by=under(whole, key_models=("*-luna",))))
     assert list(policy.allowed_models) == ["gpt-*"]
     assert list(policy.key_allowed_models) == ["*-luna"]
     assert list(policy.allowed_providers) == ["openai"]
     assert (policy.baseline_model, policy.quality_floor, policy.epsilon) == ("gpt-6-sol", 3.5, 0.02)
-    assert policy.cascade == Cascade.CASCADE_OFF
+    assert (policy.cascade, policy.exploration, policy.shares_outcomes) == (Cascade.CASCADE_OFF, 0.1, True)
+    assert not routing_policy(asked("r-1")).shares_outcomes, "nobody shares who did not say so"
     assert not routing_policy(asked("r-1")).HasField("quality_floor")
 
 
