@@ -26,6 +26,8 @@ class Workload:
     wanted: Object
     make: MakesPods
     pods: list[Pod] = field(default_factory=list)
+    _least_ready_s: dict[str, int] = field(default_factory=dict)
+    """`minReadySeconds` as it was when pods were made from a template, for pods of an older one keep theirs."""
     _numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
 
     @property
@@ -56,7 +58,7 @@ class Workload:
 
     def available(self, pod: Pod) -> bool:
         """Whether it has been ready for `minReadySeconds`."""
-        least = self.wanted["spec"].get("minReadySeconds", 0)
+        least = self._least_ready_s.get(pod.template, 0)
         return pod.ready and pod.ready_since is not None and time.monotonic() - pod.ready_since >= least
 
     def succeeded(self) -> bool:
@@ -113,6 +115,7 @@ class Workload:
             self._add(f"{self.name}-{self._numbers()}")
 
     def _add(self, name: str, claims: tuple[str, ...] = ()) -> None:
+        self._least_ready_s[self.digest] = self.wanted["spec"].get("minReadySeconds", 0)
         self.pods.append(self.make(name, self.wanted["spec"]["template"], self.digest, claims))
 
 
