@@ -14,12 +14,15 @@ import time
 from deploy.k8s.generate import SERVICES
 from tests.k8s.cluster import cases
 from tests.k8s.cluster.alone import alone
+from tests.k8s.cluster.first_request import first_request
 from tests.k8s.cluster.installation import Installation, running_installation
 from tests.k8s.cluster.load import PER_SECOND, compare, load
 from tests.k8s.cluster.network import run_inside
+from tests.k8s.cluster.record import HEAD, Result, commit_of, record
 from tests.k8s.cluster.upgrade import Upgrade, charts_of
 
 CASES: dict[str, cases.Case] = {
+    "first-request": first_request,
     **{f"rollout-{service}": cases.rollout(service) for service in SERVICES},
     "rollout-all": cases.rollout(*SERVICES),
     "rollback": cases.rollback,
@@ -36,14 +39,16 @@ PROOFS = {
     "with-cluster-ip": (cases.with_cluster_ip, cases.scale),
 }
 """Defects, each with the case that has to find it."""
+TAG = "0.1.0"
+"""Of the images that charts name."""
 _CALM_S = 3.0
 
 
-async def run(installation: Installation, name: str, case: cases.Case, per_second: float) -> list[str]:
-    """Runs a case under load; returns what is wrong, and prints a row."""
+async def run(installation: Installation, name: str, case: cases.Case, options: argparse.Namespace) -> bool:
+    """Runs a case under load, and prints and records a row; whether something was wrong."""
     organization, headers = await installation.signup()
     installation.new_books()
-    async with load(installation, headers, per_second=per_second) as books:
+    async with load(installation, headers, per_second=options.per_second) as books:
         stage = cases.Stage(installation, books, headers)
         await asyncio.sleep(_CALM_S)
         begun = time.monotonic()
@@ -54,32 +59,42 @@ async def run(installation: Installation, name: str, case: cases.Case, per_secon
     books.failures = [one for one in books.failures if one not in excused]
     calls, faults = await compare(installation, organization)
     faults += stage.faults + books.faults()
-    row = (name, f"{took:.0f} s", books.requests, books.streams, len(excused), len(books.failures), calls, len(faults))
-    print(f"| {' | '.join(str(cell) for cell in row)} |", flush=True)
-    for line in stage.notes + faults + sorted({what for *_, what in excused}):
-        print(f"  {line}", flush=True)
-    return faults
+    result = Result(
+        case=name,
+        commit=await commit_of(f"asahi/edge:{TAG}"),
+        load=os.getloadavg()[0],
+        took_s=took,
+        requests=books.requests,
+        streams=books.streams,
+        failed=len(books.failures),
+        excused=len(excused),
+        calls=calls,
+        faults=faults,
+        notes=stage.notes + [f"allowed: {what}" for what in sorted({what for *_, what in excused})],
+    )
+    print(result.row(), *result.notes, *result.faults, sep="\n  ", flush=True)
+    if options.record:
+        record(result, [*CASES, *PROOFS])
+    return bool(faults)
 
 
-async def run_all(names: list[str], proof: str, per_second: float, commit: str) -> int:
+async def run_all(options: argparse.Namespace) -> int:
     """Runs cases one after the other; the number of those that went wrong."""
-    print(f"load average {os.getloadavg()[0]:.1f}")
-    print("| case | took | requests | streams | excused failures | other failures | provider calls | faults |")
-    print("| --- | --: | --: | --: | --: | --: | --: | --: |", flush=True)
-    if proof:
-        defect, case = PROOFS[proof]
+    print(HEAD, flush=True)
+    if options.proof:
+        defect, case = PROOFS[options.proof]
         async with running_installation(defect) as installation:
-            found = await run(installation, proof, case, per_second)
+            found = await run(installation, options.proof, case, options)
         print("the defect was found" if found else "THE DEFECT WAS NOT FOUND")
         return not found
-    if commit:
-        with charts_of(commit) as older:
-            async with Upgrade.installed(commit, older) as (upgrade, installation):
-                return bool(await run(installation, f"from {commit} and back", upgrade, per_second))
+    if options.commit:
+        with charts_of(options.commit) as older:
+            async with Upgrade.installed(options.commit, older) as (upgrade, installation):
+                return await run(installation, f"from {options.commit} and back", upgrade, options)
     wrong = 0
     async with running_installation() as installation:
-        for name in names:
-            wrong += bool(await run(installation, name, CASES[name], per_second))
+        for name in options.case:
+            wrong += await run(installation, name, CASES[name], options)
     print(f"{wrong} cases went wrong")
     return wrong
 
@@ -97,6 +112,7 @@ def main() -> int:
         help="upgrade from an older version and back; needs `make images ARGS='--commit COMMIT --tag COMMIT'`",
     )
     parser.add_argument("--per-second", type=float, default=PER_SECOND, help="requests a second (%(default)s)")
+    parser.add_argument("--record", action="store_true", help="put results into docs/operations/containers.md")
     parser.add_argument("--alone", action="store_true", help="each service by itself, called over gRPC with TLS")
     options = parser.parse_args()
     if options.alone:
@@ -105,7 +121,7 @@ def main() -> int:
         return bool(wrong)
     if unknown := set(options.case) - CASES.keys():
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    return bool(asyncio.run(run_all(options.case, options.proof, options.per_second, options.commit)))
+    return bool(asyncio.run(run_all(options)))
 
 
 if __name__ == "__main__":
