@@ -5,6 +5,7 @@ that both versions serve beside each other for two minutes, on the schemas of th
 to find. At the end the older version is alone again, on the newer schemas.
 """
 
+import asyncio
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,9 @@ from tests.k8s.rendering import Charts, Object
 BESIDE_S = 120.0
 _STEP_S = 0.5
 _CHANGED_WITHIN_S = 600.0
+_RECORDED_WITHIN_S = 60.0
+_PASSING = (503, 504)
+_TRIES = 10
 _POLICY: dict[str, Any] = {"per": "organization", "window": "month", "limit_usd": 1000, "action": "block"}
 
 
@@ -63,21 +67,21 @@ class Upgrade:
     async def __call__(self, stage: Stage) -> None:
         """There, both beside each other, and back."""
         installation = stage.installation
-        first = await _Kept.written(installation, "by the older version")
+        first = await _Kept.written(stage, "by the older version")
         installation.charts, installation.planted = self.newer, _slowly
         installation.upgrade()
         beside, second = await self._change(stage, first)
         for service, seconds in beside.items():
             stage.expect(seconds >= BESIDE_S, f"{service}: both versions beside each other for {seconds:.0f} s only")
         stage.notes.append("beside: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in beside.items()))
-        third = await _Kept.written(installation, "by this version")
-        stage.faults += [f"this version: {fault}" for kept in (first, second) for fault in await kept.faults()]
+        third = await _Kept.written(stage, "by this version")
+        for kept in (first, second):
+            await kept.check("this version")
         installation.charts, installation.planted = self.older, lambda _objects: None
         installation.upgrade(self._older_images())
         await installation.cluster.settled(within_s=_CHANGED_WITHIN_S)
-        stage.faults += [f"back: {fault}" for kept in (first, second, third) for fault in await kept.faults()]
-        fourth = await _Kept.written(installation, "after the way back")
-        stage.faults += [f"back: {fault}" for fault in await fourth.faults()]
+        for kept in (first, second, third, await _Kept.written(stage, "after the way back")):
+            await kept.check("back")
 
     def _older_images(self) -> dict[str, Any]:
         return {service: {"image": {"tag": self.commit}} for service in SERVICES}
@@ -101,12 +105,13 @@ class Upgrade:
         while not look():
             await cluster.until("a step", lambda: time.monotonic() - last > _STEP_S, 10)
             if second is None and min(beside.values()) > BESIDE_S / 4:
-                second = await _Kept.written(stage.installation, "by both")
-                stage.faults += [f"beside: {fault}" for kept in (first, second) for fault in await kept.faults()]
+                second = await _Kept.written(stage, "by both")
+                for kept in (first, second):
+                    await kept.check("beside")
             if time.monotonic() - begun > _CHANGED_WITHIN_S:
                 stage.faults.append(f"not changed within {_CHANGED_WITHIN_S:.0f} s\n{cluster.state()}")
                 break
-        return beside, second or await _Kept.written(stage.installation, "by both")
+        return beside, second or await _Kept.written(stage, "by both")
 
     def _is_older(self, spec: Object) -> bool:
         return str(spec["containers"][0]["image"]).endswith(f":{self.commit}")
@@ -123,7 +128,7 @@ def _slowly(objects: list[Object]) -> None:
 class _Kept:
     """What an organization with a budget that blocks has in the stores."""
 
-    url: str
+    stage: Stage
     organization: str
     headers: dict[str, str]
     word: str
@@ -131,48 +136,75 @@ class _Kept:
     response: dict[str, Any]
 
     @classmethod
-    async def written(cls, installation: Installation, word: str) -> "_Kept":
+    async def written(cls, stage: Stage, word: str) -> "_Kept":
         """A key, a policy, an answer by an idempotency key, feedback on it, a stored response."""
-        organization, headers = await installation.signup()
-        async with httpx2.AsyncClient(base_url=installation.url, headers=headers, timeout=60.0) as client:
+        organization, headers = await stage.installation.signup()
+        async with _Asking(stage, headers) as ask:
             policy = {"budgets": [_POLICY], "cache": {"ttl_seconds": 1234}}
-            await _said(client, "POST", f"/governance/policies/{organization}", policy)
-            answer = await _said(client, "POST", "/infer", {"prompt": word}, {"idempotency-key": word})
-            feedback = {"request_id": answer["request_id"], "score": 0.5}
-            await _said(client, "POST", "/feedback", feedback)
-            response = await _said(client, "POST", "/v1/responses", {"input": word, "store": True})
-        return cls(installation.url, organization, headers, word, answer, response)
+            await ask("POST", f"/governance/policies/{organization}", policy)
+            answer = await ask("POST", "/infer", {"prompt": word}, {"idempotency-key": word})
+            await ask("POST", "/feedback", {"request_id": answer["request_id"], "score": 0.5})
+            while not (response := await ask("POST", "/v1/responses", {"input": word, "store": True}))["store"]:
+                stage.faults.append(f"a response was not kept, and said so ({word})")
+        return cls(stage, organization, headers, word, answer, response)
 
-    async def faults(self) -> list[str]:
-        """What of it is not there, or has changed."""
+    async def check(self, when: str) -> None:
+        """Notes as faults what of it is not there, or has changed."""
         try:
-            async with httpx2.AsyncClient(base_url=self.url, headers=self.headers, timeout=60.0) as client:
-                return [f"{fault} (kept {self.word})" for fault in await self._faults(client)]
+            await self._compare(when)
         except AssertionError as error:
-            return [f"{error} (kept {self.word})"]
+            self.stage.faults.append(f"{when}: {error} (kept {self.word})")
 
-    async def _faults(self, client: httpx2.AsyncClient) -> list[str]:
-        again = await _said(client, "POST", "/infer", {"prompt": self.word}, {"idempotency-key": self.word})
-        response = await _said(client, "GET", f"/v1/responses/{self.response['id']}")
-        policy = (await _said(client, "GET", f"/governance/policies/{self.organization}"))["data"]
-        report = (await _said(client, "GET", "/governance/compliance/report"))["data"]
-        listed = (await _said(client, "GET", "/analytics/recent-inferences"))["data"]
-        costs = {one["request_id"]: one["cost"] for one in listed}
+    async def _compare(self, when: str) -> None:
+        async with _Asking(self.stage, self.headers) as ask:
+            again = await ask("POST", "/infer", {"prompt": self.word}, {"idempotency-key": self.word})
+            response = await ask("GET", f"/v1/responses/{self.response['id']}")
+            policy = await ask("GET", f"/governance/policies/{self.organization}")
+            report = (await ask("GET", "/governance/compliance/report"))["data"]
+            cost = await self._cost(ask)
         holds = {
             "another answer to the same idempotency key": again == self.answer,
             "another stored response": response["output"] == self.response["output"],
             "another policy": policy["cache"]["ttl_seconds"] == 1234 and policy["budgets"][0]["limit_usd"] == 1000,
-            "an audit chain that does not hold": report["audit"]["valid"],
-            "another cost in the ledger": costs.get(self.answer["request_id"]) == self.answer["cost"],
+            "an audit chain that does not hold": report["audit"]["intact"],
+            "another cost in the ledger": cost == self.answer["cost"],
         }
-        return [fault for fault, right in holds.items() if not right]
+        self.stage.faults += [f"{when}: {fault} (kept {self.word})" for fault, right in holds.items() if not right]
+
+    async def _cost(self, ask: "_Asking") -> float | None:
+        """What the ledger says that the answer cost; None: it has not heard of it in time."""
+        deadline = time.monotonic() + _RECORDED_WITHIN_S
+        while True:
+            listed = (await ask("GET", "/analytics/recent-inferences"))["data"]
+            costs = {one["request_id"]: float(one["cost"]) for one in listed}
+            if self.answer["request_id"] in costs or time.monotonic() > deadline:
+                return costs.get(self.answer["request_id"])
+            await asyncio.sleep(_STEP_S)
 
 
-async def _said(
-    client: httpx2.AsyncClient, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """The body of an answer; an AssertionError says what came in its place."""
-    answer = await client.request(method, path, json=body, headers=headers)
-    assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:300]}"
-    found: dict[str, Any] = answer.json()
-    return found
+class _Asking:
+    """Asks with one organization's key. What is refused for the moment is a fault, and is asked again."""
+
+    def __init__(self, stage: Stage, headers: dict[str, str]) -> None:
+        self._stage = stage
+        self._client = httpx2.AsyncClient(base_url=stage.installation.url, headers=headers, timeout=60.0)
+
+    async def __aenter__(self) -> "_Asking":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def __call__(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The body of the answer; an AssertionError says what came in its place."""
+        for _ in range(_TRIES):
+            answer = await self._client.request(method, path, json=body, headers=headers)
+            if answer.status_code not in _PASSING:
+                break
+            self._stage.faults.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+            await asyncio.sleep(1)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:300]}"
+        found: dict[str, Any] = answer.json()
+        return found
