@@ -14,7 +14,7 @@ from asahi.billing.v1.billing_pb2_grpc import BillingServiceServicer, add_Billin
 from asahi_core.context import current_call
 from asahi_core.errors import BudgetReserved, DeadlineExceeded, InternalError, ServiceUnavailable
 from asahi_core.rpc.channel import ServiceChannel
-from asahi_core.rpc.status import status_from_error
+from asahi_core.rpc.status import error_from_bytes, status_from_error, to_rpc_status
 from asahi_edge.clients.billing import SERVICE, BillingClient
 from services.edge.tests.flying import soon, until
 
@@ -29,16 +29,27 @@ class _Billing(BillingServiceServicer):
         self.proceed = asyncio.Event()
         self.proceed.set()
         self.forgets = False
+        self.is_older = False
+        self.asked_alone: list[pb.ReserveRequest] = []
 
     def names(self) -> list[list[str]]:
         return [[one.request_id for one in asked.reservations] for asked in self.asked]
 
     async def ReserveMany(self, request: pb.ReserveManyRequest, context: Any) -> pb.ReserveManyResponse:  # noqa: N802
+        if self.is_older:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         self.asked.append(request)
         await self.proceed.wait()
         if self.forgets:
             return pb.ReserveManyResponse()
         return pb.ReserveManyResponse(outcomes=[_outcome(one.request_id) for one in request.reservations])
+
+    async def Reserve(self, request: pb.ReserveRequest, context: Any) -> pb.ReserveResponse:  # noqa: N802
+        self.asked_alone.append(request)
+        outcome = _outcome(request.request_id)
+        if outcome.HasField("failed_status"):
+            await context.abort_with_status(to_rpc_status(error_from_bytes(outcome.failed_status)))
+        return outcome.held
 
 
 def _outcome(name: str) -> pb.ReserveOutcome:
@@ -92,6 +103,19 @@ async def test_a_refusal_is_its_own_callers_alone() -> None:
         with pytest.raises(BudgetReserved) as refused:
             await soon(poor)
         assert refused.value.retry_after_s == 1.0
+
+
+async def test_a_replica_of_an_older_version_is_asked_for_each_alone() -> None:
+    async with _billing() as (service, client):
+        service.is_older = True
+        fine, poor = _reserving(client, "a"), _reserving(client, "poor")
+        await soon(fine)
+        with pytest.raises(BudgetReserved):
+            await soon(poor)
+        assert {one.request_id: list(one.plans) for one in service.asked_alone} == {"a": [_PLAN], "poor": [_PLAN]}
+        service.is_older = False
+        await soon(_reserving(client, "b"))
+        assert service.names() == [["b"]]
 
 
 async def test_a_caller_who_has_left_is_not_asked_for() -> None:

@@ -1,6 +1,7 @@
 """Results of cases: as they are printed, and as docs/operations/containers.md has them."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ HEAD = (
     "| case | images of | load | took | requests | streams | failed | allowed to fail | provider calls | faults |\n"
     "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |"
 )
+_LONGEST = 110
 _TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.DOTALL)
 _ROW = re.compile(r"^\| ([a-z0-9, -]+) \| [0-9a-f]{7,} \|.*", re.MULTILINE)
-_NOTE = re.compile(r"^- \*\*([a-z0-9, -]+)\*\*: .*", re.MULTILINE)
+_NOTE = re.compile(r"^- \*\*([a-z0-9, -]+)\*\*: .*(?:\n  .*)*", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Result:
 
     def note(self) -> str:
         """What else is to be told; empty: nothing."""
-        told = "; ".join((*self.notes, *self.faults)).replace("\n", " ")
+        counted = Counter(" ".join(one.split())[:_LONGEST] for one in (*self.notes, *self.faults))
+        told = "; ".join(f"{one} ({count} times)" if count > 1 else one for one, count in counted.items())
         return f"- **{self.case}**: {told}" if told else ""
 
 

@@ -89,7 +89,7 @@ class Upgrade:
     async def _change(self, stage: Stage, first: "_Kept") -> tuple[dict[str, float], "_Kept"]:
         """Until no pod of the older version is left: for how long each service had ready ones of both."""
         cluster, beside = stage.installation.cluster, dict.fromkeys(SERVICES, 0.0)
-        second: _Kept | None = None
+        checking: asyncio.Task[_Kept] | None = None
         last = begun = time.monotonic()
 
         def look() -> bool:
@@ -104,14 +104,21 @@ class Upgrade:
 
         while not look():
             await cluster.until("a step", lambda: time.monotonic() - last > _STEP_S, 10)
-            if second is None and min(beside.values()) > BESIDE_S / 4:
-                second = await _Kept.written(stage, "by both")
-                for kept in (first, second):
-                    await kept.check("beside")
+            if checking is None and min(beside.values()) > BESIDE_S / 4:
+                checking = asyncio.create_task(self._check_beside(stage, first))
             if time.monotonic() - begun > _CHANGED_WITHIN_S:
                 stage.faults.append(f"not changed within {_CHANGED_WITHIN_S:.0f} s\n{cluster.state()}")
                 break
-        return beside, second or await _Kept.written(stage, "by both")
+        stage.expect(checking, "the versions were not beside each other")
+        return beside, await (checking or self._check_beside(stage, first))
+
+    @staticmethod
+    async def _check_beside(stage: Stage, first: "_Kept") -> "_Kept":
+        """What is written while both serve, looked at as what was there before is."""
+        second = await _Kept.written(stage, "by both")
+        for kept in (first, second):
+            await kept.check("beside")
+        return second
 
     def _is_older(self, spec: Object) -> bool:
         return str(spec["containers"][0]["image"]).endswith(f":{self.commit}")

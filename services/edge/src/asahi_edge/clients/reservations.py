@@ -91,7 +91,10 @@ class Reservations:
             if len(outcomes) != len(some):
                 raise InternalError(f"Billing was asked for {len(some)} holds and answered {len(outcomes)}.")
         except AsahiError as error:
-            outcomes = [error] * len(some)
+            if _is_of_an_older_version(error):
+                outcomes = list(await asyncio.gather(*map(self._send_alone, some)))
+            else:
+                outcomes = [error] * len(some)
         for one, outcome in zip(some, outcomes, strict=True):
             if one.held.done():
                 continue
@@ -99,6 +102,22 @@ class Reservations:
                 one.held.set_result(None)
             else:
                 one.held.set_exception(outcome)
+
+    async def _send_alone(self, one: _Waiting) -> AsahiError | None:
+        request = pb.ReserveRequest()
+        request.CopyFrom(one.request)
+        request.plans.extend(one.plans)
+        try:
+            await self._stub.Reserve(request, timeout=self._timeout_s)
+        except AsahiError as error:
+            return error
+        return None
+
+
+def _is_of_an_older_version(error: AsahiError) -> bool:
+    """Whether the replica does not know the call, as may be in the midst of an upgrade."""
+    cause = error.__cause__
+    return isinstance(cause, grpc.aio.AioRpcError) and cause.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def _error_of(outcome: pb.ReserveOutcome) -> AsahiError | None:
