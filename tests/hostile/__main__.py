@@ -23,6 +23,8 @@ _GRPC_SHARE = 0.3
 _TOLD = 20
 _CONNECTIONS = {"idle connections": 10_000, "slow bodies": 500, "endless bodies": 40, "large bodies": 40}
 _FEW = 8
+_PROBES, _FEWEST_PROBES = 200, 30
+"""How often somebody else asks; too seldom for percentiles where there are few connections."""
 
 
 async def be_hostile(
@@ -39,7 +41,8 @@ async def be_hostile(
     wrong = over_http.faults + over_grpc.faults
     organization = installation.signup("Hostile")
     for name in attacks:
-        pressed = await press(organization, name, max(1, int(_CONNECTIONS.get(name, _FEW) * connections)))
+        count = max(1, int(_CONNECTIONS.get(name, _FEW) * connections))
+        pressed = await press(organization, name, count, max(_FEWEST_PROBES, int(_PROBES * connections)))
         print(f"{pressed}; load average {os.getloadavg()[0]:.1f}", flush=True)
         wrong += pressed.faults
     return wrong if still_serves(installation) else [*wrong, "a process has ended"]

@@ -15,7 +15,6 @@ import psutil
 from tests.installation import Installation, Organization
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_PROBES = 200
 _LIMIT_BYTES = 128 * 1024 * 1024
 """By how much a process may grow under an attack, whatever the number of connections."""
 _ALL_BODIES_BYTES = 64 * 1024 * 1024
@@ -62,33 +61,33 @@ _Speak = Callable[[asyncio.StreamWriter], Awaitable[None]]
 Attack = Callable[[Organization, int], AsyncIterator[None]]
 
 
-async def press(organization: Organization, name: str, connections: int) -> Pressed:
-    """Runs an attack with so many connections, and asks as somebody else before, meanwhile and afterwards."""
+async def press(organization: Organization, name: str, connections: int, probes: int) -> Pressed:
+    """Runs an attack with so many connections; asks as somebody else, so often before, meanwhile and afterwards."""
     attack, target = ATTACKS[name]
     process = psutil.Process(organization.installation[target].pid)
     other = organization.installation.signup("Somebody else")
-    calm, sizes = await _probe(other, process)
+    calm, sizes = await _probe(other, process, probes)
     at_rest = sizes[0]
     async with asynccontextmanager(attack)(organization, connections):
-        during, sizes = await _probe(other, process)
-    later, left = await _probe(other, process)
+        during, sizes = await _probe(other, process, probes)
+    later, left = await _probe(other, process, probes)
     calm += later
     return Pressed(
         name,
         connections,
         *(_percentile(calm, 0.5), _percentile(calm, 0.99)),
         *(_percentile(during, 0.5), _percentile(during, 0.99)),
-        failed=_PROBES - len(during),
+        failed=probes - len(during),
         grown_bytes=max(*sizes, left[-1]) - at_rest,
     )
 
 
-async def _probe(organization: Organization, process: psutil.Process) -> tuple[list[float], list[int]]:
+async def _probe(organization: Organization, process: psutil.Process, probes: int) -> tuple[list[float], list[int]]:
     """Milliseconds of each cached answer that came, and the bytes of memory that the process had meanwhile."""
     taken, sizes = [], [process.memory_info().rss]
     async with organization.async_client() as http:
         await http.post("/infer", json={"prompt": "What is 6 times 7?"})
-        for _ in range(_PROBES):
+        for _ in range(probes):
             began = time.perf_counter()
             answer = await http.post("/infer", json={"prompt": "What is 6 times 7?"})
             if answer.status_code == 200:
