@@ -24,6 +24,7 @@ REPLACED = {
     "make test": "make -n test",
     "make check": "make -n check",
     "make bench": "make -n bench",
+    "make guard": "make -n guard",
     "make verify": "make -n verify",
     # pytest takes its configuration from the real folder.
     ".venv/bin/pytest -q services/cache/tests/test_memory.py": (

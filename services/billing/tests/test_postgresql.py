@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+import asahi_billing.wiring  # noqa: F401 - every table is known then, whichever tests run
 from asahi.billing.v1 import billing_pb2 as pb
 from asahi_billing.domain.store import Span
 from asahi_billing.stores.opening import SCHEMA, open_engines
