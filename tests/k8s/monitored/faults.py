@@ -153,9 +153,13 @@ def flooded_ledger(monitored: Monitored) -> Iterator[None]:
 @contextmanager
 def edited_ledger(monitored: Monitored) -> Iterator[None]:
     """Somebody has changed what an hour cost, in the database."""
-    _sql(monitored, "billing", "UPDATE usage_rollups SET cost_nanos = cost_nanos + 1")
+    _spend(monitored)
+    change = (
+        "UPDATE usage_rollups SET cost_nanos = cost_nanos {} 1 WHERE rowid = (SELECT min(rowid) FROM usage_rollups)"
+    )
+    _sql(monitored, "billing", change.format("+"))
     yield
-    _sql(monitored, "billing", "UPDATE usage_rollups SET cost_nanos = cost_nanos - 1")
+    _sql(monitored, "billing", change.format("-"))
 
 
 @contextmanager
@@ -233,9 +237,7 @@ def broken_store(monitored: Monitored, service: str, table: str) -> Iterator[Non
 @contextmanager
 def garbled_ledger(monitored: Monitored) -> Iterator[None]:
     """Somebody has put text where the ledger has numbers, and a caller looks at the records."""
-    with monitored.client() as client:
-        client.post("/infer", json={"prompt": "What is a number?"})
-        client.get("/analytics/cost-summary")  # waits until billing has the record
+    _spend(monitored)
     _sql(monitored, "billing", "UPDATE usage_records SET latency_ms = 'x' || latency_ms")
     with _meanwhile(lambda: _need(monitored, "billing", "")):
         yield
@@ -402,6 +404,13 @@ def _all_delivered(monitored: Monitored, headers: dict[str, str]) -> bool:
     if answer.status_code != 200:
         return False
     return {alert["state"] for alert in answer.json()["data"]["alerts"]} == {"delivered"}
+
+
+def _spend(monitored: Monitored) -> None:
+    """Has something in the ledger."""
+    with monitored.client() as client:
+        client.post("/infer", json={"prompt": "What is a number?"})
+        client.get("/analytics/cost-summary")  # waits until billing has the record
 
 
 def _need(monitored: Monitored, service: str, request_id: str) -> None:
