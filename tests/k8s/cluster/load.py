@@ -144,9 +144,7 @@ async def compare(installation: Installation, organization: str) -> tuple[int, l
     while True:
         counted = await asyncio.to_thread(installation.simulator.calls)
         calls = {(call["request_id"], int(call["attempt"])) for call in counted}
-        rows = await asyncio.to_thread(
-            call_records, installation.cluster.folder, organization, installation.databases["billing"]
-        )
+        rows = await asyncio.to_thread(call_records, installation.cluster.folder, "", installation.databases["billing"])
         recorded = Counter((row["request_id"], row["attempt"]) for row in rows)
         lost = calls - recorded.keys()
         if not lost or time.monotonic() > deadline:
@@ -157,7 +155,11 @@ async def compare(installation: Installation, organization: str) -> tuple[int, l
     if doubled:
         faults.append(f"{len(doubled)} provider calls have several records")
     # Tries that did not get as far as the provider have records, too, which cost nothing.
-    paid = {(row["request_id"], row["attempt"]) for row in rows if row["cost_nanos"]}
+    paid = {
+        (row["request_id"], row["attempt"])
+        for row in rows
+        if row["cost_nanos"] and row["organization_id"] == organization
+    }
     if unknown := paid - calls:
         faults.append(f"{len(unknown)} records ask money for calls that the provider has not seen")
     return len(calls), faults
