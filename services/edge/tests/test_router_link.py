@@ -29,6 +29,7 @@ class _Connection:
     """A connection as the router service sees it."""
 
     heard: list[pb.AttachedRequest] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
     ended: bool = False
     saying: "asyncio.Queue[pb.AttachResponse | None]" = field(default_factory=asyncio.Queue)
 
@@ -67,6 +68,7 @@ class _Servicer(RouterServiceServicer):
     async def _listen(self, requests: AsyncIterator[pb.AttachRequest], connection: _Connection) -> None:
         async for request in requests:
             connection.heard += request.requests
+            connection.read += request.read_call_ids
         connection.ended = True
         connection.break_off()
 
@@ -271,6 +273,44 @@ async def test_leaving_early_without_giving_up_is_told_as_what_it_is() -> None:
         connection = await edge.connection()
         asked.task.cancel()
         await until(lambda: connection.kinds() == ["begin", "abandon"])
+
+
+async def test_the_router_is_told_which_ends_were_read_with_the_next_message_or_after_a_while() -> None:
+    async with _edge() as edge:
+        asked = [edge.ask(), edge.ask()]
+        connection = await edge.connection()
+        connection.say(_DONE)
+        await soon(asked[0].task)
+        edge.ask()
+        await until(lambda: connection.kinds(3) == ["begin"])
+        assert connection.read == [1]
+        connection.say(_DONE, call_id=2)
+        await soon(asked[1].task)
+        await until(lambda: connection.read == [1, 2])
+
+
+async def test_an_old_connection_tells_of_the_last_end_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router_link, "_READ_SAID_AFTER_S", 3600.0)
+    async with _edge() as edge:
+        asked = edge.ask()
+        connection = await edge.connection()
+        connection.leave()
+        connection.say(_DONE)
+        await soon(asked.task)
+        await until(lambda: connection.ended)
+        assert connection.read == [1]
+
+
+async def test_an_end_that_came_and_was_not_read_is_left_to_the_router() -> None:
+    async with _edge() as edge:
+        asked = edge.ask()
+        asked.held.clear()
+        connection = await edge.connection()
+        connection.say(pb.CompleteResponse(decision=pb.Decision()), _DONE)
+        await until(lambda: asked.kinds == ["decision"])
+        asked.task.cancel()
+        await until(lambda: connection.kinds() == ["begin", "abandon"])
+        assert connection.read == []
 
 
 async def test_the_callers_time_goes_along_and_is_kept_here_too() -> None:

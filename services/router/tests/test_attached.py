@@ -13,6 +13,8 @@ from asahi_core.context import CallContext, current_call
 from asahi_core.errors import Cancelled, InvalidRequest, ProviderError
 from asahi_core.rpc.status import error_from_bytes
 from asahi_router.api.attached import Attachment
+from asahi_router.domain.orphans import DrainLimits
+from asahi_router.domain.provider import FailureKind, ProviderFailure
 from services.router.tests.completion_rig import GUARD_S, MODELS, Rig, ScriptedProvider, Turn, start
 from services.router.tests.decision_rig import EXPLICIT, task
 from services.router.tests.running import running
@@ -40,11 +42,17 @@ class _Caller:
         self._heard = asyncio.Condition()
         self._requests: asyncio.Queue[pb.AttachRequest | None] = asyncio.Queue()
 
-    def begin(self, call_id: int, opening: pb.CompleteStart, time_ms: float | None = None) -> None:
-        self.ask(pb.AttachedRequest(call_id=call_id, begin=pb.AttachedStart(start=opening, time_ms=time_ms)))
+    def begin(
+        self, call_id: int, opening: pb.CompleteStart, time_ms: float | None = None, *, says_read: bool = False
+    ) -> None:
+        begin = pb.AttachedStart(start=opening, time_ms=time_ms, says_read=says_read)
+        self.ask(pb.AttachedRequest(call_id=call_id, begin=begin))
 
     def ask(self, *requests: pb.AttachedRequest) -> None:
         self._requests.put_nowait(pb.AttachRequest(requests=requests))
+
+    def has_read(self, *call_ids: int) -> None:
+        self._requests.put_nowait(pb.AttachRequest(read_call_ids=call_ids))
 
     def end(self) -> None:
         self._requests.put_nowait(None)
@@ -166,6 +174,38 @@ async def test_what_nobody_listens_to_any_more_is_settled_as_an_orphan(how: str)
         if how == "abandoned":
             await caller.until(2, "completed")
     assert [(record.request_id, record.usage.output_tokens) for record in rig.orphans.records] == [("request-1", 4)]
+
+
+async def test_what_a_caller_does_not_say_it_has_read_is_settled_when_it_is_gone() -> None:
+    failing = Turn(failure=ProviderFailure(FailureKind.UNREACHABLE, "no"))
+    rig = Rig(_provider(Turn(), Turn(), Turn(), failing))
+    async with _connected(rig) as (caller, reading):
+        for call_id in (1, 2, 3):
+            caller.begin(call_id, start(request_id=f"r-{call_id}"), says_read=call_id != 3)
+            await caller.until(call_id, "completed")
+        caller.has_read(1)
+        caller.begin(4, start(request_id="r-4"), says_read=True)
+        await caller.until(4, "attempt_failed")
+        await caller.hears(lambda: caller.kinds(4)[-1] in ("completed", "failed"))
+        assert rig.orphans.records == []
+        reading.cancel()
+        await asyncio.wait({reading})
+    await rig.orphanage.close(0)
+    settled = sorted((record.request_id, record.attempt) for record in rig.orphans.records)
+    assert settled == [("r-2", 1), *(("r-4", n + 1) for n in range(caller.kinds(4).count("attempt")))]
+    assert next(one for one in rig.orphans.records if one.request_id == "r-2").usage.output_tokens == 4
+
+
+async def test_an_end_that_its_caller_does_not_want_to_read_is_settled_while_it_is_there() -> None:
+    rig = Rig(_provider(Turn(), Turn()), drain=DrainLimits(unread_s=0.01))
+    async with _connected(rig) as (caller, _):
+        caller.begin(1, start(), says_read=True)
+        await caller.until(1, "completed")
+        caller.ask(pb.AttachedRequest(call_id=1, abandon=pb.Abandon()))
+        caller.begin(2, start(request_id="r-2"))
+        await caller.until(2, "completed")
+        await rig.orphanage.close(GUARD_S)
+    assert [(record.request_id, record.orphan) for record in rig.orphans.records] == [("request-1", True)]
 
 
 async def test_what_is_abandoned_at_once_is_never_asked() -> None:

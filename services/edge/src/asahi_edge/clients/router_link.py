@@ -29,6 +29,8 @@ _FRAME_BYTES = 256 * 1024
 _TAKEN_BYTES = 128 * 1024
 """Half of what the router lets wait for a slow reader."""
 _CANCEL_WITHIN_S = 5.0
+_READ_SAID_AFTER_S = 0.1
+"""That an end was read goes with the next message, or by itself after so long."""
 
 
 class RouterLinks:
@@ -69,6 +71,8 @@ class _Link:
         self._call_ids = count(1)
         self._completions: dict[int, AttachedCompletion] = {}
         self._frames: deque[pb.AttachRequest] = deque()
+        self._read_call_ids: list[int] = []
+        self._saying: asyncio.TimerHandle | None = None
         self._something: asyncio.Future[None] | None = None
         # The connection outlives the request that opens it: it must not have its deadline.
         apart = Context()
@@ -99,6 +103,12 @@ class _Link:
         if self.leaving:
             self._wake()
 
+    def has_read(self, call_id: int) -> None:
+        """The end of the completion was read: what it cost is on this process's account from now on."""
+        self._read_call_ids.append(call_id)
+        if self._saying is None:
+            self._saying = asyncio.get_running_loop().call_later(_READ_SAID_AFTER_S, self._say_read)
+
     def request(self, call_id: int) -> pb.AttachedRequest:
         """A message that is sent soon, to be filled in at once."""
         if not self._frames or self._frames[-1].ByteSize() > _FRAME_BYTES:
@@ -113,6 +123,8 @@ class _Link:
 
     async def close(self) -> None:
         """Ends it at once."""
+        if self._saying is not None:
+            self._saying.cancel()
         self._reading.cancel()
         self._writing.cancel()
         self._stream.cancel()
@@ -140,13 +152,26 @@ class _Link:
         try:
             while not (self.leaving and not self._completions and not self._frames):
                 if self._frames:
-                    await self._stream.write(self._frames.popleft())
+                    await self._stream.write(self._with_read(self._frames.popleft()))
                 else:
                     self._something = asyncio.get_running_loop().create_future()
                     await self._something
+            if self._read_call_ids:
+                await self._stream.write(self._with_read(pb.AttachRequest()))
             await self._stream.end_writing()
         except AsahiError:
             return  # it has ended, which the reader is told
+
+    def _say_read(self) -> None:
+        self._saying = None
+        if self._read_call_ids and not self._frames:
+            self._frames.append(pb.AttachRequest())
+            self._wake()
+
+    def _with_read(self, frame: pb.AttachRequest) -> pb.AttachRequest:
+        frame.read_call_ids.extend(self._read_call_ids)
+        self._read_call_ids.clear()
+        return frame
 
     def _wake(self) -> None:
         if self._something is not None and not self._something.done():
@@ -163,6 +188,8 @@ class AttachedCompletion:
         self._error: AsahiError | None = None
         self._ended = False
         """Whether its last event or its error has come."""
+        self._read = False
+        """Whether whoever reads it has that."""
         self._taken = 0
         self._something: asyncio.Future[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -174,6 +201,7 @@ class AttachedCompletion:
         self._call_id = link.add(self)
         begin = link.request(self._call_id).begin
         begin.traceparent = call.traceparent
+        begin.says_read = True
         if left_s is not None:
             begin.time_ms = left_s * 1000
             late = error_from_code(grpc.StatusCode.DEADLINE_EXCEEDED, "router")
@@ -185,12 +213,14 @@ class AttachedCompletion:
         while True:
             while not self._arrived:
                 if self._error is not None:
+                    self._read = self._ended
                     raise self._error
                 self._something = self._loop.create_future()
                 await self._something
             event = self._arrived.popleft()
+            self._read = event.HasField("completed")
             yield event
-            if event.HasField("completed"):
+            if self._read:
                 return
             self._taken += event.ByteSize()
             if self._taken >= _TAKEN_BYTES:
@@ -211,11 +241,14 @@ class AttachedCompletion:
             self._timers.append(self._loop.call_later(_CANCEL_WITHIN_S, self.fail, error))
 
     def close(self) -> None:
-        """Ends it: unless its end has come, it looks to the router as if this process had vanished."""
+        """Ends it: unless its end was read, it looks to the router as if this process had vanished."""
         for timer in self._timers:
             timer.cancel()
-        if not self._ended and not self._link.ended:
-            self._link.request(self._call_id).abandon.SetInParent()
+        if not self._link.ended:
+            if self._read:
+                self._link.has_read(self._call_id)
+            else:
+                self._link.request(self._call_id).abandon.SetInParent()
         self._link.remove(self._call_id)
 
     def take(self, response: pb.AttachedResponse) -> None:

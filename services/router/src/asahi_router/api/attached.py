@@ -28,7 +28,11 @@ class _Call:
 
     task: "asyncio.Task[None]"
 
-    def __init__(self) -> None:
+    def __init__(self, begin: pb.AttachedStart) -> None:
+        self.begin = begin
+        self.decision = pb.Decision()
+        self.outcomes: list[pb.AttemptOutcome] = []
+        """Of its calls, as far as they were told."""
         self.inbox: asyncio.Queue[pb.CompleteRequest] = asyncio.Queue()
         self._window = _WINDOW_BYTES
         self._room: asyncio.Future[None] | None = None
@@ -45,6 +49,16 @@ class _Call:
         self._window = min(_WINDOW_BYTES, self._window + size)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
+
+    def note(self, event: pb.CompleteResponse) -> None:
+        """Remembers what its caller is told of its calls."""
+        match event.WhichOneof("event"):
+            case "decision":
+                self.decision = event.decision
+            case "attempt_failed":
+                self.outcomes.append(event.attempt_failed)
+            case "completed":
+                self.outcomes.append(event.completed.outcome)
 
     async def heard(self) -> AsyncIterator[pb.CompleteRequest]:
         """What the caller says after the start."""
@@ -69,6 +83,8 @@ class Attachment:
         self._completions = completions
         self._handled = handled
         self._calls: dict[int, _Call] = {}
+        self._unread: dict[int, _Call] = {}
+        """What was told the end, but whose caller has not said yet that it knows."""
         self._last_call_id = 0
         self._frames: deque[_Frame] = deque()
         self._moved: asyncio.Future[None] | None = None
@@ -97,6 +113,8 @@ class Attachment:
             self.end()
             if self._calls:  # what was under way for them is handed over before the service may close
                 await asyncio.wait({call.task for call in self._calls.values()})
+            for call_id in tuple(self._unread):
+                self._settle(call_id)
 
     def end(self) -> None:
         """The caller is not there any more: nor is who waits for a completion. A second time changes nothing."""
@@ -108,6 +126,8 @@ class Attachment:
             async for request in requests:
                 for one in request.requests:
                     self._take(one)
+                for call_id in request.read_call_ids:
+                    self._unread.pop(call_id, None)
         finally:
             self._wake()
 
@@ -117,8 +137,10 @@ class Attachment:
             self._begin(request)
             return
         call = self._calls.get(request.call_id)
-        if call is None:
-            return  # it has ended, which its caller is about to read
+        if call is None:  # it has ended, which its caller is about to read, or will never
+            if kind == "abandon":
+                self._settle(request.call_id)
+            return
         match kind:
             case "go_ahead":
                 call.inbox.put_nowait(pb.CompleteRequest(go_ahead=request.go_ahead))
@@ -127,7 +149,8 @@ class Attachment:
             case "taken_bytes":
                 call.refund(request.taken_bytes)
             case "abandon":
-                call.task.cancel()
+                if not call.task.cancel():
+                    self._settle(request.call_id)
 
     def _begin(self, request: pb.AttachedRequest) -> None:
         if request.call_id <= self._last_call_id:
@@ -135,11 +158,12 @@ class Attachment:
                 f"Completion {request.call_id} is begun after {self._last_call_id}; numbers must rise.", param="call_id"
             )
         self._last_call_id = request.call_id
-        call = self._calls[request.call_id] = _Call()
-        call.task = asyncio.create_task(self._complete(request.call_id, call, request.begin))
+        call = self._calls[request.call_id] = _Call(request.begin)
+        call.task = asyncio.create_task(self._complete(request.call_id, call))
         call.task.add_done_callback(lambda _: self._ended(request.call_id))
 
-    async def _complete(self, call_id: int, call: _Call, begin: pb.AttachedStart) -> None:
+    async def _complete(self, call_id: int, call: _Call) -> None:
+        begin = call.begin
         deadline = asyncio.get_running_loop().time() + begin.time_ms / 1000 if begin.HasField("time_ms") else None
         try:
             with self._handled(CallContext(begin.start.task.request_id, begin.traceparent, deadline)):
@@ -147,18 +171,33 @@ class Attachment:
                     async for event in events:
                         await self._tell(call_id, call, event)
         except AsahiError as error:
+            self._await_reading(call_id, call)
             self._frame(0).response.responses.add(
                 call_id=call_id, failed_status=status_from_error(error).SerializeToString()
             )
 
     def _ended(self, call_id: int) -> None:
-        del self._calls[call_id]
+        if self._calls.pop(call_id).task.cancelled():  # its calls are looked after already
+            self._unread.pop(call_id, None)
         self._wake()
+
+    def _await_reading(self, call_id: int, call: _Call) -> None:
+        if call.outcomes and call.begin.says_read:
+            self._unread[call_id] = call
+
+    def _settle(self, call_id: int) -> None:
+        """Settles calls whose caller may not know how they ended."""
+        call = self._unread.pop(call_id, None)
+        if call is not None:
+            self._completions.unread(call.begin.start.task, call.decision, call.outcomes)
 
     async def _tell(self, call_id: int, call: _Call, event: pb.CompleteResponse) -> None:
         """Sends an event when there is room; the last one is on its way when this returns."""
         size = event.ByteSize()
         await call.spend(size)
+        call.note(event)
+        if event.HasField("completed"):
+            self._await_reading(call_id, call)
         frame = self._frame(size)
         frame.response.responses.add(call_id=call_id).event.CopyFrom(event)
         self._wake()

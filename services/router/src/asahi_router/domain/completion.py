@@ -19,6 +19,7 @@ from asahi.router.v1.router_pb2 import (
     CompleteRequest,
     CompleteResponse,
     CompleteStart,
+    Decision,
     Task,
 )
 from asahi.type.v1.routing_pb2 import RoutingMode
@@ -133,6 +134,10 @@ class Completions:
             raise
         finally:
             attempts.close()
+
+    def unread(self, task: Task, decision: Decision, calls: Sequence[AttemptOutcome]) -> None:
+        """Looks after calls that have ended and whose caller may have vanished before it knew."""
+        self._orphanage.settle_unless_known(task, decision, calls)
 
     async def _answer(self, run: "_Run") -> AsyncGenerator[CompleteResponse, None]:
         """What happens after the decision; an answer that was held back is given where no better one comes."""

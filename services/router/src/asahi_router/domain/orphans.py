@@ -1,7 +1,8 @@
 """Provider calls whose caller vanished: read to their end where that is cheap, then settled with billing by us."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +27,8 @@ class DrainLimits:
     seconds: float = 5.0
     nanos: int = 10_000_000
     """Nano-dollars that the whole call may cost by then."""
+    unread_s: float = 5.0
+    """Seconds that a caller has to tell billing of what it may have read the end of; what it tells is richer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,16 @@ class Orphanage:
 
     def adopt(self, orphan: Orphan) -> None:
         """Takes a call in: it is read on in the background."""
-        draining = asyncio.create_task(self._drain(orphan))
-        self._draining.add(draining)
-        draining.add_done_callback(self._draining.discard)
+        self._watch(self._drain(orphan))
 
     def settle(self, task: Task, decision: Decision, calls: Sequence[AttemptOutcome]) -> None:
         """Settles calls that had ended when their caller vanished."""
         for call in calls:
             self._ledger.settle(self._record(task, decision, call))
+
+    def settle_unless_known(self, task: Task, decision: Decision, calls: Sequence[AttemptOutcome]) -> None:
+        """Settles calls that their caller may settle, too, if it has read how they ended: billing counts the first."""
+        self._watch(self._settle_later(task, decision, calls))
 
     async def close(self, timeout_s: float) -> None:
         """Lets draining end by itself for at most `timeout_s`; what is left is cut and settled as estimated."""
@@ -71,6 +76,16 @@ class Orphanage:
         self._closing.set()
         if self._draining:
             await asyncio.wait(self._draining)
+
+    def _watch(self, settling: Coroutine[None, None, None]) -> None:
+        draining = asyncio.create_task(settling)
+        self._draining.add(draining)
+        draining.add_done_callback(self._draining.discard)
+
+    async def _settle_later(self, task: Task, decision: Decision, calls: Sequence[AttemptOutcome]) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), self._limits.unread_s)
+        self.settle(task, decision, calls)
 
     async def _drain(self, orphan: Orphan) -> None:
         call = orphan.call

@@ -507,18 +507,24 @@ class AttachRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
+    READ_CALL_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachedRequest]:
         """In the order in which they were said."""
+
+    @_builtins.property
+    def read_call_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Completions whose end the caller has read since it said so last: it accounts for their calls from now on."""
 
     def __init__(
         self,
         *,
         requests: _abc.Iterable[Global___AttachedRequest] | None = ...,
+        read_call_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_call_ids", b"read_call_ids", "requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -587,10 +593,15 @@ class AttachedStart(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     TIME_MS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    SAYS_READ_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.float
     """Milliseconds that the caller allows for all of it; absent: as long as the service does."""
     traceparent: _builtins.str
     """W3C trace context; empty: not traced."""
+    says_read: _builtins.bool
+    """Whether the caller says by `read_call_ids` that it has read the end. If it is gone before it did, the service settles
+    the calls that it told of itself, some seconds later.
+    """
     @_builtins.property
     def start(self) -> Global___CompleteStart:
         """What `Complete` begins with."""
@@ -601,10 +612,11 @@ class AttachedStart(_message.Message):
         start: Global___CompleteStart | None = ...,
         time_ms: _builtins.float | None = ...,
         traceparent: _builtins.str = ...,
+        says_read: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms", "start", b"start", "time_ms", b"time_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms", "start", b"start", "time_ms", b"time_ms", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms", "says_read", b"says_read", "start", b"start", "time_ms", b"time_ms", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__time_ms: _TypeAlias = _typing.Literal["time_ms"]  # noqa: Y015
     _WhichOneofArgType__time_ms: _TypeAlias = _typing.Literal["_time_ms", b"_time_ms"]  # noqa: Y015
