@@ -119,6 +119,6 @@ def test_timers_that_are_late_all_the_time_are_congestion_and_one_long_step_is_n
 
 
 def test_a_router_that_takes_long_to_decide_is_congestion_if_it_does_so_often() -> None:
-    assert _watched([0.001] * 8, [0.3] * 20) == 660
-    assert _watched([0.001] * 8, [0.001] * 20 + [0.3] * 19) == 1000
-    assert _watched([0.001] * 8, [5.0] * 3) == 1000
+    assert _watched([0.001] * 4, [0.3] * 20) == 660
+    assert _watched([0.001] * 4, [0.001] * 20 + [0.3] * 19) == 1000
+    assert _watched([0.001] * 4, [5.0] * 3) == 1000

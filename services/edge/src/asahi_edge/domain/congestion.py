@@ -11,8 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from asahi_core.clock import Clock
 from asahi_edge.domain.admission import Admission
 
-_SAMPLE_S = 0.05
-_WINDOW_S = 0.4
+_SAMPLE_S = 0.02
+_WINDOW_S = 0.2
 _FEWEST = 3
 """Samples of a window, at least: one long step is no congestion."""
 _LATE_S = 0.025
@@ -25,7 +25,7 @@ _TOLD_S = 1.0
 
 
 class Congestion:
-    """Watches delays by their median over 0.4 s, and adapts an admission."""
+    """Watches delays by their median over 0.2 s, and adapts an admission."""
 
     def __init__(self, admission: Admission, clock: Clock, log: FilteringBoundLogger) -> None:
         self._admission = admission
