@@ -12,6 +12,7 @@ _ANTHROPIC = {
     "503:api_error": "503:service_unavailable",
     "529:overloaded_error": "503:overloaded",
     "502:api_error": "502:provider_error",
+    "409:invalid_request_error": "409:idempotency_replay_unavailable",
     "stream:api_error": "stream:upstream_interrupted",
 }
 """What Anthropic's shape does not tell apart is taken for what the degrade table allows."""
