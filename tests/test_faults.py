@@ -128,7 +128,7 @@ def test_what_the_books_disagree_about_is_named(books: Books, wrong: str) -> Non
 )
 def test_how_a_streamed_answer_ended_is_told_in_the_same_words_on_every_path(path: str, text: str, came: str) -> None:
     found = told(path, text + "\n\n", stream=True)
-    assert found == (came or ("r", "42", 0.1, "x"))
+    assert found == (came or ("r", "42", 0.1, "stop"))
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
