@@ -41,9 +41,9 @@ def main() -> None:
         refuse_to_start("edge", str(error))
 
     async def serve(stop: asyncio.Event) -> None:
-        async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as serving:
-            serving.create_task(_serve_http(built, listener, settings, tls=tls, stop=stop, log=log))
-            serving.create_task(
+        async with edge(settings, stop, tracing, log) as built, asyncio.TaskGroup() as servers:
+            grpc_serves = asyncio.Event()
+            servers.create_task(
                 serve_grpc(
                     settings.grpc_address,
                     [built.add_servicer],
@@ -54,8 +54,11 @@ def main() -> None:
                     public=True,
                     public_certificate=certificate,
                     health_address=settings.health_address,
+                    serving=grpc_serves,
                 )
             )
+            await grpc_serves.wait()  # who asks over HTTP whether the edge is ready means both
+            servers.create_task(_serve_http(built, listener, settings, tls=tls, stop=stop, log=log))
         tracing.close()
 
     try:

@@ -49,6 +49,7 @@ async def serve(
     public: bool = False,
     public_certificate: CertificateFiles | None = None,
     health_address: str = "",
+    serving: asyncio.Event | None = None,
 ) -> None:
     """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
 
@@ -58,6 +59,7 @@ async def serve(
     Callers prove which service they are as `identity` says, and may call what the table allows them; `public` servers
     know their callers by keys instead, and show them `public_certificate`; None: plain text. At `health_address`, if
     there is one, anybody may ask for health and nothing else: what probes containers has neither certificate nor token.
+    `serving` is set once calls are taken.
 
     Raises:
         OSError: the address cannot be listened on, or is not loopback and callers would not have to prove themselves.
@@ -81,6 +83,8 @@ async def serve(
     for name in ["", *names]:
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
     log.info("serving", address=f"{address.rpartition(':')[0]}:{port}", services=names)
+    if serving is not None:
+        serving.set()
     await stop.wait()
     log.info("stopping", grace_s=grace_s)
     await healthy.enter_graceful_shutdown()
