@@ -10,7 +10,7 @@ from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi.type.v1.chat_pb2 import FinishReason
 from asahi_cache.domain.cache import AnswerCache
 from asahi_cache.domain.labels import document_label, labels_of, request_label
-from asahi_cache.domain.rules import MAX_TTL_S
+from asahi_cache.domain.rules import MAX_TTL_S, SEVERAL
 from asahi_cache.domain.tiers import Query, Selection, Usage
 from asahi_cache.stores.memory import MemoryTier
 from asahi_core.clock import ManualClock
@@ -90,6 +90,7 @@ async def test_a_time_to_live_that_cannot_be_is_refused(ttl_s: float) -> None:
     ("query", "param"),
     [
         (Query("", digest(1)), "organization_id"),
+        (Query(SEVERAL, digest(1)), "organization_id"),
         (Query("org-1", b"short"), "fingerprint"),
         (Query("org-1", digest(1), max_age_s=-1), "max_age"),
     ],
@@ -126,7 +127,7 @@ async def test_an_answer_that_there_is_no_room_for_is_served_for_no_time() -> No
     assert await cache.find("org-1", 1) is None
 
 
-_names = st.text(min_size=1, max_size=3)
+_names = st.text(min_size=1, max_size=3).filter(lambda name: name != SEVERAL)
 
 
 @given(stored=st.dictionaries(st.tuples(_names, st.integers(0, 3)), st.text(min_size=1), max_size=12), other=_names)

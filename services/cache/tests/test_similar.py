@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi.type.v1.chat_pb2 import Answer, ChatAnswer, ContentPart, NativeBody
 from asahi_cache.domain.labels import user_label
+from asahi_cache.domain.rules import SEVERAL
 from asahi_cache.domain.semantic.equivalence import text_of
-from asahi_cache.domain.semantic.evidence_log import SHARED, Kind, Outcome
+from asahi_cache.domain.semantic.evidence_log import Kind, Outcome
 from asahi_cache.domain.semantic.similar import Finding, NoAnswer, outcome_of
 from asahi_cache.domain.tiers import Selection
 from services.cache.tests.builders import digest, entry
@@ -95,7 +96,7 @@ async def test_evidence_counts_for_others_only_where_both_asked_for_it(tmp_path:
         for other in ("org-2", "org-3"):
             await two.ask("How do I open window 1?", "By its handle.", organization_id=other)
             found[other] = await two.ask("How can I open window 1?", organization_id=other)
-        spoken_of = await two.evidence._store.records(SHARED, "rule", 10)
+        spoken_of = await two.evidence._store.records(SEVERAL, "rule", 10)
     assert served_text(found["org-2"]) == "By its handle."
     assert "share evidence" in found["org-2"].detail
     assert outcome(found["org-3"]) == "insufficient_evidence"

@@ -5,14 +5,18 @@ from asahi.type.v1.chat_pb2 import FinishReason
 from asahi_core.errors import InvalidRequest
 
 FINGERPRINT_BYTES = 32
+SEVERAL = "*"
+"""Stands for an organisation in what several share; none has this id."""
 MAX_TTL_S = 30 * 24 * 3600.0
 _COMPLETE = (FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_TOOL_CALLS)
 
 
 def check_organization(organization_id: str) -> None:
-    """Raises InvalidRequest if none is named."""
+    """Raises InvalidRequest if none is named, or what stands for several."""
     if not organization_id:
         raise InvalidRequest("organization_id is missing: everything here belongs to one.", param="organization_id")
+    if organization_id == SEVERAL:
+        raise InvalidRequest(f"organization_id is {SEVERAL!r}, which names none.", param="organization_id")
 
 
 def check_key(organization_id: str, fingerprint: bytes) -> None:

@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from asahi_cache.domain.rules import SEVERAL
 from asahi_cache.domain.semantic.decision import Ledger, Record
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError
 
 FRESH_S = 5.0
-SHARED = "*"
-"""Stands for an organisation in the ledger that several share; none has this id."""
 _MOST_LEDGERS = 2000
 _MOST_RECORDS = 5000
 _AUDITS_KEPT_S = 180 * 24 * 3600.0
@@ -161,7 +160,7 @@ class Evidence:
         Raises:
             ServiceUnavailable: it is not here yet and cannot be read.
         """
-        return await self.ledger(SHARED, false_hit_bound) if organization_id in self._shared_by else None
+        return await self.ledger(SEVERAL, false_hit_bound) if organization_id in self._shared_by else None
 
     def record(self, organization_id: str, false_hit_bound: float, stored: bytes) -> Record:
         """What audits said of a stored question, as far as its ledger is here."""
@@ -178,7 +177,7 @@ class Evidence:
         held = await self._hold(key)
         new = outcome in await self._advance(key, held, [outcome])
         if new and organization_id in self._shared_by:
-            everybodys = replace(key, organization_id=SHARED)
+            everybodys = replace(key, organization_id=SEVERAL)
             await self._advance(everybodys, await self._hold(everybodys), [_nameless(organization_id, outcome)])
         return new
 
