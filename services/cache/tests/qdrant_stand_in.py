@@ -25,6 +25,8 @@ class StandIn:
     def __init__(self) -> None:
         self.collections: dict[str, dict[str, Any]] = {}
         self.indexes: dict[str, dict[str, Any]] = {}
+        self.directions: dict[tuple[str, Any], np.ndarray[Any, Any]] = {}
+        """Vectors of length 1, by collection and point."""
         self.broken = False
         self.delay_s = 0.0
         self.calls = 0
@@ -59,11 +61,13 @@ class StandIn:
             case "POST points/scroll":
                 return _scroll(points, body)
             case "POST points/query":
-                return _query(points, body)
+                return self._query(name, body)
             case "PUT index":
                 self.indexes[name][body["field_name"]] = body["field_schema"]
             case "PUT points":
-                points.update({point["id"]: point for point in body["points"]})
+                for point in body["points"]:
+                    points[point["id"]] = point
+                    self.directions[name, point["id"]] = _direction(point["vector"])
             case "POST points/delete":
                 doomed = body.get("points") or [key for key, one in points.items() if _fits(one, body["filter"])]
                 for key in doomed:
@@ -72,23 +76,31 @@ class StandIn:
                 return None
         return {"operation_id": self.calls, "status": "completed"}
 
+    def _query(self, name: str, body: Any) -> Any:
+        wanted = _direction(body["query"]["nearest"] if isinstance(body["query"], dict) else body["query"])
+        found = [one for one in self.collections[name].values() if _fits(one, body.get("filter"))]
+        if not found:
+            return {"points": []}
+        scores = np.stack([self.directions[name, one["id"]] for one in found]) @ wanted
+        best = np.argsort(-scores, kind="stable")[: body["limit"]]
+        return {
+            "points": [
+                {"id": found[n]["id"], "version": 1, "score": float(scores[n]), "payload": found[n]["payload"]}
+                for n in best
+            ]
+        }
+
+
+def _direction(vector: Any) -> "np.ndarray[Any, Any]":
+    array = np.asarray(vector)
+    return array / float(np.linalg.norm(array))
+
 
 def _scroll(points: dict[str, Any], body: Any) -> Any:
     fitting = sorted(key for key, one in points.items() if _fits(one, body.get("filter")))
     fitting = [key for key in fitting if not body.get("offset") or key >= body["offset"]]
     page, rest = fitting[: body["limit"]], fitting[body["limit"] :]
     return {"points": [points[key] for key in page], "next_page_offset": rest[0] if rest else None}
-
-
-def _query(points: dict[str, Any], body: Any) -> Any:
-    wanted = np.array(body["query"]["nearest"] if isinstance(body["query"], dict) else body["query"])
-    found = []
-    for one in points.values():
-        if _fits(one, body.get("filter")):
-            vector = np.array(one["vector"])
-            score = float(wanted @ vector / (np.linalg.norm(wanted) * np.linalg.norm(vector)))
-            found.append({"id": one["id"], "version": 1, "score": score, "payload": one["payload"]})
-    return {"points": sorted(found, key=lambda one: -one["score"])[: body["limit"]]}
 
 
 def _fits(point: Any, chosen: Any) -> bool:
