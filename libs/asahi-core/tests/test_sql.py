@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -209,6 +211,34 @@ def test_a_file_is_for_its_owner_alone_and_its_connections_durable(tmp_path: Pat
     with disposing(open_engine(database, "things", connections=1)) as engine, engine.connect() as connection:
         pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas] == ["wal", 2, 1, 5000]
+
+
+def test_another_process_that_reads_a_file_in_use_leaves_its_log_alone(tmp_path: Path) -> None:
+    file = tmp_path / "things.db"
+    with disposing(open_engine(database_at("", file), "things", connections=1)) as engine:
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE things (id INTEGER)"))
+        database_at("", file)
+        for kept in range(2):
+            assert _read_elsewhere(file) == kept
+            with engine.begin() as connection:
+                connection.execute(text("INSERT INTO things VALUES (1)"))
+        assert _read_elsewhere(file) == 2
+
+
+def _read_elsewhere(file: Path) -> int:
+    script = """
+import sqlite3, sys
+print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM things").fetchone()[0])
+"""
+    ran = subprocess.run([sys.executable, "-c", script, str(file)], check=True, capture_output=True, text=True)
+    return int(ran.stdout)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot use .*things\.db.*set ASAHI_DATA_DIR"):
+        database_at("", tmp_path / "file" / "things.db")
 
 
 def test_who_opens_a_new_file_at_the_same_time_is_never_refused(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     Raises:
         OSError: the database cannot be used.
     """
-    commits = commit_seconds()
+    commits, kept_in = commit_seconds(), database(settings)
     store = SqlStore(
-        open_engines(database(settings), settings.billing_read_seconds, migrate_first=settings.migrate_at_start),
+        open_engines(kept_in, settings.billing_read_seconds, migrate_first=settings.migrate_at_start),
         clock,
         log,
         queue_records=settings.billing_queue_records,
@@ -84,7 +84,7 @@ def build(settings: BillingSettings, clock: Clock, log: FilteringBoundLogger) ->
     ledger = Ledger(store, prices)
     spending = Spending(store, clock)
     analytics = AnalyticsServicer(Analytics(SqlAnalytics(store), spending, prices, clock))
-    desk = Desk(database(settings), clock, log, read_limit_s=settings.billing_read_seconds)
+    desk = Desk(kept_in, clock, log, read_limit_s=settings.billing_read_seconds)
     alerts = Alerts(
         SqlAlerts(desk, lambda: f"whsec_{token_urlsafe(32)}"),
         store,

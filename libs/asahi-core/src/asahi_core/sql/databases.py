@@ -1,6 +1,8 @@
 """Where a service keeps its truth: PostgreSQL where one is named, else a SQLite file."""
 
+import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +56,12 @@ def _postgresql(database_url: str) -> Database:
 def _sqlite(file: Path) -> Database:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Only a new file may be opened: closing one that is in use here would drop SQLite's locks on it, and the next
+        # process to read it would take itself for the last and remove the write-ahead log, with all that comes after.
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if not os.access(file, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         message = f"cannot use {file}: {error.strerror}; set ASAHI_DATA_DIR to a folder that can be written"
         raise OSError(message) from error
