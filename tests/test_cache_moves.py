@@ -155,8 +155,11 @@ async def test_what_any_replica_withdraws_is_served_no_longer_and_nothing_else_i
         await _keep(moving, _OTHER, 1)
         for number in range(2, 22):
             await _keep(moving, _MINE, number)
-            while moving.near.find(_MINE, digest(number), None) is None:  # a withdrawal came while it was stored
-                await _keep(moving, _MINE, number)
+            async with asyncio.timeout(GUARD_S):
+                while (
+                    moving.near.find(_MINE, digest(number), None) is None
+                ):  # the last withdrawal came meanwhile, again
+                    await _keep(moving, _MINE, number)
             await asyncio.sleep(0.05)
             withdrawing = (moving.one, moving.two)[number % 2]
             assert await withdrawing.invalidate() == 1
