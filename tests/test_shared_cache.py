@@ -196,11 +196,11 @@ def test_a_request_is_answered_from_another_edges_cache_if_nothing_in_it_can_cha
 def test_a_question_in_another_form_is_answered_by_tier_2_if_nothing_else_differs_and_only_then(
     running: Installation,
     tier_two: None,
-    organizations: tuple[Organization, Organization],
     pair: tuple[str, list[dict[str, Any]], list[dict[str, Any]], bool],
 ) -> None:
     kind, unchanging, changing, of_another = pair
     number, path = next(_numbers), _PATHS[kind]
+    organizations = running.signup(), running.signup()  # whose few audits cannot stop tier 2 for later examples
     kept = _kept(kind, f"What is entry {number} of the list")
     _tier(organizations[0], "edge", path, kept)
     forms = (f"hello! what is ENTRY {number} of the list" + "?" * marks for marks in count(1))
