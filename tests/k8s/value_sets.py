@@ -53,7 +53,11 @@ VALUE_SETS = (
     ValueSet(
         "cache over several replicas",
         "cache",
-        {"replicas": 3, "redis": {"existingSecret": "asahi-redis", "peers": _PEER, "port": 6380}},
+        {
+            "replicas": 3,
+            "redis": {"existingSecret": "asahi-redis", "peers": _PEER, "ports": [6380, 26380]},
+            "evidenceSharedBy": ["org_a", "org_b"],
+        },
     ),
     ValueSet("billing embedded", "billing", _EMBEDDED),
     ValueSet(
@@ -82,7 +86,7 @@ VALUE_SETS = (
         {
             "edge": {
                 "networkPolicy": {"clients": _PEER, "extraIngress": [{"from": _PEER}]},
-                "redis": {"existingSecret": "asahi-redis", "peers": _PEER, "port": 6380},
+                "redis": {"existingSecret": "asahi-redis", "peers": _PEER, "ports": [6380]},
             },
             "auth": {"database": {"peers": _PEER, "port": 6432}, "networkPolicy": {"metricsFrom": []}},
             "billing": {"database": {"peers": _PEER}, "networkPolicy": {"extraEgress": [{"to": _PEER}]}},

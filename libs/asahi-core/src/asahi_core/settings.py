@@ -13,13 +13,17 @@ from typing import Annotated, Literal, NoReturn, TypeVar
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from asahi_core.redis.address import is_redis
+
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 _SERVICE_TOKEN = re.compile(r"(edge|auth|cache|router|billing|operator):[A-Za-z0-9._~+/=-]{32,200}")
 
 
 def _of_redis(value: SecretStr) -> SecretStr:
-    if value.get_secret_value() and not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("an address such as redis://host:6379/0, or rediss:// for TLS")
+    if value.get_secret_value() and not is_redis(value.get_secret_value()):
+        raise ValueError(
+            "an address such as redis://host:6379/0, rediss:// for TLS, or redis+sentinel://host:26379,host:26379/name/0"
+        )
     return value
 
 

@@ -32,6 +32,10 @@
 {{- end }}
 - name: ASAHI_EMBEDDING_QUEUE
   value: {{ .Values.embedding.queue | int64 | quote }}
+{{- with .Values.evidenceSharedBy }}
+- name: ASAHI_EVIDENCE_SHARED_BY
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- end }}
 
 {{/* The database, where it is embedded, and stored questions. */}}
@@ -45,6 +49,6 @@
 {{- include "asahi.network.outside" .Values.qdrant }}
 {{- end }}
 {{- if .Values.redis.existingSecret }}
-{{- include "asahi.network.outside" .Values.redis }}
+{{- include "asahi.network.public" .Values.redis }}
 {{- end }}
 {{- end }}

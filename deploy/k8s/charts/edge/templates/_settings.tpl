@@ -72,6 +72,6 @@
 
 {{- define "edge.egress" -}}
 {{- if .Values.redis.existingSecret }}
-{{- include "asahi.network.outside" .Values.redis }}
+{{- include "asahi.network.public" .Values.redis }}
 {{- end }}
 {{- end }}

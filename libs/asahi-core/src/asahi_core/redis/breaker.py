@@ -10,6 +10,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from structlog.typing import FilteringBoundLogger
 
+from asahi_core.redis.address import SERVER
+from asahi_core.redis.sentinel import watched_client
+
 BROKEN = (RedisError, OSError, TimeoutError)
 """What calls of Redis raise."""
 _FAILURES = 3
@@ -19,7 +22,8 @@ T = TypeVar("T")
 
 def redis_client(url: str) -> Redis:
     """A client of the Redis at `url`, which need not answer yet. It tries once; who asks bounds the time."""
-    return Redis.from_url(url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0))
+    make = Redis.from_url if url.startswith(SERVER) else watched_client
+    return make(url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0))
 
 
 class Breaker:
