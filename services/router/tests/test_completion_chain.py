@@ -1,6 +1,7 @@
 """What comes of every kind of failure, in every position of a chain of three models, plain and streamed."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
@@ -181,12 +182,15 @@ async def test_an_explicit_zero_stays_a_zero() -> None:
     assert told.completed.answer.usage == zero
 
 
-async def test_a_model_that_keeps_failing_is_left_alone() -> None:
+async def test_a_model_that_keeps_failing_is_left_alone_and_the_log_says_so_once() -> None:
     scripts = {MODELS[0]: [_failing(FailureKind.FAILED)], MODELS[1]: [Turn()]}
     provider = ScriptedProvider("openai", scripts)
-    rig = Rig(provider, models=MODELS[:2], retries=ONCE)
-    for _ in range(7):
-        assert (await rig.run(start())).completed is not None
+    with capture_logs() as logs:
+        rig = Rig(provider, models=MODELS[:2], retries=ONCE)
+        for _ in range(7):
+            assert (await rig.run(start())).completed is not None
+    (told_of,) = [entry for entry in logs if entry["event"] == "model_left_alone"]
+    assert (told_of["model"], told_of["code"], told_of["seconds"]) == (MODELS[0], "provider_error", 5.0)
     assert provider.calls.count(MODELS[0]) == 5
     assert not rig.breakers.available("openai", MODELS[0])
     told = await Rig(ScriptedProvider("openai", scripts), models=MODELS[:1], retries=ONCE).run(start())

@@ -1,34 +1,31 @@
 """`python -m tests.k8s.monitored [CASE…]`: every alert fires at its fault, made real, and ends after it.
 
 The production profile as processes with the variables that the charts render, scraped by a real Prometheus with the
-charts' rules, whose time runs 60 times faster (`prometheus.py` says what that means). Exit code 1: an alert did not
-fire, did not end, or no fault is made for it.
+charts' rules, whose time runs 60 times faster (`prometheus.py` says what that means). While the fault lasts, the
+runbook's commands have to show something of it. Exit code 1: an alert did not fire, did not end, no fault is made for
+it, a command showed nothing, or a dashboard's query had no data.
 """
 
 import argparse
 import os
-import re
-import shlex
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from deploy.k8s.generate import alerts_of
+from tests.k8s.monitored.callers import Traffic
+from tests.k8s.monitored.cases import CASES, Case
 from tests.k8s.monitored.dashboards import empty_panels
-from tests.k8s.monitored.faults import CASES, Case
-from tests.k8s.monitored.installation import Monitored, Traffic, monitored
+from tests.k8s.monitored.installation import Monitored, monitored
 from tests.k8s.monitored.prometheus import Alarm
+from tests.k8s.monitored.runbooks import beginning, commands, misled
 from tests.k8s.objects import of_kind
-from tests.k8s.operated.pages import OPERATIONS, commands_of
 from tests.k8s.rendering import Object
 
 _FIRES_WITHIN_S = 150.0
 _ENDS_WITHIN_S = 240.0
 _LOOK_AGAIN_S = 0.5
-_GREP = re.compile(r"kubernetes.io/(?P<key>name|part-of)=(?P<service>\w+) .*\| grep (?P<what>.+)$")
 
 
 def seconds_until(
@@ -44,41 +41,26 @@ def seconds_until(
 
 
 def run(monitored: Monitored, case: Case) -> list[str]:
-    """Makes a fault and mends it; prints a row for each alert; what is wrong."""
+    """Makes a fault and mends it; prints a row for each alert, with how many commands were tried; what is wrong."""
     already = set(case.alarms) & monitored.prometheus.firing()
+    begun = beginning(monitored)
     with case.fault(monitored):
         fired = seconds_until(monitored, case.alarms, firing=True, within_s=_FIRES_WITHIN_S)
-        silent = [alarm for alarm in case.alarms if alarm in fired and not shows(monitored, alarm)]
+        in_vain = [one for alarm in case.alarms if alarm in fired for one in misled(monitored, alarm, begun)]
         others = sorted({str(one) for one in monitored.prometheus.firing() - set(case.alarms)})
     ended = seconds_until(monitored, case.alarms, firing=False, within_s=_ENDS_WITHIN_S)
     for alarm in case.alarms:
-        cells = (alarm, case.what, *(f"{one[alarm]:.0f} s" if alarm in one else "NEVER" for one in (fired, ended)))
+        times = (f"{one[alarm]:.0f} s" if alarm in one else "NEVER" for one in (fired, ended))
+        cells = (alarm, case.what, *times, len(commands(alarm)))
         print(f"| {' | '.join(map(str, cells))} |", flush=True)
     if others:
         print(f"  beside: {', '.join(others)}", flush=True)
     return [
         *(f"{alarm} fired before its fault" for alarm in already),
         *(f"{alarm} did not fire: {case.what}" for alarm in case.alarms if alarm not in fired),
-        *(f"{alarm}: no log has what its runbook looks for" for alarm in silent),
+        *in_vain,
         *(f"{alarm} did not end" for alarm in case.alarms if alarm not in ended),
     ]
-
-
-def shows(monitored: Monitored, alarm: Alarm) -> bool:
-    """Whether a log has, during the fault, what the alert's runbook greps for; so it is where it greps for nothing."""
-    rules = (rule for group in alerts_of(alarm.service)["groups"] for rule in group["rules"])
-    (page,) = {rule["annotations"]["runbook_url"].rpartition("/")[2] for rule in rules if rule["alert"] == alarm.name}
-    lines = [line for one in commands_of(OPERATIONS / "runbooks" / page) for line in one.text.splitlines()]
-    sought = [match for line in lines if (match := _GREP.search(line))]
-    return not sought or any(
-        subprocess.run(
-            ("grep", "-q", *shlex.split(match["what"])), input=process.log, text=True, check=False
-        ).returncode
-        == 0
-        for match in sought
-        for name, process in monitored.services.items()
-        if name == match["service"] or match["key"] == "part-of"
-    )
 
 
 def not_made(objects: list[Object]) -> set[Alarm]:
@@ -101,7 +83,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, monitored(Path(folder)) as installation, Traffic(installation):
         if not options.case or "dashboards" in options.case:
             wrong += empty_panels(installation)
-        print("| alert | fault | fires after | ends after |\n| --- | --- | --: | --: |", flush=True)
+        print("| alert | fault | fires after | ends after | tried |\n| --- | --- | --: | --: | --: |", flush=True)
         for name in [name for name in CASES if name in (options.case or CASES)]:
             wrong += run(installation, CASES[name])
         if not options.case:

@@ -1,20 +1,14 @@
-"""The production profile as processes with embedded databases, a real Redis, the provider simulator, and traffic."""
+"""The production profile as processes with embedded databases, a real Redis and the provider simulator."""
 
-import asyncio
 import secrets
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx2
 
-from asahi.inference.v1.inference_pb2 import InferRequest
-from asahi.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from asahi_core.rpc.certificates import CertificateFiles
 from deploy.k8s.assemble import assemble
 from deploy.k8s.generate import SERVICES, WITH_DATABASE
@@ -29,7 +23,6 @@ from tests.simulator import SimulatorControl
 
 _METRICS, _HTTP, _SIMULATOR = 9090, 8000, 9000
 GRPC = {"auth": 50051, "cache": 50052, "router": 50053, "billing": 50054, "edge": 50055}
-_PAUSE_S = 0.1
 _ASKED_WITHIN_S = 30.0
 
 
@@ -79,68 +72,6 @@ class Monitored:
         """The file of a service's embedded database."""
         (found,) = self.services[service].mounts["/var/lib/asahi"].glob("*.db")
         return found
-
-
-class Traffic:
-    """Requests of all sorts, one after the other, until it is ended: misses, hits, similar questions, streams, refused
-    ones, and calls over gRPC. What becomes of them is for Prometheus to see."""
-
-    def __init__(self, monitored: Monitored) -> None:
-        self._monitored = monitored
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._over_http), threading.Thread(target=self._over_grpc)]
-
-    def __enter__(self) -> "Traffic":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _over_http(self) -> None:
-        with self._monitored.client() as client:
-            for number in count():
-                if self._stop.wait(_PAUSE_S):
-                    return
-                for path, body in _bodies(number):
-                    _ask(client, path, body)
-
-    def _over_grpc(self) -> None:
-        asyncio.run(self._call())
-
-    async def _call(self) -> None:
-        address = self._monitored.here.address("edge", GRPC["edge"])
-        metadata = tuple(self._monitored.headers.items())
-        async with grpc.aio.insecure_channel(address) as channel:
-            stub = InferenceServiceStub(channel)
-            for number in count():
-                if self._stop.is_set():
-                    return
-                with suppress(grpc.aio.AioRpcError):  # a fault is what is looked at
-                    await stub.Infer(InferRequest(prompt=f"Over gRPC {number}?"), metadata=metadata, timeout=5)
-                await asyncio.sleep(_PAUSE_S * 5)
-
-
-def _bodies(number: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    new = {"prompt": f"What is {number} times seven?", "max_tokens": 40}
-    yield "/infer", new
-    yield "/infer", new
-    if number % 5 == 0:
-        yield "/infer", {"prompt": f"what is {number} times SEVEN ?", "max_tokens": 40}
-        yield (
-            "/v1/chat/completions",
-            {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": f"Hi {number}"}]},
-        )
-        yield "/infer", {**new, "prompt": f"Stream {number}.", "stream": True}
-        yield "/infer", {"prompt": ""}
-
-
-def _ask(client: httpx2.Client, path: str, body: dict[str, Any]) -> None:
-    with suppress(httpx2.TransportError):  # a fault is what is looked at
-        client.post(path, json=body)
 
 
 @contextmanager

@@ -21,6 +21,8 @@ _AUTHENTICATE_S = 2.0
 _AUTHENTICATE_PERSON_S = 5.0
 """Longer, since auth may have to ask the issuer for its keys first."""
 _NO_LIMIT_S = 30 * 24 * 3600.0
+_HEARD_S = 5.0
+"""A watch that lasted so long was one."""
 
 
 class AuthClient:
@@ -135,8 +137,10 @@ async def watch_verdicts(channel: ServiceChannel, verdicts: Verdicts, log: Filte
 
     What is missed while the watch is down holds as long as a verdict is fresh, no longer.
     """
-    stub = AuthServiceStub(channel)
+    stub, loop = AuthServiceStub(channel), asyncio.get_running_loop()
+    heard = True
     while True:
+        begun = loop.time()
         try:
             events: Any = stub.Watch(pb.WatchRequest(), timeout=_NO_LIMIT_S)
             async with aclosing(events):
@@ -147,5 +151,7 @@ async def watch_verdicts(channel: ServiceChannel, verdicts: Verdicts, log: Filte
                         case "organization_id":
                             verdicts.forget_organization(event.organization_id)
         except AsahiError as error:
-            log.debug("auth_watch_broken", error=error.message)
+            if heard or loop.time() - begun >= _HEARD_S:
+                log.warning("revocations_unheard", error=error.message)
+            heard = False
         await asyncio.sleep(_PAUSE_S)

@@ -231,7 +231,7 @@ class UsageDelivery:
     async def _set_aside(self, record: UsageRecord, error: AsahiError) -> None:
         await self._spool.refuse(record, error.message)
         self.refused += 1
-        self._log.error("usage_refused", **_ids(record))
+        self._log.error("usage_refused", reason=error.message, **_ids(record))
 
     def _acknowledge(self, count: int) -> None:
         self._spool.acknowledge(count)

@@ -98,16 +98,22 @@ class Breakers:
             suspicion.until = now + min(rules.longest_open_s, rules.open_s * 2.0**suspicion.times)
             suspicion.times += 1
 
-    def failed(self, provider: str, model: str, retry_after_s: float | None = None) -> None:
-        """A call failed for the provider's sake; `retry_after_s`: how long it asks to be left alone."""
+    def failed(self, provider: str, model: str, retry_after_s: float | None = None) -> float | None:
+        """A call failed for the provider's sake; `retry_after_s`: how long it asks to be left alone.
+
+        Seconds for which this opened the breaker; None: it did not.
+        """
         rules = self._rules
         breaker = self._breakers.setdefault((provider, model), _Breaker())
         breaker.failures += 1
-        if breaker.probing or (breaker.open_until is None and breaker.failures >= rules.threshold):
-            pause_s = min(rules.longest_open_s, rules.open_s * 2.0**breaker.openings)
-            breaker.openings += 1
-            breaker.open_until = self._clock.monotonic() + max(pause_s, retry_after_s or 0.0)
+        opens = breaker.probing or (breaker.open_until is None and breaker.failures >= rules.threshold)
         breaker.probing = False
+        if not opens:
+            return None
+        pause_s = max(min(rules.longest_open_s, rules.open_s * 2.0**breaker.openings), retry_after_s or 0.0)
+        breaker.openings += 1
+        breaker.open_until = self._clock.monotonic() + pause_s
+        return pause_s
 
     def abandoned(self, provider: str, model: str) -> None:
         """A call ended in a way that says nothing about the provider."""

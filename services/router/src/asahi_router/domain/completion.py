@@ -32,7 +32,7 @@ from asahi_router.domain.cascade import Cascade
 from asahi_router.domain.completion_ports import Choice, Conversations, Decider, Examples, Observations, Ranking
 from asahi_router.domain.estimate import TokenEstimator, prompt_bytes
 from asahi_router.domain.examples import Example
-from asahi_router.domain.failures import Setback, final_error, interrupted, may_fall_back, may_retry
+from asahi_router.domain.failures import Setback, final_error, interrupted, may_fall_back, may_retry, outcome_code
 from asahi_router.domain.orphans import Orphanage
 from asahi_router.domain.provider import FailureKind, Provider, ProviderFailure
 from asahi_router.domain.retry import RetryPolicy, RetryRules
@@ -255,7 +255,10 @@ class Completions:
                     model, asked_bytes, usage, ended.received, duration_ms=answering_ms, silent_ms=ended.silent_ms
                 )
         elif isinstance(ended.cause, ProviderFailure) and ended.cause.kind not in _BLAMELESS and ended.to_blame:
-            self._breakers.failed(provider, model, ended.cause.retry_after_s)
+            alone_s = self._breakers.failed(provider, model, ended.cause.retry_after_s)
+            if alone_s is not None:
+                code = outcome_code(ended.cause)
+                self._log.warning("model_left_alone", provider=provider, model=model, code=code, seconds=alone_s)
             if ended.begun:
                 self._breakers.broken_off(provider)
         else:
