@@ -5,20 +5,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import yaml
 
-from asahi.auth.v1.auth_pb2 import SignupRequest
-from asahi.auth.v1.auth_pb2_grpc import AuthServiceStub
-from asahi.inference.v1.inference_pb2 import InferRequest
-from asahi.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from asahi_core.rpc.certificates import CertificateFiles
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.identity import ServiceIdentity
 from deploy.k8s.generate import SERVICES
 from tests.installation import Process
 from tests.k8s.cluster.alone import SERVICES as CALLS
+from tests.k8s.cluster.alone import ask_edge, sign_up
 from tests.k8s.cluster.installation import certificates
 from tests.k8s.objects import servers_of
 from tests.k8s.operated.pages import values_alone
@@ -77,10 +73,9 @@ async def test_each_service_alone_answers_a_client_with_certificates(
             async with ServiceChannel(service, address, descriptor, timeout_s=_CALL_S, identity=identity) as channel:
                 assert await uses(channel), f"{service} answers something else"
                 if service == "auth":
-                    signup = SignupRequest(organization_name="Alone", user_id="tester")
-                    key = (await AuthServiceStub(channel).Signup(signup)).secret
+                    key = (await sign_up(channel)).secret
         stack.enter_context(running(servers_of(_objects(charts, "edge"))[0], here))
-        answer = await _ask(here.address("edge", _EDGE_GRPC), here.secrets["asahi-public-tls"]["ca.crt"], key)
+        answer = await ask_edge(here.address("edge", _EDGE_GRPC), here.secrets["asahi-public-tls"]["ca.crt"], key)
         assert answer.outcome.cost_nanos > 0
         assert answer.response
 
@@ -93,13 +88,3 @@ def _simulator(here: Here, folder: Path) -> Process:
     process.start()
     process.wait_ready()
     return process
-
-
-async def _ask(address: str, authority: str, key: str) -> Any:
-    """One question to the edge, whose certificate is verified, by the name that it carries."""
-    credentials = grpc.ssl_channel_credentials(authority.encode())
-    options = [("grpc.ssl_target_name_override", "edge.asahi.internal")]
-    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
-        request = InferRequest(prompt="Why is the sky blue?", max_tokens=16)
-        metadata = (("authorization", f"Bearer {key}"),)
-        return await InferenceServiceStub(channel).Infer(request, metadata=metadata, timeout=_CALL_S)

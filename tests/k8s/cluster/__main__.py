@@ -39,8 +39,6 @@ PROOFS = {
     "with-cluster-ip": (cases.with_cluster_ip, cases.scale),
 }
 """Defects, each with the case that has to find it."""
-TAG = "0.1.0"
-"""Of the images that charts name."""
 _CALM_S = 3.0
 
 
@@ -61,7 +59,7 @@ async def run(installation: Installation, name: str, case: cases.Case, options: 
     faults += stage.faults + books.faults()
     result = Result(
         case=name,
-        commit=await commit_of(f"asahi/edge:{TAG}"),
+        commit=await commit_of(f"asahi/edge:{installation.tag}"),
         load=os.getloadavg()[0],
         took_s=took,
         requests=books.requests,
@@ -83,16 +81,16 @@ async def run_all(options: argparse.Namespace) -> int:
     print(HEAD, flush=True)
     if options.proof:
         defect, case = PROOFS[options.proof]
-        async with running_installation(defect) as installation:
+        async with running_installation(options.tag, defect) as installation:
             found = await run(installation, options.proof, case, options)
         print("the defect was found" if found else "THE DEFECT WAS NOT FOUND")
         return not found
     if options.commit:
         with charts_of(options.commit) as older:
-            async with Upgrade.installed(options.commit, older) as (upgrade, installation):
+            async with Upgrade.installed(options.commit, older, options.tag) as (upgrade, installation):
                 return await run(installation, f"from {options.commit} and back", upgrade, options)
     wrong = 0
-    async with running_installation() as installation:
+    async with running_installation(options.tag) as installation:
         for name in options.case:
             wrong += await run(installation, name, CASES[name], options)
     print(f"{wrong} cases went wrong")
@@ -111,12 +109,13 @@ def main() -> int:
         metavar="COMMIT",
         help="upgrade from an older version and back; needs `make images ARGS='--commit COMMIT --tag COMMIT'`",
     )
+    parser.add_argument("--tag", default="0.1.0", help="of the images (%(default)s, which charts name)")
     parser.add_argument("--per-second", type=float, default=PER_SECOND, help="requests a second (%(default)s)")
     parser.add_argument("--record", action="store_true", help="put results into docs/operations/containers.md")
     parser.add_argument("--alone", action="store_true", help="each service by itself, called over gRPC with TLS")
     options = parser.parse_args()
     if options.alone:
-        wrong = asyncio.run(alone())
+        wrong = asyncio.run(alone(options.tag))
         print("\n".join(wrong))
         return bool(wrong)
     if unknown := set(options.case) - CASES.keys():

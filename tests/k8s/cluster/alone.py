@@ -1,4 +1,7 @@
-"""Each service by itself: its own chart with a few lines of values, called over gRPC with certificates."""
+"""Each service by itself: its own chart with a few lines of values, called over gRPC with certificates.
+
+The edge comes last, for it answers with the four others: its caller has a key, and verifies the edge's certificate.
+"""
 
 import hashlib
 import tempfile
@@ -6,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from asahi.auth.v1 import auth_pb2
@@ -14,24 +18,40 @@ from asahi.billing.v1 import billing_pb2
 from asahi.billing.v1.billing_pb2_grpc import BillingServiceStub
 from asahi.cache.v1 import cache_pb2
 from asahi.cache.v1.cache_pb2_grpc import CacheServiceStub
+from asahi.inference.v1.inference_pb2 import InferRequest, InferResponse
+from asahi.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from asahi.router.v1 import router_pb2
 from asahi.router.v1.router_pb2_grpc import RouterServiceStub
 from asahi_core.errors import AsahiError
 from asahi_core.rpc.certificates import CertificateFiles
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.identity import ServiceIdentity
-from tests.k8s.cluster.installation import Installation, certificates, prepared_installation
+from tests.k8s.cluster.installation import Installation, certificates, prepared_installation, secret
 
 _CALL_S = 10.0
 
 
+async def sign_up(channel: ServiceChannel) -> auth_pb2.SignupResponse:
+    """A new organization, asked of auth."""
+    return await AuthServiceStub(channel).Signup(auth_pb2.SignupRequest(organization_name="Alone", user_id="tester"))
+
+
+async def ask_edge(address: str, authority: str, key: str) -> InferResponse:
+    """One question over gRPC to an edge that is shown to callers by a certificate of edge.asahi.internal."""
+    credentials = grpc.ssl_channel_credentials(authority.encode())
+    options = [("grpc.ssl_target_name_override", "edge.asahi.internal")]
+    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+        request = InferRequest(prompt="Why is the sky blue?", max_tokens=16)
+        metadata = (("authorization", f"Bearer {key}"),)
+        return await InferenceServiceStub(channel).Infer(request, metadata=metadata, timeout=_CALL_S)
+
+
 async def _auth(channel: ServiceChannel) -> object:
-    stub = AuthServiceStub(channel)
-    made = await stub.Signup(auth_pb2.SignupRequest(organization_name="Alone", user_id="tester"))
+    made = await sign_up(channel)
     request = auth_pb2.AuthenticateRequest(
         key_prefix=made.secret[4:12], key_sha256=hashlib.sha256(made.secret.encode()).digest()
     )
-    verdict = (await stub.Authenticate(request)).verdict
+    verdict = (await AuthServiceStub(channel).Authenticate(request)).verdict
     return verdict.organization_id == made.organization_id
 
 
@@ -61,39 +81,62 @@ SERVICES: dict[str, tuple[dict[str, Any], int, ServiceDescriptor, _Uses]] = {
     ),
     "billing": ({}, 50054, billing_pb2.DESCRIPTOR.services_by_name["BillingService"], _billing),
 }
-"""Values, port and what a client does. The edge is not here: its gRPC is for customers, and TLS ends in front of it."""
+"""Of those that services call: values, port and what a client does."""
+_EDGE_GRPC = 50055
 
 
-async def alone() -> list[str]:
+async def alone(tag: str) -> list[str]:
     """Installs each service alone, one after the other; what is wrong."""
     wrong = []
-    async with prepared_installation() as installation:
+    async with prepared_installation(tag) as installation:
         with tempfile.TemporaryDirectory() as folder:
-            files = _client_files(Path(folder))
-            for service in SERVICES:
+            identity = ServiceIdentity(_client_files(Path(folder)))
+            for service in (*SERVICES, "edge"):
                 try:
-                    answered = await _use(installation, service, files)
-                except AsahiError as error:
-                    answered = None
-                    wrong.append(f"{service} alone: {error.message}")
-                if answered is not None and not answered:
-                    wrong.append(f"{service} alone: another answer than was expected")
-                print(f"{service} alone: {'answers over TLS' if answered else 'FAILS'}", flush=True)
+                    using = (
+                        _use_edge(installation, identity)
+                        if service == "edge"
+                        else _use(installation, service, identity)
+                    )
+                    if not await using:
+                        wrong.append(f"{service} alone: another answer than was expected")
+                except (AsahiError, grpc.aio.AioRpcError) as error:
+                    wrong.append(f"{service} alone: {error}")
+                failed = bool(wrong) and wrong[-1].startswith(f"{service} ")
+                print(f"{service} alone: {'FAILS' if failed else 'answers over TLS'}", flush=True)
     return wrong
 
 
-async def _use(installation: Installation, service: str, files: CertificateFiles) -> object:
+async def _use(installation: Installation, service: str, identity: ServiceIdentity) -> object:
+    if service == "edge":
+        return await _use_edge(installation, identity)
     values, port, descriptor, uses = SERVICES[service]
-    values = {"replicas": 1, "installation": "asahi", **values}
     if service == "router":
-        values["providers"] = {**values["providers"], "simulatorUrl": installation.simulator.url}
+        values = {"providers": {**values["providers"], "simulatorUrl": installation.simulator.url}}
+    address = f"{await _installed(installation, service, values)}:{port}"
+    async with ServiceChannel(service, address, descriptor, timeout_s=_CALL_S, identity=identity) as channel:
+        return await uses(channel)
+
+
+async def _use_edge(installation: Installation, identity: ServiceIdentity) -> object:
+    shown = certificates()["asahi-edge-tls"]
+    installation.cluster.apply([secret("asahi-public-tls", shown)])
+    ip = await _installed(installation, "edge", {"tls": {"existingSecret": "asahi-public-tls"}})
+    _, port, descriptor, _ = SERVICES["auth"]
+    address = f"{installation.cluster['auth'].pods[0].ip}:{port}"
+    async with ServiceChannel("auth", address, descriptor, timeout_s=_CALL_S, identity=identity) as channel:
+        key = (await sign_up(channel)).secret
+    answer = await ask_edge(f"{ip}:{_EDGE_GRPC}", shown["ca.crt"], key)
+    return answer.response and answer.outcome.cost_nanos > 0
+
+
+async def _installed(installation: Installation, service: str, values: dict[str, Any]) -> str:
+    """The address of a service's one pod, which serves."""
+    values = {"replicas": 1, "installation": "asahi", "image": {"tag": installation.tag}, **values}
     objects = installation.charts.objects(service, values)
     installation.cluster.apply(one for one in objects if one["kind"] != "Pod")
     await installation.cluster.settled(service)
-    pod = installation.cluster[service].pods[0]
-    identity = ServiceIdentity(files)
-    async with ServiceChannel(service, f"{pod.ip}:{port}", descriptor, timeout_s=_CALL_S, identity=identity) as channel:
-        return await uses(channel)
+    return installation.cluster[service].pods[0].ip
 
 
 def _client_files(folder: Path) -> CertificateFiles:

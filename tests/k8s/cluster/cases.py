@@ -117,7 +117,7 @@ def never_ready(service: str, broken: dict[str, object]) -> Case:
 async def failing_migration(stage: Stage) -> None:
     """A version of billing whose migration fails: its pods never start, and the old ones go on."""
     cluster = stage.installation.cluster
-    await asyncio.to_thread(_build_failing)
+    await asyncio.to_thread(_build_failing, stage.installation.tag)
     old = {pod.name for pod in cluster["billing"].pods}
     jobs = set(cluster.workloads)
     stage.installation.upgrade({"billing": {"image": {"tag": "failing"}}})
@@ -134,7 +134,7 @@ async def failing_migration(stage: Stage) -> None:
     await cluster.settled("billing")
 
 
-def _build_failing() -> None:
+def _build_failing(tag: str) -> None:
     """asahi/billing:failing, of a later schema that PostgreSQL refuses."""
     package = ROOT / "services" / "billing" / "src" / "asahi_billing"
     opening = (package / "stores" / "opening.py").read_text()
@@ -150,7 +150,7 @@ def _build_failing() -> None:
         )
         at = "/opt/venv/lib/python3.11/site-packages/asahi_billing"
         (Path(folder) / "Dockerfile").write_text(
-            f"FROM asahi/billing:0.1.0\nCOPY opening.py {at}/stores/opening.py\n"
+            f"FROM asahi/billing:{tag}\nCOPY opening.py {at}/stores/opening.py\n"
             f"COPY v9999_failing.py {at}/migrations/versions/v9999_failing.py\n"
         )
         command = ("podman", "build", "--quiet", "--tag=asahi/billing:failing", folder)

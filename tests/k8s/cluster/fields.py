@@ -20,7 +20,7 @@ resources.limits.memory resources.requests.cpu securityContext.allowPrivilegeEsc
 securityContext.capabilities.drop[] securityContext.readOnlyRootFilesystem volumeMounts[].name volumeMounts[].mountPath
 volumeMounts[].readOnly
 """
-_PROBE = "periodSeconds timeoutSeconds failureThreshold grpc.port httpGet.path httpGet.port"
+_PROBE = "periodSeconds timeoutSeconds failureThreshold grpc.port httpGet.path httpGet.port httpGet.scheme"
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _POD_NOT_ENFORCED = """
 metadata.annotations.*

@@ -42,6 +42,8 @@ class Installation:
     redis: RedisServer
     simulator: SimulatorControl
     databases: Mapping[str, str]
+    tag: str
+    """Of the images."""
     values: dict[str, Any]
     """What is given to the chart beside the profile."""
     planted: Callable[[list[Object]], None] = lambda _objects: None
@@ -112,9 +114,11 @@ def secret(name: str, content: Mapping[str, str]) -> Object:
 
 
 @asynccontextmanager
-async def running_installation(planted: Callable[[list[Object]], None] | None = None) -> AsyncIterator[Installation]:
+async def running_installation(
+    tag: str, planted: Callable[[list[Object]], None] | None = None
+) -> AsyncIterator[Installation]:
     """Asahi, installed and ready; with a defect, if one is `planted`."""
-    async with prepared_installation() as installation:
+    async with prepared_installation(tag) as installation:
         installation.planted = planted or installation.planted
         installation.upgrade()
         await installation.cluster.settled()
@@ -122,7 +126,7 @@ async def running_installation(planted: Callable[[list[Object]], None] | None = 
 
 
 @asynccontextmanager
-async def prepared_installation() -> AsyncIterator[Installation]:
+async def prepared_installation(tag: str) -> AsyncIterator[Installation]:
     """A cluster with the secrets of docs/operations/install.md, and stores; nothing is installed."""
     with ExitStack() as outside:
         folder = Path(outside.enter_context(tempfile.TemporaryDirectory()))
@@ -139,18 +143,20 @@ async def prepared_installation() -> AsyncIterator[Installation]:
                 redis,
                 simulator,
                 databases,
-                _values(simulator.url),
+                tag,
+                _values(simulator.url, tag),
             )
             running.apply(_secrets(installation))
             yield installation
 
 
-def _values(simulator: str) -> dict[str, Any]:
+def _values(simulator: str, tag: str) -> dict[str, Any]:
     each = {name: {"replicas": 2, "autoscaling": {"enabled": False}} for name in SERVICES if name != "cache"}
     each["cache"] = {"replicas": 2}
     return merged(
         each,
         {
+            "global": {"image": {"tag": tag}},
             "auth": {"signup": "open"},
             "edge": {"limits": {"signupsPerMinute": 10000}},
             "router": {"providers": {"existingSecret": "", "simulatorUrl": simulator}},

@@ -55,9 +55,9 @@ class Upgrade:
 
     @classmethod
     @asynccontextmanager
-    async def installed(cls, commit: str, older: Charts) -> AsyncIterator[tuple["Upgrade", Installation]]:
+    async def installed(cls, commit: str, older: Charts, tag: str) -> AsyncIterator[tuple["Upgrade", Installation]]:
         """The older version, by its own charts."""
-        async with prepared_installation() as installation:
+        async with prepared_installation(tag) as installation:
             upgrade = cls(commit, older, installation.charts)
             installation.charts = older
             installation.upgrade(upgrade._older_images())
