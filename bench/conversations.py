@@ -1,12 +1,15 @@
 """`python -m bench.conversations`: what conversations of 20 turns cost, by the router and without its memory of them.
 
 The router's own decisions over the catalog and the prices that ship; providers keep prefixes as OpenAI does by itself
-(from 1024 tokens on, in steps of 128, for five minutes) and bill them at the price book's rates. Turns are of several
+(from 1024 tokens on, in steps of 128, for five minutes) and bill them, what is written included, at the price book's
+rates. With several seeds each difference has its 95 % interval (Student's t over seeds), and the router held where the
+whole interval is at or below what it is compared with. Turns are of several
 kinds of work, so that the cheapest model that reaches the asked quality is not the same at each.
 """
 
 import argparse
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,12 +77,15 @@ class Provider:
         assert rates is not None, f"{model} has no price"
         since, size = self._kept.get(model, (-_KEPT_S - 1, 0))
         read = size if at_s - since <= _KEPT_S else 0
-        kept = tokens // _STEP * _STEP
+        kept = max(read, tokens // _STEP * _STEP)
         if kept >= _LEAST:
             self._kept[model] = (at_s, kept)
+        else:
+            kept = 0
         thought = next(s.model.median_reasoning_tokens for s in self._scale.catalog.models if s.model.id == model)
         written = (answer_tokens + thought) * rates.output
-        return ((tokens - read) * rates.input + read * rates.cache_read + written) / _MILLION
+        asked = read * rates.cache_read + (kept - read) * rates.cache_write_5m + (tokens - kept) * rates.input
+        return (asked + written) / _MILLION
 
 
 def conversation(random: Random) -> list[Turn]:
@@ -145,10 +151,27 @@ class Costs:
     """By the cheapest model that reaches the quality at every kind of work, known afterwards."""
     constant: str
 
-    @property
-    def held(self) -> bool:
-        """Whether the router was the cheapest."""
-        return self.router <= min(self.without_memory, self.best_constant)
+    def above(self, other: float) -> float:
+        """By which part of `other` the router was dearer."""
+        return self.router / other - 1
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and how far the 95 % interval goes to either side of it; of one value it is infinite."""
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return mean, float("inf")
+    z, freedom = statistics.NormalDist().inv_cdf(0.975), len(values) - 1
+    # Student's t by its expansion in 1 / freedom (Abramowitz and Stegun, 26.7.5).
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return mean, t * statistics.stdev(values) / len(values) ** 0.5
+
+
+def verdict(values: Sequence[float]) -> str:
+    """What the differences of all seeds say, in words."""
+    mean, either_side = interval(values)
+    held = "held" if mean + either_side <= 0 else "dearer" if mean - either_side > 0 else "open"
+    return f"{mean:+.2%} ± {either_side:.2%} ({held})"
 
 
 def costs(store: SqlOutcomeStore, conversations: int, quality: float, seed: int, allowed: list[str]) -> Costs:
@@ -188,16 +211,20 @@ def main() -> None:
     parser.add_argument(
         "--quality", type=float, action="append", help="asked of every turn; several: one after another"
     )
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="the first one")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--allow", action="append", default=[], help="only these models")
     options = parser.parse_args()
     with TemporaryDirectory() as folder, closing(open_outcomes(Path(folder), "", migrate_first=True)) as store:
         for quality in options.quality or (3.5, 4.0, 4.3, 4.5, 4.6, 4.7, 4.75):
-            told = costs(store, options.conversations, quality, options.seed, options.allow)
+            seeds = range(options.seed, options.seed + options.seeds)
+            told = [costs(store, options.conversations, quality, seed, options.allow) for seed in seeds]
+            constant = "/".join(dict.fromkeys(one.constant for one in told))
             print(
-                f"quality {quality}: router ${told.router:.4f} ({told.changes:.1f} changes a conversation), "
-                f"without memory of them ${told.without_memory:.4f}, {told.constant} always ${told.best_constant:.4f}: "
-                f"{'held' if told.held else f'{told.router / told.best_constant - 1:+.2%}'}",
+                f"quality {quality}: router ${statistics.fmean(one.router for one in told):.4f} "
+                f"({statistics.fmean(one.changes for one in told):.1f} changes a conversation), "
+                f"against {constant} always {verdict([one.above(one.best_constant) for one in told])}, "
+                f"against no memory of them {verdict([one.above(one.without_memory) for one in told])}",
                 flush=True,
             )
 

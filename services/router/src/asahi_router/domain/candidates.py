@@ -3,9 +3,10 @@
 All of a model's violations are found, not only the first: a refusal must name the constraint that binds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from asahi.type.v1.chat_pb2 import Api
@@ -23,7 +24,7 @@ from asahi_router.domain.tariffs import Tariffs
 _OWN_FORM = Api.API_CHAT
 _MILLION = 1_000_000
 _LEAST_PREFIX = 1024
-"""Tokens of the shortest prefix that providers keep."""
+"""Tokens of the shortest prefix that providers keep. What they keep of a prompt they bill at the price of writing."""
 _SURE = 1.28
 """Standard errors of a lower bound that holds nine times of ten."""
 
@@ -83,11 +84,11 @@ class Candidate(NamedTuple):
     expected_output_tokens: int = 0
     """Of one answer, thought not counted."""
     later_cost_nanos: float = 0.0
-    """Expected of further turns of the conversation, for what is asked now."""
+    """What choosing it is expected to add to the cost of the conversation's later turns; below 0: it saves there."""
 
     @property
     def whole_cost_nanos(self) -> float:
-        """Expected of the question, and of what it adds to later ones."""
+        """Expected of the question, with what its choice does to later ones."""
         return (self.expected_cost_nanos or 0) + self.later_cost_nanos
 
     @property
@@ -190,6 +191,8 @@ class Known:
     """What providers have seen of it; None: nothing."""
     further_turns: float = 0.0
     """Of its conversation that are expected, each with all of this question in front."""
+    again: Mapping[str, float] = MappingProxyType({})
+    """How much it counts, 0 to 1, that a model has read the question when later ones come; empty: nobody knows yet."""
 
 
 NOTHING_KNOWN = Known()
@@ -250,13 +253,14 @@ def weigh(
     later_cost = 0.0
     rates = scale.tariffs.rates(model.id, asked)
     if rates is not None:
-        expected_cost = _cost(rates, asked, (produced if produced < bound else bound) * answers)
-        expected_cost -= _cached(rates, served, features, scale, known)
+        keeps = asked >= _LEAST_PREFIX and _keeps(served, features)
+        read = _read(served, scale, known) if keeps else 0
+        expected_cost = _cost(rates, asked, read, (produced if produced < bound else bound) * answers, keeps=keeps)
         if known.further_turns:
             later_cost = (
-                _leaving(served, asked, scale, known)
-                if known.prefixes
-                else known.further_turns * _later(rates, served, features, asked, produced)
+                -known.again.get(model.id, 0.0) * _gained(rates, asked - read, keeps=keeps)
+                if known.again
+                else _evened(known.further_turns, expected_cost, _later(rates, asked, produced, keeps=keeps))
             )
         dearest = scale.tariffs.rates(model.id, features.most_input_tokens) or rates
         max_cost = _max_cost(dearest, features.most_input_tokens, bound * answers, features)
@@ -342,36 +346,32 @@ def _violations(weighed: Candidate, features: Features, limits: Limits) -> Itera
         yield Violation(Constraint.COST, "may cost more than the budget", max_cost / limits.cost_nanos - 1)
 
 
-def _cost(rates: Rates, asked: int, answered: int) -> int:
-    return (asked * rates.input + answered * rates.output + _MILLION // 2) // _MILLION
+def _cost(rates: Rates, asked: int, read: int, answered: int, *, keeps: bool) -> int:
+    """Nano-dollars; of the tokens `asked`, the provider reads so many from its prompt cache."""
+    fresh = rates.cache_write_5m if keeps else rates.input
+    return (read * rates.cache_read + (asked - read) * fresh + answered * rates.output + _MILLION // 2) // _MILLION
 
 
-def _cached(rates: Rates, served: ServedModel, features: Features, scale: Scale, known: Known) -> int:
-    """Nano-dollars by which the prefix is cheaper that the model's provider has from a question before."""
+def _read(served: ServedModel, scale: Scale, known: Known) -> int:
+    """Tokens that the model's provider has in its prompt cache from a question before."""
     seen_bytes = known.prefixes.get(served.model.id) if known.prefixes else None
-    if seen_bytes is None or not _keeps(served, features):
-        return 0
-    kept = scale.tokens.input_tokens(served.model.id, seen_bytes)
-    return kept * max(0, rates.input - rates.cache_read) // _MILLION if kept >= _LEAST_PREFIX else 0
+    kept = scale.tokens.input_tokens(served.model.id, seen_bytes) if seen_bytes else 0
+    return kept if kept >= _LEAST_PREFIX else 0
 
 
-def _later(rates: Rates, served: ServedModel, features: Features, asked: int, answered: int) -> float:
+def _gained(rates: Rates, fresh: int, *, keeps: bool) -> float:
+    """Nano-dollars that a later turn need not pay at this model for what it reads for the first time now."""
+    return fresh * max(0, rates.cache_write_5m - rates.cache_read) / _MILLION if keeps else 0.0
+
+
+def _later(rates: Rates, asked: int, answered: int, *, keeps: bool) -> float:
     """Nano-dollars of one later turn of the conversation, as if this model answered it, too."""
-    kept = asked >= _LEAST_PREFIX and _keeps(served, features)
-    return (asked * (rates.cache_read if kept else rates.input) + answered * rates.output) / _MILLION
+    return (asked * (rates.cache_read if keeps else rates.input) + answered * rates.output) / _MILLION
 
 
-def _leaving(served: ServedModel, asked: int, scale: Scale, known: Known) -> float:
-    """Nano-dollars that it costs later to leave the model that answered last, or usually goes on with conversations.
-
-    It is likely to be asked again, and has to read at the full price what it has not seen of the conversation.
-    """
-    last, seen_bytes = next(reversed(known.prefixes.items())) if known.prefixes else ("", 0)
-    rates = scale.tariffs.rates(last, asked)
-    if last == served.model.id or rates is None:
-        return 0.0
-    lacks = asked - scale.tokens.input_tokens(last, seen_bytes)
-    return min(1.0, known.further_turns) * max(0, lacks) * max(0, rates.input - rates.cache_read) / _MILLION
+def _evened(turns: float, now: float, later: float) -> float:
+    """What is to be added to the cost `now` for the mean over this and so many later turns."""
+    return turns * (later - now) / (1 + turns)
 
 
 def _keeps(served: ServedModel, features: Features) -> bool:

@@ -17,10 +17,14 @@ _MOST_MODELS = 4
 """Of one conversation."""
 
 _FORGETS = 0.995
+_FORGETS_GAP = 0.95
 _MOST_FURTHER = 20.0
 _RARE = 0.01
+_STAYS = 4.0
+"""Turns that are taken to have been answered by a conversation's last model, beside those that were seen."""
+
 Prefixes = dict[str, int]
-"""Bytes of the question that each model was asked last, by catalog id; the one that is likely to go on at the end."""
+"""Bytes of the question that each model was asked last, by catalog id; the one that answered last at the end."""
 
 
 @dataclass(slots=True)
@@ -32,20 +36,22 @@ class _Conversation:
 
 @dataclass(slots=True)
 class _Habit:
-    """How many first, second and further turns an organisation had; as if five questions had been one conversation."""
+    """How many first, second and further turns an organisation had.
 
-    first: float = 4.0
-    second: float = 1.0
-    further: float = 0.0
+    At first as if it had five conversations of 2.5 turns, the mean of a million public ones (Zhao et al., WildChat,
+    2024).
+    """
+
+    first: float = 5.0
+    second: float = 2.0
+    further: float = 6.0
+    gap_s: float = 60.0
+    """Usual time between two turns."""
     models: dict[str, float] = field(default_factory=dict)
     """How many turns after the first each model answered."""
 
-    @property
-    def usual(self) -> str:
-        """The model that conversations go on with as a rule; empty: there were none."""
-        return max(self.models, key=lambda model: self.models[model], default="")
-
-    def count(self, turn: int, model: str) -> None:
+    def count(self, turn: int, model: str, gap_s: float) -> None:
+        """Of a conversation; `gap_s`: seconds since the turn before, if there was one."""
         self.first *= _FORGETS
         self.second *= _FORGETS
         self.further *= _FORGETS
@@ -55,12 +61,24 @@ class _Habit:
         if turn > 1:
             self.models = {name: kept for name, n in self.models.items() if (kept := n * _FORGETS) > _RARE}
             self.models[model] = self.models.get(model, 0.0) + 1
+            self.gap_s = _FORGETS_GAP * self.gap_s + (1 - _FORGETS_GAP) * gap_s
 
     def expected_after(self, turn: int) -> float:
         """Turns that follow the turn with that number, each as likely as the one before once there was a second."""
         again = (self.further + 0.5) / (self.second + self.further + 1)
         begins = min(1.0, self.second / self.first) if turn == 1 else again
         return min(_MOST_FURTHER, begins / max(1 - again, 1e-6))
+
+    def again(self, turns: float, last: str) -> dict[str, float]:
+        """How much it counts that a model has read a question: how likely one of so many later turns asks it in time.
+
+        A model's part of the turns is squared: what conversations share out among models pays for each one's prefix.
+        `last`: the model that answered last; empty: none did.
+        """
+        in_time = min(turns, _KEPT_S / max(self.gap_s, 1.0))
+        parts = self.models | ({last: self.models.get(last, 0.0) + _STAYS} if last else {})
+        whole = sum(parts.values())
+        return {model: 1 - (1 - (part / whole) ** 2) ** in_time for model, part in parts.items()}
 
 
 class Conversations:
@@ -75,6 +93,7 @@ class Conversations:
         """`model` answered a question of so many bytes that begins like `thread`."""
         key = organization_id, thread
         known, now = self._last.setdefault(key, _Conversation()), self._clock.monotonic()
+        before = max((at for at, _ in known.models.values()), default=now)
         # The same question again is no further turn, and what was long ago is another conversation.
         went_on = any(size < asked_bytes and now - at <= _KEPT_S for at, size in known.models.values())
         known.turns = known.turns + 1 if went_on else 1
@@ -82,7 +101,7 @@ class Conversations:
         known.models[model] = now, asked_bytes
         if len(known.models) > _MOST_MODELS:
             del known.models[next(iter(known.models))]
-        self._habits.setdefault(organization_id, _Habit()).count(known.turns, model)
+        self._habits.setdefault(organization_id, _Habit()).count(known.turns, model, now - before)
         self._last.move_to_end(key)
         self._habits.move_to_end(organization_id)
         while len(self._last) > _MOST:
@@ -91,16 +110,13 @@ class Conversations:
             self._habits.popitem(last=False)
 
     def prefixes(self, organization_id: str, thread: bytes, asked_bytes: int) -> Prefixes:
-        """What is kept of a question of so many bytes; where nothing is, no byte at the model that usually goes on."""
+        """What is kept of a question of so many bytes; the model that answered last at the end."""
         known, now = self._last.get((organization_id, thread)), self._clock.monotonic()
         models = known.models.items() if known is not None else ()
-        kept = {model: size for model, (at, size) in models if size < asked_bytes and now - at <= _KEPT_S}
-        if kept or (habit := self._habits.get(organization_id)) is None or not habit.usual:
-            return kept
-        return {habit.usual: 0}
+        return {model: size for model, (at, size) in models if size < asked_bytes and now - at <= _KEPT_S}
 
-    def further_turns(self, organization_id: str, thread: bytes) -> float:
-        """Turns that are expected after the one that is asked now."""
-        known = self._last.get((organization_id, thread))
+    def outlook(self, organization_id: str, prefixes: Prefixes, turn: int) -> tuple[float, dict[str, float]]:
+        """What is expected after the question that is the conversation's `turn`: how many turns, see `Known.again`."""
         habit = self._habits.get(organization_id) or _Habit()
-        return habit.expected_after(known.turns + 1 if known is not None else 1)
+        turns = habit.expected_after(turn)
+        return turns, habit.again(turns, next(reversed(prefixes), ""))

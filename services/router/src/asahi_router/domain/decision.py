@@ -49,11 +49,10 @@ class Past:
 
     def of(self, task: pb.Task, features: Features, aim: Aim) -> Known:
         """What is known of a question from those before it."""
-        return Known(
-            evidence_on(self.experience, task, features, aim),
-            self.conversations.prefixes(task.organization_id, features.thread, features.asked_bytes),
-            self.conversations.further_turns(task.organization_id, features.thread),
-        )
+        organization_id = task.organization_id
+        prefixes = self.conversations.prefixes(organization_id, features.thread, features.asked_bytes)
+        outlook = self.conversations.outlook(organization_id, prefixes, features.turn)
+        return Known(evidence_on(self.experience, task, features, aim), prefixes, *outlook)
 
 
 Available = Callable[[str, str], bool]
@@ -188,7 +187,7 @@ def _guarded(
     if evidence is None or reference is None:
         return None
     may = _whatever_quality(candidates)
-    costs = {c.model: float(c.expected_cost_nanos) for c in may if c.expected_cost_nanos is not None}
+    costs = {c.model: c.whole_cost_nanos for c in may if c.expected_cost_nanos is not None}
     judged = evidence.judge(costs)
     if judged is None:
         return None

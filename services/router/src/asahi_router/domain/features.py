@@ -79,6 +79,8 @@ class Features:
     """What can be seen of it in numbers, see `domain.form`."""
     thread: bytes = b""
     """Digest of how the conversation begins: of its first question, and what is said before it."""
+    turn: int = 1
+    """Which of the user's messages it is."""
     untranslatable: frozenset[str] = frozenset()
     """Of these, what OpenAI's other protocol cannot carry either: places in a question to its responses."""
     unpriced_tool: str = ""
@@ -138,6 +140,7 @@ def _chat(prompt: Prompt) -> Features:
         script=script_of(text),
         form=form_of(text, kind, tools=len(chat.tools), tools_bytes=tools_bytes),
         thread=_thread((message.role == Role.ROLE_USER, _text(message.parts)) for message in chat.messages),
+        turn=max(1, sum(message.role == Role.ROLE_USER for message in chat.messages)),
         has_tools=bool(chat.tools),
         images=images,
         has_schema=has_schema,
@@ -199,6 +202,7 @@ def _native(prompt: Prompt) -> Features:
         script=script_of(text),
         form=form_of(text, kind, tools=tools.count(b'"name"'), tools_bytes=len(tools) if has_tools else 0),
         thread=_thread((turn.role == "user", _said(turn)) for turn in question.messages),
+        turn=max(1, sum(turn.role == "user" for turn in question.messages)),
         has_tools=has_tools,
         images=images,
         has_schema=has_schema,
