@@ -6,7 +6,6 @@ All of a model's violations are found, not only the first: a refusal must name t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from asahi.type.v1.chat_pb2 import Api
@@ -191,8 +190,8 @@ class Known:
     """What providers have seen of it; None: nothing."""
     further_turns: float = 0.0
     """Of its conversation that are expected, each with all of this question in front."""
-    again: Mapping[str, float] = MappingProxyType({})
-    """How much it counts, 0 to 1, that a model has read the question when later ones come; empty: nobody knows yet."""
+    again: Mapping[str, float] | None = None
+    """How much it counts, 0 to 1, that a model has read the question when later ones come; empty: unknown."""
 
 
 NOTHING_KNOWN = Known()
