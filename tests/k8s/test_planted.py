@@ -69,6 +69,7 @@ def _add_probe_handler(one: Object) -> None:
     _server(one)["livenessProbe"]["httpGet"] = {"port": "grpc", "path": "/"}
 
 
+_NGINX = "nginx.ingress.kubernetes.io~proxy"
 _SERVER = "spec/template/spec/containers/0"
 _AUTH, _EDGE, _JOB = "Deployment/asahi-auth", "StatefulSet/asahi-edge", "Job/asahi-auth-migrate"
 DEFECTS: tuple[tuple[str, Plant, str], ...] = (
@@ -140,13 +141,24 @@ DEFECTS: tuple[tuple[str, Plant, str], ...] = (
     ("NetworkPolicy/asahi-edge", _take("spec/egress/1"), "egress"),
     ("NetworkPolicy/asahi-router", _take("spec/egress/1/to"), "egress"),
     ("ServiceMonitor/asahi-auth", _put("spec/endpoints/0/port", "prometheus"), "endpoints"),
+    ("Ingress/asahi-edge", _put("spec/rules/0/http/paths/0/backend/service/port/name", "https"), "backend"),
+    ("Ingress/asahi-edge", _put(f"metadata/annotations/{_NGINX}-read-timeout", "60"), "read-timeout"),
+    ("Ingress/asahi-edge", _put(f"metadata/annotations/{_NGINX}-buffering", "on"), "proxy-buffering"),
+    ("HTTPRoute/asahi-edge", _put("spec/rules/0/backendRefs/0/port", 8080), "backendRefs"),
+    ("HTTPRoute/asahi-edge", _put("spec/rules/0/timeouts/backendRequest", "15s"), "timeouts.backendRequest"),
+    ("HTTPRoute/asahi-edge", _put("spec/rules/0/timeout", "600s"), "timeout"),
+    ("GRPCRoute/asahi-edge", _put("spec/rules/0/backendRefs/0/name", "edge"), "backendRefs"),
 )
+_ENTRIES = {
+    "ingress": {"enabled": True, "host": "asahi.example.com"},
+    "gateway": {"httpRoute": True, "grpcRoute": True, "parentRefs": [{"name": "public"}]},
+}
 
 
 @pytest.fixture(scope="module")
 def production(charts: Charts) -> list[Object]:
-    """The production profile, which is without a fault."""
-    objects = charts.objects("asahi", {}, profile="production")
+    """The production profile with every way in, which is without a fault."""
+    objects = charts.objects("asahi", {"edge": _ENTRIES}, profile="production")
     assert not list(findings(objects))
     return objects
 

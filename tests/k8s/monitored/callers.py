@@ -120,10 +120,10 @@ def asked(
         yield
 
 
-def ask_in_vain(monitored: Monitored, prompt: str) -> None:
+def ask_in_vain(monitored: Monitored, prompt: str, *, wait_s: float = 30.0) -> None:
     """Asks, and takes it that nobody answers."""
     with suppress(httpx2.HTTPError), monitored.client() as client:
-        client.post("/infer", json={"prompt": prompt})
+        client.post("/infer", json={"prompt": prompt}, timeout=wait_s)
 
 
 def spend_beyond_budget(monitored: Monitored, number: int) -> dict[str, str]:

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deploy.k8s.generate import SERVICES
+from tests.k8s.monitored import faults
 from tests.k8s.monitored.installation import Monitored
 from tests.k8s.monitored.prometheus import faster
 from tests.k8s.objects import of_kind
 
-RIGHTLY_EMPTY = {
-    ("Failed by our fault", "5xx"): "nothing fails without a fault",
-    ("Calls whose last caller left", "{{end}}"): "nobody leaves",
-    ("Completions without an answer", "failed"): "every completion has one",
+OF_FAULTS = {
+    ("Failed by our fault", "5xx"),
+    ("Calls whose last caller left", "{{end}}"),
+    ("Completions without an answer", "failed"),
 }
-"""Panel and legend of what has no data while nothing is wrong, and why."""
+"""Panel and legend of what has no data while nothing is wrong: looked at while callers leave and providers are down."""
 _WITHIN_S = 120.0
 _RATE = faster("4m")
 """Grafana's `$__rate_interval` for a scrape interval of a minute, as this Prometheus has time."""
@@ -51,16 +52,27 @@ def queries(monitored: Monitored) -> Iterator[Query]:
                         )
 
 
-def empty_panels(monitored: Monitored) -> list[str]:
-    """What is wrong: queries without data that should have some."""
-    waiting = list(queries(monitored))
-    total, begun = len(waiting), time.monotonic()
+def look_at_dashboards(monitored: Monitored) -> tuple[str, list[str]]:
+    """How many queries had data, and what is wrong: those that never had."""
+    all_of = list(queries(monitored))
+    of_faults = [one for one in all_of if (one.panel, one.legend) in OF_FAULTS]
+    empty = _without_data(monitored, [one for one in all_of if one not in of_faults])
+    with faults.callers_leave(monitored), faults.providers_down(monitored):
+        empty += _without_data(monitored, of_faults)
+    total = len(all_of)
+    told = (
+        f"Dashboards: {total - len(empty)} of {total} queries had data, {len(of_faults)} of them looked at in a fault."
+    )
+    return told, [f"{one.dashboard}: {one.panel}: {one.legend}: no data: {one.expression}" for one in empty]
+
+
+def _without_data(monitored: Monitored, waiting: list[Query]) -> list[Query]:
+    """Those that have none in time."""
+    begun = time.monotonic()
     while waiting and time.monotonic() - begun < _WITHIN_S:
         waiting = [one for one in waiting if not _has_data(monitored, one)]
         time.sleep(1)
-    empty = [one for one in waiting if (one.panel, one.legend) not in RIGHTLY_EMPTY]
-    print(f"dashboards: {total} queries, {total - len(waiting)} with data, {len(waiting) - len(empty)} rightly empty")
-    return [f"{one.dashboard}: {one.panel}: {one.legend}: no data: {one.expression}" for one in empty]
+    return waiting
 
 
 def _has_data(monitored: Monitored, query: Query) -> bool:

@@ -43,6 +43,17 @@ def providers_down(monitored: Monitored) -> Iterator[None]:
 
 
 @contextmanager
+def callers_leave(monitored: Monitored) -> Iterator[None]:
+    """Callers have left whose answers took too long for them."""
+    slow = {"mode": "slow", "match": {"contains": "Too late"}, "params": {"first_token_ms": 3000}}
+    monitored.simulator.rules(slow)
+    for number in range(3):
+        ask_in_vain(monitored, f"Too late {number}?", wait_s=0.5)
+    monitored.simulator.reset()
+    yield
+
+
+@contextmanager
 def throttled_edge(monitored: Monitored) -> Iterator[None]:
     """An edge that gets half of a CPU, as one with a limit does: it stands still for 0.3 of every 0.6 s."""
     with meanwhile(lambda: _halt(monitored, "edge", 0.3)):
