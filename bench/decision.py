@@ -27,7 +27,7 @@ from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.decision import Decider, Past
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
-from asahi_router.domain.examples import Example, Judged
+from asahi_router.domain.examples import Example, Judged, Pair
 from asahi_router.domain.experience import Experience
 from asahi_router.domain.features import read_features
 from asahi_router.domain.observations import Observations
@@ -56,6 +56,12 @@ class _Given:
         return given
 
     async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
+        return []
+
+    async def keep_pairs(self, pairs: Sequence[Pair]) -> None:
+        raise AssertionError("nothing is answered here")
+
+    async def pairs(self, since: datetime, most: int, organization_id: str = "") -> list[Pair]:
         return []
 
     async def signal(self, organization_id: str, request_id: str, signal: str) -> None:

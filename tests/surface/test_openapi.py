@@ -18,7 +18,7 @@ OPERATIONS = [
     for method, operation in methods.items()
 ]
 SCHEMAS = DOCUMENT["components"]["schemas"]
-_OPEN = {"alerts", "exploration", "shadow_share", "judge", "monthly_limit_usd", "document_id", "tag"}
+_OPEN = {"alerts", "exploration", "document_id", "tag"}
 """Fields of later versions: their form is not told yet."""
 
 

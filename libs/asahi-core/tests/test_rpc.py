@@ -94,6 +94,11 @@ class _Servicer(CacheServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:  # noqa: N802
         return pb.EmbedResponse()
 
+    async def CompareAnswers(  # noqa: N802
+        self, request: pb.CompareAnswersRequest, context: Any
+    ) -> pb.CompareAnswersResponse:
+        return pb.CompareAnswersResponse()
+
     async def FollowFlight(  # noqa: N802
         self, request: pb.FollowFlightRequest, context: Any
     ) -> AsyncIterator[pb.FollowFlightResponse]:

@@ -178,6 +178,10 @@ async def test_a_policy_of_another_or_no_organization_is_refused_alike(policies:
         ({"retention": {"usage_days": 6}}, "retention.usage_days", "from 7 to 3660"),
         ({"strict_revocation": 1}, "strict_revocation", "true or false"),
         ({"baseline_model": "x" * 201}, "baseline_model", "1 to 200"),
+        ({"learning": {"shadow_share": 1.1}}, "learning.shadow_share", "0 to 1"),
+        ({"learning": {"judge": ""}}, "learning.judge", "1 to 200"),
+        ({"learning": {"monthly_limit_usd": -1}}, "learning.monthly_limit_usd", "0 to 1000000000"),
+        ({"learning": {"monthly_limit_usd": 0.0000000001}}, "learning.monthly_limit_usd", "nine decimals"),
     ],
 )
 def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, Any], param: str, says: str) -> None:
@@ -189,7 +193,6 @@ def test_what_a_policy_cannot_say_is_named_with_what_it_can(changes: dict[str, A
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"learning": {"shadow_share": 0.1}}, "learning.shadow_share"),
         ({"learning": {"cascade": "calibrated"}}, "learning.cascade"),
         ({"quality": {"confidence": 0.9}}, "quality.confidence"),
     ],

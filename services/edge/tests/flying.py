@@ -210,6 +210,7 @@ async def flying(
         leads=leads,
         prefixes=Prefixes(clock),
         on_decided=lambda _: None,
+        on_answered=lambda *_: None,
         limits=limits or FlightLimits(),
         clock=clock,
         log=structlog.get_logger(),

@@ -89,6 +89,9 @@ class _Servicer(CacheServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def CompareAnswers(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     async def ReportHit(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 

@@ -126,6 +126,16 @@ class ScriptedProvider:
         pass
 
 
+class NoComparisons:
+    """Nobody asks for a second answer."""
+
+    async def run(
+        self, start: CompleteStart, inbox: AsyncIterator[CompleteRequest]
+    ) -> AsyncGenerator[CompleteResponse, None]:
+        raise AssertionError("nothing is compared here")
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class RiggedChoice:
     """A model of the chain."""
@@ -300,6 +310,7 @@ class Rig:
             observations=self.seen,
             examples=self.seen,
             conversations=Conversations(clock),
+            comparisons=NoComparisons(),
             orphanage=self.orphanage,
             prices=prices,
             clock=clock,

@@ -46,6 +46,12 @@ class EdgeSettings(ServiceSettings):
         description="Most characters of a question that is compared with similar ones; 0: none is. "
         "Reading 400 takes the cache service 10 ms of CPU, 1600 take 42.",
     )
+    shadow_questions: int = Field(
+        default=4,
+        ge=0,
+        le=1000,
+        description="Questions that a second model is asked at the same time, by policy; those beyond are left out.",
+    )
     drain_seconds: float = Field(
         default=5.0, ge=0, le=60, description="Seconds that an answer is still read whose last caller has left."
     )

@@ -53,6 +53,7 @@ from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.prefixes import Prefixes
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.replays import Replays
+from asahi_edge.domain.shadows import Shadows
 from asahi_edge.domain.usage import UsageDelivery
 from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.domain.workflows import Workflows
@@ -119,6 +120,17 @@ async def edge(
         congestion = Congestion(admission, clock, log)
         REGISTRY.register(AdmissionCollector(admission, bodies))
         near, board, leads = NearCache(clock, settings.near_cache_bytes), FlightBoard(), Leads(cache_client)
+        shadows = Shadows(
+            router=router_client,
+            usage=usage,
+            holds=holds,
+            plans=plans,
+            prices=prices,
+            clock=clock,
+            random=Random(),
+            most=settings.shadow_questions,
+            log=log,
+        )
         pilot = Pilot(
             cache=cache_client,
             router=router_client,
@@ -131,6 +143,7 @@ async def edge(
             leads=leads,
             prefixes=Prefixes(clock),
             on_decided=congestion.was_decided,
+            on_answered=shadows.answered,
             limits=FlightLimits(
                 flight_s=settings.request_timeout_seconds,
                 drain_s=settings.drain_seconds,
@@ -227,6 +240,7 @@ async def edge(
                 app, Door(admission, verdicts), lambda server: add_InferenceServiceServicer_to_server(servicer, server)
             )
             await pilot.close(_DRAIN_S)
+            await shadows.close(_LAST_REPORT_S)
             await replays.close(_LAST_REPORT_S)
         await key_use.close(_LAST_REPORT_S)
         await holds.close(_LAST_REPORT_S)

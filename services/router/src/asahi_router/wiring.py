@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from secrets import token_hex
 
 from structlog.typing import FilteringBoundLogger
 from threadpoolctl import threadpool_limits
@@ -33,10 +34,12 @@ from asahi_router.catalog.serving import (
     simulator_endpoints,
     vendor_endpoints,
 )
+from asahi_router.clients.alike import CacheAlike, NothingAlike
 from asahi_router.clients.billing import SERVICE as BILLING
 from asahi_router.clients.billing import BillingOrphanLedger
 from asahi_router.domain.breaker import BreakerRules, Breakers
 from asahi_router.domain.candidates import Scale
+from asahi_router.domain.comparisons import Comparisons
 from asahi_router.domain.completion import CompletionLimits, Completions
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.counting import TokenCounts
@@ -47,6 +50,7 @@ from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.experience import Experience
 from asahi_router.domain.exploration import Exploring
+from asahi_router.domain.judging import Alike
 from asahi_router.domain.listing import Listing
 from asahi_router.domain.many_tongued import CountingProvider, ManyTongued
 from asahi_router.domain.models import Catalog
@@ -148,9 +152,24 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     told = partial(EmbeddingDecider, service.embeddings, service.scale.tariffs, service.estimator, clock)
     decider, answering = told(others=models), told(others=Exploring(models, service.random))
     providers: dict[str, CountingProvider] = dict(service.providers)
+    alike: Alike = NothingAlike()
     if settings.cache_target:
         cache = ServiceChannel("cache", settings.cache_target, CACHE, timeout_s=_EMBED_TIMEOUT_S, identity=identity)
         providers[LOCAL] = LocalProvider(cache)
+        alike = CacheAlike(cache)
+    comparisons = Comparisons(
+        decider=models,
+        providers=providers,
+        breakers=service.breakers,
+        estimator=service.estimator,
+        observations=service.observations,
+        pairs=experience,
+        alike=alike,
+        orphanage=orphanage,
+        clock=clock,
+        code=partial(token_hex, 8),
+        log=log,
+    )
     completions = Completions(
         decider=answering,
         providers=providers,
@@ -159,6 +178,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         observations=service.observations,
         examples=experience,
         conversations=conversations,
+        comparisons=comparisons,
         orphanage=orphanage,
         prices=prices,
         clock=clock,

@@ -29,6 +29,7 @@ MAY_CALL: Mapping[str, tuple[str, ...]] = {
     "router": (
         "/asahi.billing.v1.BillingService/RecordUsage",
         "/asahi.billing.v1.PriceService/ListPriceSheets",
+        "/asahi.cache.v1.CacheService/CompareAnswers",
         "/asahi.cache.v1.CacheService/Embed",
     ),
     "operator": (_HEALTH, "/grpc.reflection."),

@@ -84,22 +84,24 @@ def _check_budget(path: str, value: Any, check_timezone: Callable[[str, Any], No
     for name, choices in (("window", _WINDOWS), ("action", _ACTIONS)):
         if value[name] not in choices:
             raise _refusal(f"{path}.{name}", value[name], f"one of {', '.join(choices)}")
-    _check_limit(f"{path}.limit_usd", value["limit_usd"])
+    check_dollars(f"{path}.limit_usd", value["limit_usd"], least_nanos=1)
     if value.get("alert_at") is not None:
         _check_shares(f"{path}.alert_at", value["alert_at"])
     if value.get("timezone") is not None:
         check_timezone(f"{path}.timezone", value["timezone"])
 
 
-def _check_limit(path: str, value: Any) -> None:
-    accepted = f"a number of dollars from 0.000000001 to {_MOST_USD}, with at most nine decimals"
+def check_dollars(path: str, value: Any, *, least_nanos: int) -> None:
+    """Raises InvalidRequest where `value` is no amount of dollars of at least so many nano-dollars."""
+    least = dollars(least_nanos)
+    accepted = f"a number of dollars from {least} to {_MOST_USD}, with at most nine decimals"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _refusal(path, value, accepted)
     try:
         nanos = nanos_from_dollars(Decimal(str(value)))
     except ValueError as error:
         raise _refusal(path, value, accepted) from error
-    if not 0 < nanos <= _MOST_USD * NANOS_PER_DOLLAR:
+    if not least_nanos <= nanos <= _MOST_USD * NANOS_PER_DOLLAR:
         raise _refusal(path, value, accepted)
 
 

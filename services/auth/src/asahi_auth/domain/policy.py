@@ -9,6 +9,7 @@ merge patches (RFC 7396): null restores a default, lists are replaced as a whole
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -27,8 +28,9 @@ from asahi.type.v1.policy_pb2 import (
     RetentionPolicy,
     SampledAnswers,
 )
-from asahi_auth.domain.budgets import budgets_of, check_budgets
+from asahi_auth.domain.budgets import budgets_of, check_budgets, check_dollars
 from asahi_core.errors import InvalidRequest, NotImplementedYet
+from asahi_core.money import nanos_from_dollars
 
 Settings = Mapping[str, Any]
 _Check = Callable[[str, Any], None]
@@ -107,7 +109,7 @@ def effective(settings: Settings) -> Policy:
             exploration=learning["exploration"],
             shadow_share=learning["shadow_share"],
             judge=learning["judge"],
-            monthly_limit_nanos=0,
+            monthly_limit_nanos=nanos_from_dollars(Decimal(str(learning["monthly_limit_usd"]))),
             cascade=Cascade.Value(f"CASCADE_{learning['cascade'].upper()}"),
             share_outcomes=learning["share_outcomes"],
         ),
@@ -301,8 +303,14 @@ _FIELDS: Mapping[str, _Check] = {
     "alerts": partial(_check_object, {"webhook_url": _check_webhook}),
     "learning": partial(
         _check_object,
-        dict.fromkeys(("shadow_share", "judge", "monthly_limit_usd"), _later)
-        | {"exploration": partial(_check_number, 0, 1), "cascade": _check_cascade, "share_outcomes": _check_switch},
+        {
+            "exploration": partial(_check_number, 0, 1),
+            "shadow_share": partial(_check_number, 0, 1),
+            "judge": _check_text,
+            "monthly_limit_usd": partial(check_dollars, least_nanos=0),
+            "cascade": _check_cascade,
+            "share_outcomes": _check_switch,
+        },
     ),
     "retention": partial(
         _check_object,

@@ -13,6 +13,8 @@ from asahi_billing.domain.windows import Calendar, window_at
 from asahi_core.errors import InvalidRequest
 
 MAX_BUDGETS = 100
+LEARNING = "learning"
+"""What a budget is per that counts only calls with a purpose of their own."""
 _TAG = "tag:"
 LONGEST_SUBJECT = 256
 ERASED = "\ufffderased "
@@ -38,6 +40,8 @@ class Payer:
     api_key_id: str
     user_id: str
     tags: Mapping[str, str]
+    learns: bool
+    """Whether the call was made to learn from, and answers nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class AccountKey:
 
 def payer_of(source: UsageRecord | ReserveRequest) -> Payer:
     """Who is behind a record or a reservation."""
-    return Payer(source.organization_id, source.api_key_id, source.user_id, source.tags)
+    return Payer(source.organization_id, source.api_key_id, source.user_id, source.tags, bool(source.purpose))
 
 
 def plan_key(plan: SpendingPlan) -> PlanKey:
@@ -110,8 +114,10 @@ def account(plan: SpendingPlan, budget: Budget, subject: str, calendar: Calendar
 
 def _subject(per: str, payer: Payer) -> str | None:
     """Whom a budget's figures are of; None: it does not apply to this payer."""
-    if per == "organization":
+    if per == "organization" or (per == LEARNING and payer.learns):
         return payer.organization_id
+    if per == LEARNING:
+        return None
     if per == "key":
         return payer.api_key_id
     value = payer.user_id if per == "user" else payer.tags.get(per.removeprefix(_TAG))
@@ -121,8 +127,8 @@ def _subject(per: str, payer: Payer) -> str | None:
 
 def _faults(budget: Budget, timezone: str) -> Iterator[tuple[str, str]]:
     named = budget.per.startswith(_TAG) and len(budget.per) > len(_TAG) and "\0" not in budget.per
-    if budget.per not in ("organization", "key", "user") and not named:
-        yield "per", f"is {budget.per[:60]!r}; it takes organization, key, user or tag:NAME"
+    if budget.per not in ("organization", "key", "user", LEARNING) and not named:
+        yield "per", f"is {budget.per[:60]!r}; it takes organization, key, user, tag:NAME or learning"
     if budget.action not in (BudgetAction.BUDGET_ACTION_ALERT, BudgetAction.BUDGET_ACTION_BLOCK):
         yield "action", f"is {budget.action}; it takes alert or block"
     if not 0 < budget.limit_nanos <= MAX_COST_NANOS * 1000:

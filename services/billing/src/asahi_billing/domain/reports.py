@@ -15,7 +15,7 @@ def inference(records: Sequence[UsageRecord]) -> Inference:
 
     It is shown by the record that answered, or by its last call. Should two claim to have answered, by the later one.
     """
-    shown = max(records, key=lambda record: (record.answered, record.attempt))
+    shown = max(records, key=lambda record: (record.answered, not record.purpose, record.attempt))
     return Inference(
         record=shown,
         total_cost_nanos=sum(record.cost_nanos for record in records),

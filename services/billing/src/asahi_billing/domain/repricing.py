@@ -7,6 +7,7 @@ from typing import Protocol
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.billing.v1.prices_pb2 import RepriceRequest, RepriceResponse
 from asahi_billing.domain.operations import Operation, Reprice
+from asahi_billing.domain.rules import charged_nanos
 from asahi_billing.domain.store import Span
 from asahi_core.clock import Clock
 from asahi_core.errors import InvalidRequest
@@ -65,7 +66,7 @@ class Repricing:
                 if cost is None:
                     told.price_unknown_calls += 1
                 else:
-                    costs.append((record, cost + record.cost_overhead_nanos))
+                    costs.append((record, cost + record.cost_nanos - charged_nanos(record)))
             if not costs:
                 continue
             changed, nanos = await self._store.run(Reprice(costs, repricing_id, book.version, dry_run=request.dry_run))

@@ -15,6 +15,7 @@ MAX_COST_NANOS = 10**15
 MAX_TOKENS = 10**8
 MAX_ID_CHARACTERS = 128
 TOKEN_FIELDS = tuple(field.name for field in Usage.DESCRIPTOR.fields if field.name.endswith("_tokens"))
+PURPOSES = ("", "shadow", "judge")
 _MAX_TIER = 3
 _LATEST_S = 9_000_000_000
 _NANOS = 1_000_000_000
@@ -83,6 +84,12 @@ def _measure_faults(record: UsageRecord) -> Iterator[Fault]:
     for field, value in (("latency_ms", record.latency_ms), ("overhead_ms", record.overhead_ms)):
         if not (math.isfinite(value) and value >= 0):
             yield field, f"is {value:g}; it must be a number of milliseconds, 0 or more"
+    if record.purpose not in PURPOSES:
+        yield "purpose", f"is {record.purpose[:60]!r}; a call that answers nobody is made for shadow or judge"
+    if record.purpose and record.answered:
+        yield "answered", f"is set on a call that was made for {record.purpose}, and so answers nobody"
+    if record.purpose and not record.attempt:
+        yield "attempt", "is 0; only a provider call has a purpose of its own"
     if record.orphan and record.answered:
         yield "answered", "is set on an orphan, whose answer nobody is known to have got"
 
@@ -100,6 +107,8 @@ def _cost_faults(record: UsageRecord) -> Iterator[Fault]:
         yield "cost_nanos", f"is {cost}; one call costs 0 to {MAX_COST_NANOS}"
     if not 0 <= overhead <= cost:
         yield "cost_overhead_nanos", f"is {overhead}; it is a part of cost_nanos, which is {cost}"
+    if record.purpose and overhead != cost:
+        yield "cost_overhead_nanos", f"is {overhead}; all of the {cost} of a call made for {record.purpose} is overhead"
     if not 0 <= record.cost_original_nanos <= MAX_COST_NANOS:
         yield "cost_original_nanos", f"is {record.cost_original_nanos}; it must be 0 to {MAX_COST_NANOS}"
     if record.price_unknown and cost:
@@ -130,11 +139,16 @@ def _savings_faults(record: UsageRecord) -> Iterator[Fault]:
         yield "savings", f"have an entry beyond {MAX_COST_NANOS}"
 
 
+def charged_nanos(record: UsageRecord) -> int:
+    """What the provider charged for the call: its cost without what Asahi added; all of it where it is all overhead."""
+    return record.cost_nanos if record.purpose else record.cost_nanos - record.cost_overhead_nanos
+
+
 def _price_faults(record: UsageRecord, prices: Books) -> Iterator[Fault]:
     """Recomputes the price where this service has the prices that were used."""
     if not record.attempt or record.price_unknown:
         return
-    stated = record.cost_nanos - record.cost_overhead_nanos
+    stated = charged_nanos(record)
     if not record.price_version and stated:
         yield "price_version", f"is missing; the call cost {stated}, so a price was used"
     book = prices.named(record.organization_id, record.price_version)

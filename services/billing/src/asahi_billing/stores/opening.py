@@ -8,7 +8,7 @@ from asahi_core.sql.databases import Database
 from asahi_core.sql.engines import open_reader
 from asahi_core.sql.schema import Schema, open_migrated
 
-SCHEMA = Schema("billing", head="0005", migrations="asahi_billing:migrations")
+SCHEMA = Schema("billing", head="0006", migrations="asahi_billing:migrations")
 READERS = 2
 
 

@@ -154,7 +154,10 @@ def _groups(within: tuple[Any, ...], steps: Sequence[int]) -> Select[Any]:
             func.count().label("calls"),
             *(func.sum(column, type_=BigInteger).label(column.name) for column in _BUCKETS),
             func.sum(
-                _r.cost_nanos - _r.cost_overhead_nanos + func.coalesce(repriced_calls.c.nanos, 0), type_=BigInteger
+                _r.cost_nanos
+                - case((_r.purpose == "", _r.cost_overhead_nanos), else_=0)
+                + func.coalesce(repriced_calls.c.nanos, 0),
+                type_=BigInteger,
             ).label("nanos"),
             func.sum(case((and_(_r.price_unknown, repriced_calls.c.nanos.is_(None)), 1), else_=0)).label("unknown"),
         )

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from fastdigest import TDigest
-from sqlalchemy import Connection, bindparam, func, select, tuple_
+from sqlalchemy import Connection, bindparam, func, literal, select, tuple_
 
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi_billing.domain.figures import FIGURES, Figures
@@ -75,12 +75,13 @@ def save(connection: Connection, additions: Additions) -> None:
 
 
 def backfill(connection: Connection) -> None:
-    """Makes rollups and sketches anew from all records, in constant memory."""
+    """Makes rollups and sketches anew from all records as they were then, without purposes, in constant memory."""
     connection.execute(ROLLUPS.delete())
     connection.execute(SKETCHES.delete())
     last = 0
+    columns: list[Any] = [literal("").label(c.name) if c.name == "purpose" else c for c in USAGE_RECORDS.c]
     while True:
-        page = select(USAGE_RECORDS).where(USAGE_RECORDS.c.id > last).order_by(USAGE_RECORDS.c.id)
+        page = select(*columns).where(USAGE_RECORDS.c.id > last).order_by(USAGE_RECORDS.c.id)
         rows = connection.execute(page.limit(_BACKFILLED_AT_ONCE)).all()
         if not rows:
             return

@@ -20,6 +20,7 @@ _TEXTS = (
     "price_version",
     "error_code",
     "task_type",
+    "purpose",
 )
 _PLAIN = (
     "attempt",

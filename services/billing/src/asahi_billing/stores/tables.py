@@ -80,6 +80,7 @@ class UsageRow(SQLModel, table=True):
     tags: dict[str, str] = Field(sa_type=JSON)
     price_version: str = Field(sa_type=Text)
     error_code: str = Field(sa_type=Text)
+    purpose: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
     routing_reason: str = Field(sa_type=Text)
     reused_usage: dict[str, Any] | None = Field(sa_type=JSON(none_as_null=True))
     """Fields of `Usage`, zeros left out; null where the record has none."""

@@ -18,6 +18,7 @@ from asahi_cache.domain.flights import Boarding, Flights
 from asahi_cache.domain.labels import labels_of
 from asahi_cache.domain.replays import ReplayId, Replays, ReplayState, replay_id
 from asahi_cache.domain.rules import check_flight_key
+from asahi_cache.domain.semantic.equivalence import say_the_same, shipped_judge
 from asahi_cache.domain.shared_flights import SharedFlights, Wanted
 from asahi_cache.domain.tiers import Query, Selection
 from asahi_core.errors import AsahiError, InvalidRequest
@@ -193,6 +194,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         for vector, tokens, cut in zip(read.vectors, read.tokens, read.cut, strict=True):
             response.embeddings.add(vector=vector.astype("<f4").tobytes(), tokens=tokens, cut=cut)
         return response
+
+    async def CompareAnswers(self, request: pb.CompareAnswersRequest, context: _Context) -> pb.CompareAnswersResponse:
+        same = await say_the_same(shipped_judge(), self._embedder, request.one, request.other)
+        return pb.CompareAnswersResponse(same=same)
 
     async def _listen(self, requests: AsyncIterator[pb.AttachRequest], attachment: Attachment) -> None:
         """Takes what the edge says, up to its last word; its connection ends with that.

@@ -43,6 +43,7 @@ async def cost_summary(request: Request, period: Period = None, start: From = No
         start=rfc3339(time.start),
         end=rfc3339(time.end),
         total_cost=Dollars(summary.total_cost_nanos),
+        cost_overhead=Dollars(summary.overhead_cost_nanos),
         cost_original=Dollars(summary.cost_original_nanos),
         total_savings=Dollars(saved),
         savings_percent=100 * saved / summary.cost_original_nanos if summary.cost_original_nanos else None,

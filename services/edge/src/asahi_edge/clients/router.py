@@ -37,6 +37,13 @@ class RouterClient:
         finally:
             completion.close()
 
+    @asynccontextmanager
+    async def compare(self, task: pb.Task, comparison: pb.Comparison) -> AsyncIterator[AttachedCompletion]:
+        """Asks for a second answer to compare with the one given; each provider call waits for `confirm`."""
+        async with self.complete(task, explain=False, stream=False, confirm=True) as completion:
+            completion.start.comparison.CopyFrom(comparison)
+            yield completion
+
     async def decide(self, task: pb.Task) -> pb.Decision:
         """What a completion would decide, with every candidate; calls nobody."""
         return (await self._stub.Decide(pb.DecideRequest(task=task))).decision

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 
 from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.billing.v1.billing_pb2 import SpendingPlan, UsageRecord
-from asahi.type.v1.policy_pb2 import Budget, BudgetAction
+from asahi.type.v1.policy_pb2 import Budget, BudgetAction, BudgetWindow, LearningPolicy
 
+LEARNING = "learning"
+"""What the month's limit for learning is per, among budgets."""
 _TAG = "tag:"
 _PLANS_KEPT = 10_000
 
@@ -23,7 +25,8 @@ def plans_of(verdict: Verdict) -> list[SpendingPlan]:
     """The budgets of the organisation and of the key; none where neither ever had any."""
     plans = []
     if verdict.policy_version:
-        plans.append(_plan(verdict, "", verdict.policy.budgets))
+        learning = _learning_budgets(verdict.policy.learning)
+        plans.append(_plan(verdict, "", [*verdict.policy.budgets, *learning]))
     if verdict.budgets:
         plans.append(_plan(verdict, verdict.api_key_id, verdict.budgets))
     return plans
@@ -59,6 +62,21 @@ class KnownPlans:
             return -1
         self._plans.move_to_end(key)
         return plan.policy_version
+
+
+def _learning_budgets(learning: LearningPolicy) -> list[Budget]:
+    """What learning may cost in a calendar month, as a budget of the calls that have a purpose of their own."""
+    if not learning.monthly_limit_nanos:
+        return []
+    return [
+        Budget(
+            per=LEARNING,
+            window=BudgetWindow.BUDGET_WINDOW_MONTH,
+            limit_nanos=learning.monthly_limit_nanos,
+            action=BudgetAction.BUDGET_ACTION_BLOCK,
+            timezone="UTC",
+        )
+    ]
 
 
 def _blocks(budget: Budget, tags: Mapping[str, str]) -> bool:

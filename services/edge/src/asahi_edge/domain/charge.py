@@ -94,6 +94,12 @@ def add_up(charges: Sequence[Charge]) -> Charge:
     )
 
 
+def charge_overhead(prices: PriceBook, call: AttemptOutcome, at: datetime) -> Charge:
+    """The charge of a call that answers nobody and is made to route better: a loss that is booked to `routing`."""
+    charge = _charge(prices, call, call.usage, None, at)
+    return replace(charge, overhead_nanos=charge.cost_nanos)
+
+
 def charge_reused(prices: PriceBook, answer: Answer, reference_model: str, technique: str, at: datetime) -> Charge:
     """The charge of an answer that stood for a call: nothing, against its tokens at `reference_model` today."""
     original = prices.cost_nanos(reference_model, answer.usage, at)

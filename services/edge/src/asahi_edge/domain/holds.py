@@ -78,7 +78,8 @@ class Holds:
         """Holds the upper bound of a call that is about to be made.
 
         Returns:
-            Whether it is held; False: billing cannot be reached, and the policy lets calls go on without it.
+            Whether it is held; False: billing cannot be reached, and the policy lets calls go on without it, but for
+            those that answer nobody.
 
         Raises:
             InsufficientQuota, BudgetReserved: a budget refuses it.
@@ -97,7 +98,7 @@ class Holds:
             self._held.discard(key)
             raise
         except AsahiError as error:
-            if request.verdict.policy.fail_open_without_billing:
+            if request.verdict.policy.fail_open_without_billing and not attempt.purpose:
                 return False
             self._release(key)
             if isinstance(error, DeadlineExceeded) and _time_is_up():
@@ -214,6 +215,7 @@ def _reservation(request: InferenceRequest, attempt: Attempt) -> ReserveRequest:
         api_key_id=request.verdict.api_key_id,
         user_id=request.user_id,
         tags=request.tags,
+        purpose=attempt.purpose,
     )
     reservation.lease.FromNanoseconds(int(LEASE_S * 1e9))
     return reservation

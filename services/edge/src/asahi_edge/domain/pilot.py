@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from structlog.typing import FilteringBoundLogger
 
 from asahi.cache.v1.cache_pb2 import CacheEntry, LookupResponse, SemanticOutcome, SemanticQuestion, SemanticVerdict
-from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome
-from asahi.type.v1.chat_pb2 import AnswerDelta, AnswerOpening
+from asahi.router.v1.router_pb2 import Attempt, AttemptOutcome, Task
+from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, AnswerOpening
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
 from asahi_core.errors import (
@@ -90,10 +90,12 @@ class Pilot:
         leads: Leads,
         prefixes: Prefixes,
         on_decided: Callable[[float], None],
+        on_answered: Callable[[InferenceRequest, Task, Answer], None],
         limits: FlightLimits,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
+        """`on_answered` is told of each answer that a provider gave to somebody who waited for it."""
         self._cache = cache
         self._router = router
         self._usage = usage
@@ -104,6 +106,7 @@ class Pilot:
         self._leads = leads
         self._prefixes = prefixes
         self._on_decided = on_decided
+        self._on_answered = on_answered
         self._limits = limits
         self._clock = clock
         self._log = log
@@ -275,6 +278,8 @@ class Pilot:
                     self._on_deserted(call)
                 landing = await self._receive(call)
                 flight.land(landing)
+                if not flight.deserted:
+                    self._on_answered(request, task, landing.entry.answer)
             end, stored = landing.entry, call.stored
         except AsahiError as error:
             end = error

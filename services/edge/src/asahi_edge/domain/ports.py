@@ -21,6 +21,7 @@ from asahi.cache.v1.cache_pb2 import (
 )
 from asahi.router.v1.router_pb2 import (
     CompareRoutingResponse,
+    Comparison,
     CompleteResponse,
     CountTokensResponse,
     Decision,
@@ -273,6 +274,14 @@ class ModelRouter(Protocol):
 
     async def decide(self, task: Task) -> Decision:
         """What a completion would decide, with every candidate; calls nobody."""
+        ...
+
+
+class AnswerComparer(Protocol):
+    """The router service as one that learns from second answers."""
+
+    def compare(self, task: Task, comparison: Comparison) -> AbstractAsyncContextManager[Completion]:
+        """Asks for a second answer to compare with the one given; each provider call waits for `Completion.confirm`."""
         ...
 
 

@@ -14,6 +14,7 @@ def intent_record(request: InferenceRequest, attempt: Attempt, at: datetime) -> 
     """What is known of a provider call before it is made."""
     record = _blank(request, attempt.attempt, at)
     record.model, record.provider = attempt.model, attempt.provider
+    record.purpose = attempt.purpose
     return record
 
 
@@ -23,6 +24,7 @@ def call_record(
     """What a provider call was and cost."""
     record = _blank(request, call.attempt, at)
     record.model, record.provider = call.model, call.provider
+    record.purpose = call.purpose
     record.usage.CopyFrom(call.usage)
     record.answered = reached_caller
     if call.outcome != ANSWERED:

@@ -273,6 +273,7 @@ class UsageDelivery:
         record.orphan = True
         record.answered = False
         record.cost_nanos = cost_nanos or 0
+        record.cost_overhead_nanos = record.cost_nanos if record.purpose else 0
         record.price_unknown = cost_nanos is None
         record.price_version = prices.version
         return record

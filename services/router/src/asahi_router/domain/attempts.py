@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from asahi.router.v1.router_pb2 import AttemptOutcome, CompleteRequest, CompleteStart, Decision, Task
-from asahi.type.v1.chat_pb2 import Answer, AnswerDelta
+from asahi.type.v1.chat_pb2 import Answer, AnswerDelta, Prompt
 from asahi.type.v1.usage_pb2 import UsageSource
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
@@ -15,7 +15,7 @@ from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded
 from asahi_router.domain.bounds import bounded
 from asahi_router.domain.call_under_way import CallUnderWay
 from asahi_router.domain.completion_ports import Choice
-from asahi_router.domain.estimate import TokenEstimator
+from asahi_router.domain.estimate import TokenEstimator, prompt_bytes
 from asahi_router.domain.failures import Cause, is_billed, outcome_code
 from asahi_router.domain.mailbox import Confirmed, Event, Mailbox, Signal
 from asahi_router.domain.orphans import Orphan
@@ -73,7 +73,9 @@ class Attempts:
     ) -> None:
         """`asked_bytes`: the size of the prompt, see `domain.estimate`."""
         self._start = start
+        self._prompt = start.task.prompt
         self._asked_bytes = asked_bytes
+        self._purpose = ""
         self._clock = clock
         self._estimator = estimator
         self._limits = limits
@@ -106,6 +108,15 @@ class Attempts:
         """Hears what the caller says from now on."""
         self._listening = asyncio.create_task(self._hear(inbox))
 
+    def ask(self, prompt: Prompt, purpose: str) -> None:
+        """What is asked from the next attempt on, in place of the task's question, and what for."""
+        self._prompt, self._asked_bytes, self._purpose = prompt, prompt_bytes(prompt), purpose
+
+    @property
+    def asked_bytes(self) -> int:
+        """Size of what is asked, see `domain.estimate`."""
+        return self._asked_bytes
+
     def announce(self) -> int:
         """The number of the next attempt."""
         self._number += 1
@@ -126,7 +137,7 @@ class Attempts:
             attempt=self._number,
             model=choice.model,
             provider_model=choice.provider_model,
-            prompt=bounded(task.prompt, choice.added_max_output_tokens),
+            prompt=bounded(self._prompt, choice.added_max_output_tokens),
             stream=self._start.stream,
             max_output_tokens=choice.max_output_tokens,
         )
@@ -156,7 +167,9 @@ class Attempts:
         """How the attempt ended; a call that is still under way is ended at once."""
         self._stop_try_timer()
         call = self._call
-        outcome = AttemptOutcome(attempt=self._number, model=choice.model, provider=choice.provider)
+        outcome = AttemptOutcome(
+            attempt=self._number, model=choice.model, provider=choice.provider, purpose=self._purpose
+        )
         if call is None:
             return self._ended_before_it_began(outcome)
         outcome.prompt_cache_asked = self._start.task.prompt.chat.cache_prefix and choice.keeps_when_asked
@@ -192,7 +205,9 @@ class Attempts:
         """The call that is under way, or that nobody was told the end of; None: there is none."""
         call, self._call = self._call, None
         self._mailbox.discard()
-        return Orphan(task, decision, self._provider, call, self._asked_bytes) if call is not None else None
+        if call is None:
+            return None
+        return Orphan(task, decision, self._provider, call, self._asked_bytes, self._purpose)
 
     def close(self) -> None:
         """Stops listening and all timers."""

@@ -107,7 +107,7 @@ class _Asked:
 
 
 @dataclass(slots=True)
-class _Said:
+class Said:
     """One answer, as far as it is checked."""
 
     text: str = ""
@@ -130,7 +130,7 @@ def failed_check(prompt: Prompt, answer: Answer, *, limited: bool) -> str:
     if answer.finish_reason == FinishReason.FINISH_REASON_CONTENT_FILTER:
         return "refused"
     try:
-        asked, answers = _asked(prompt), list(_said(answer))
+        asked, answers = _asked(prompt), list(said_in(answer))
         if not answers:
             return "empty"
         return next((failed for failed in (_failed(said, asked) for said in answers) if failed), "")
@@ -142,7 +142,7 @@ def failed_check(prompt: Prompt, answer: Answer, *, limited: bool) -> str:
         return ""
 
 
-def _failed(said: _Said, asked: _Asked) -> str:
+def _failed(said: Said, asked: _Asked) -> str:
     if said.refused:
         return "refused"
     if any(_unfit(arguments, asked.tools.get(name)) for name, arguments in said.calls):
@@ -152,6 +152,11 @@ def _failed(said: _Said, asked: _Asked) -> str:
     if not said.text.strip():
         return "empty"
     return _unfit(said.text, asked.schema) if asked.as_json else ""
+
+
+def wants_json(prompt: Prompt) -> bool:
+    """Whether the text of an answer is to be JSON. Raises as `said_in` does."""
+    return _asked(prompt).as_json
 
 
 def _unfit(written: str | bytes, schema: Any) -> str:
@@ -174,8 +179,12 @@ def _nothing(uri: str) -> Any:
     raise LookupError(f"{uri[:200]} is not in the schema")
 
 
-def _said(answer: Answer) -> Iterator[_Said]:
-    """The answers of a call: several where several choices were asked for."""
+def said_in(answer: Answer) -> Iterator[Said]:
+    """The answers of a call: several where several choices were asked for.
+
+    Raises:
+        msgspec.DecodeError, UnicodeError, RecursionError: it has no form that is known, or is nested too deeply.
+    """
     if not answer.HasField("native"):
         yield _of_chat(answer.chat)
     elif answer.native.api == Api.API_OPENAI_CHAT_COMPLETIONS:
@@ -186,8 +195,8 @@ def _said(answer: Answer) -> Iterator[_Said]:
         yield _of_items(_responses.decode(answer.native.body).output)
 
 
-def _of_chat(chat: ChatAnswer) -> _Said:
-    said = _Said()
+def _of_chat(chat: ChatAnswer) -> Said:
+    said = Said()
     for part in chat.parts:
         match part.WhichOneof("part"):
             case "text":
@@ -201,9 +210,9 @@ def _of_chat(chat: ChatAnswer) -> _Said:
     return said
 
 
-def _of_choice(choice: _Choice) -> _Said:
+def _of_choice(choice: _Choice) -> Said:
     message = choice.message
-    said = _Said(text=message.content or "", refused=bool(message.refusal), other=message.audio is not None)
+    said = Said(text=message.content or "", refused=bool(message.refusal), other=message.audio is not None)
     for call in message.tool_calls or ():
         if call.function is not None and call.type == "function":
             said.calls.append((call.function.name, call.function.arguments))
@@ -212,8 +221,8 @@ def _of_choice(choice: _Choice) -> _Said:
     return said
 
 
-def _of_blocks(blocks: list[_Block]) -> _Said:
-    said = _Said()
+def _of_blocks(blocks: list[_Block]) -> Said:
+    said = Said()
     for block in blocks:
         if block.type == "text":
             said.text += block.text or ""
@@ -224,8 +233,8 @@ def _of_blocks(blocks: list[_Block]) -> _Said:
     return said
 
 
-def _of_items(items: list[_Item]) -> _Said:
-    said = _Said()
+def _of_items(items: list[_Item]) -> Said:
+    said = Said()
     for item in items:
         if item.type == "message":
             said.text += "".join(piece.text for piece in item.content or () if piece.type == "output_text")

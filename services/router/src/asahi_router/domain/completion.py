@@ -28,17 +28,25 @@ from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, InternalE
 from asahi_core.prices import Books
 from asahi_router.domain.attempts import Attempts, Ended, TryLimits
 from asahi_router.domain.breaker import Breakers
+from asahi_router.domain.call_lessons import CallLessons
 from asahi_router.domain.cascade import Cascade
-from asahi_router.domain.completion_ports import Choice, Conversations, Decider, Examples, Observations, Ranking
+from asahi_router.domain.completion_ports import (
+    Choice,
+    Comparing,
+    Conversations,
+    Decider,
+    Examples,
+    Observations,
+    Ranking,
+)
 from asahi_router.domain.estimate import TokenEstimator, prompt_bytes
 from asahi_router.domain.examples import Example
-from asahi_router.domain.failures import Setback, final_error, interrupted, may_fall_back, may_retry, outcome_code
+from asahi_router.domain.failures import Setback, final_error, interrupted, may_fall_back, may_retry
 from asahi_router.domain.orphans import Orphanage
 from asahi_router.domain.provider import FailureKind, Provider, ProviderFailure
 from asahi_router.domain.retry import RetryPolicy, RetryRules
 from asahi_router.domain.signals import Repeats
 
-_BLAMELESS = frozenset({FailureKind.REFUSED})
 _OF_THE_PROVIDER = frozenset({FailureKind.TIMED_OUT, FailureKind.UNREACHABLE, FailureKind.UNAUTHORIZED})
 """What a provider's other models are likely to fail of, too: those of others are asked before them."""
 
@@ -82,6 +90,7 @@ class Completions:
         observations: Observations,
         examples: Examples,
         conversations: Conversations,
+        comparisons: Comparing,
         orphanage: Orphanage,
         prices: Books,
         clock: Clock,
@@ -94,9 +103,10 @@ class Completions:
         self._providers = providers
         self._breakers = breakers
         self._estimator = estimator
-        self._observations = observations
+        self._lessons = CallLessons(breakers, observations, estimator, log)
         self._examples = examples
         self._conversations = conversations
+        self._comparisons = comparisons
         self._orphanage = orphanage
         self._prices = prices
         self._clock = clock
@@ -117,6 +127,11 @@ class Completions:
             AsahiError: as the HTTP contract's table says; `Cancelled` after a `cancel`.
         """
         task = start.task
+        if start.HasField("comparison"):
+            async with aclosing(self._comparisons.run(start, inbox)) as compared:
+                async for event in compared:
+                    yield event
+            return
         ranking = self._decider.decide(task, explain=start.explain)
         asked_bytes = prompt_bytes(task.prompt)
         attempts = Attempts(
@@ -156,7 +171,9 @@ class Completions:
                         while (piece := await attempts.next_piece()) is not None:
                             yield CompleteResponse(delta=piece)
                     ended = await attempts.end(choice)
-                    self._learn(choice, ended, run.asked_bytes)
+                    self._lessons.learn(choice, ended, run.asked_bytes)
+                    if ended.answer is not None:
+                        self._retries.answered(choice.provider)
                     answer, outcome = ended.answer, ended.outcome
                     if answer is not None:
                         check = cascade.check(choice, answer)
@@ -236,35 +253,6 @@ class Completions:
         if choice.max_cost_nanos is not None:
             attempt.max_cost_nanos = choice.max_cost_nanos
         return attempt
-
-    def _learn(self, choice: Choice, ended: Ended, asked_bytes: int) -> None:
-        """What the call says about the model, its provider, and how their tokens are counted."""
-        provider, model = choice.provider, choice.model
-        if ended.answer is not None:
-            self._breakers.succeeded(provider, model)
-            if ended.begun:
-                self._breakers.streamed(provider)
-            self._retries.answered(provider)
-            outcome = ended.outcome
-            first_ms = outcome.first_token_ms if outcome.HasField("first_token_ms") else None
-            usage, whole_ms = outcome.usage, outcome.duration_ms
-            self._observations.observed(model, first_ms, usage.output_tokens - usage.reasoning_tokens, whole_ms)
-            if not ended.estimated:
-                answering_ms = whole_ms - (ended.received.sent_after_ms or 0.0)
-                self._estimator.learn(
-                    model, asked_bytes, usage, ended.received, duration_ms=answering_ms, silent_ms=ended.silent_ms
-                )
-        elif isinstance(ended.cause, ProviderFailure) and ended.cause.kind not in _BLAMELESS and ended.to_blame:
-            alone_s = self._breakers.failed(provider, model, ended.cause.retry_after_s)
-            if alone_s is not None:
-                code = outcome_code(ended.cause)
-                self._log.warning("model_left_alone", provider=provider, model=model, code=code, seconds=alone_s)
-            if ended.begun:
-                self._breakers.broken_off(provider)
-        else:
-            self._breakers.abandoned(provider, model)
-        if isinstance(ended.cause, ProviderFailure) and ended.cause.kind == FailureKind.TIMED_OUT and not ended.begun:
-            self._observations.silent(model, ended.silent_ms)
 
     def _remember(self, run: "_Run", outcome: AttemptOutcome, signal: str) -> None:
         """What later decisions learn from the answer; `signal`: what the call says against it."""

@@ -1,10 +1,10 @@
 """What completions need of the rest of the router, each as small as it can be."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from asahi.billing.v1.billing_pb2 import UsageRecord
-from asahi.router.v1.router_pb2 import Decision, Task
+from asahi.router.v1.router_pb2 import CompleteRequest, CompleteResponse, CompleteStart, Decision, Task
 from asahi_router.domain.examples import Chance, Example
 from asahi_router.domain.features import Features
 
@@ -125,6 +125,16 @@ class Conversations(Protocol):
 
     def answered(self, organization_id: str, thread: bytes, model: str, asked_bytes: int) -> None:
         """`model` answered a question of so many bytes that begins like `thread`."""
+        ...
+
+
+class Comparing(Protocol):
+    """Compares an answer with a second one."""
+
+    def run(
+        self, start: CompleteStart, inbox: AsyncIterator[CompleteRequest]
+    ) -> AsyncGenerator[CompleteResponse, None]:
+        """The events of a comparison, as `CompleteStart.comparison` promises them; raises AsahiError."""
         ...
 
 

@@ -57,6 +57,21 @@ class Judged:
     """When the last of them did."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one question, compared: that of `example`, which nobody got, and the one that was given."""
+
+    example: Example
+    given_model: str
+    """Catalog id of the model whose answer was given."""
+    given_tokens: int
+    """Of that answer."""
+    difference: float
+    """How much better the answer of `example` is, -1 to 1; 0: they are alike."""
+    judge: str
+    """Who says so: `local`, or a catalog id."""
+
+
 class ExampleStore(Protocol):
     """Keeps examples beside outcomes."""
 
@@ -82,6 +97,14 @@ class ExampleStore(Protocol):
         """
         ...
 
+    async def keep_pairs(self, pairs: Sequence[Pair]) -> None:
+        """Keeps compared answers, as `keep` does. Raises as it does."""
+        ...
+
+    async def pairs(self, since: datetime, most: int, organization_id: str = "") -> list[Pair]:
+        """Those answered then or later, of an organisation, or (empty) of all, the earliest first. Raises as `keep`."""
+        ...
+
     async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
         """Notes a signal of an answer that has none. Raises as `keep` does."""
         ...
@@ -99,5 +122,5 @@ class ExampleStore(Protocol):
         ...
 
     async def forget_unjudged(self, before: datetime) -> None:
-        """Drops what was answered before that and never judged. Raises as `keep` does."""
+        """Drops what was answered before that and neither judged nor compared. Raises as `keep` does."""
         ...

@@ -2,7 +2,8 @@
 
 Each answered question is kept with its form, its embedding and the model that answered (`answered`). When somebody
 says how good the answer was, the pair becomes part of the memory, here and in every other process on the same store.
-Answers that failed without anybody saying so (`domain.signals`) join it in their share. A memory that has grown is
+Answers that failed without anybody saying so (`domain.signals`) join it in their share, and answers that were compared
+(`Pair`). A memory that has grown is
 learned from anew, on a thread. Nothing of one organisation is used for another, but
 where both share: what they share is one more memory, for those whose own is too small. Where something was erased of an
 organisation, each process drops that memory and reads it anew.
@@ -12,14 +13,14 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from structlog.typing import FilteringBoundLogger
 
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError
-from asahi_router.domain.examples import Example, ExampleStore, Judged
+from asahi_router.domain.examples import Example, ExampleStore, Judged, Pair
 from asahi_router.domain.learning.basis import DIMENSIONS
 from asahi_router.domain.learning.controls import Control
 from asahi_router.domain.learning.guard import Guard, guard_of
@@ -33,6 +34,8 @@ _EVERY_S = 15.0
 _MOST_WAITING = 10_000
 _COMPARED = timedelta(days=30)
 _MOST_READ = 5_000
+_ANSWERS_OF_A_PAIR = 2
+_EVER = datetime.min.replace(tzinfo=UTC)
 _COMMON = ""
 """Whose memory the common one is."""
 _MOST_GUARDS = 8
@@ -48,6 +51,8 @@ class _Memory:
     judged: OrderedDict[str, Judged] = field(default_factory=OrderedDict)
     signalled: OrderedDict[str, Example] = field(default_factory=OrderedDict)
     """Nobody judged these."""
+    pairs: OrderedDict[str, Pair] = field(default_factory=OrderedDict)
+    """By id of the answer that nobody got."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """By model: of the signalled that count, when it was learned from last."""
     learned_at: float = 0.0
@@ -62,7 +67,7 @@ class _Memory:
     @property
     def size(self) -> int:
         """Answers in it."""
-        return len(self.judged) + len(self.signalled)
+        return len(self.judged) + len(self.signalled) + len(self.pairs)
 
 
 class Experience:
@@ -77,6 +82,7 @@ class Experience:
         self._most = most
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
         self._waiting: list[Example] = []
+        self._compared: list[Pair] = []
         self._repeated: list[tuple[str, str]] = []
         self._sharing: set[str] = set()
         """Organisations with outcomes in the common memory."""
@@ -88,6 +94,11 @@ class Experience:
         """Keeps an answered question, soon; more than fit are dropped."""
         if len(self._waiting) < _MOST_WAITING:
             self._waiting.append(example)
+
+    def paired(self, pair: Pair) -> None:
+        """Keeps compared answers, soon; more than fit are dropped."""
+        if len(self._compared) < _MOST_WAITING:
+            self._compared.append(pair)
 
     def repeated(self, organization_id: str, request_id: str) -> None:
         """The user who was answered then asked the same once more."""
@@ -170,10 +181,15 @@ class Experience:
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
+        pairs, self._compared = self._compared, []
         repeated, self._repeated = self._repeated, []
         try:
             if waiting:
                 await self._store.keep(waiting)
+                waiting = []
+            if pairs:
+                await self._store.keep_pairs(pairs)
+                pairs = []
             while self._withdrawn:
                 organization_id = next(iter(self._withdrawn))
                 await self._store.withdraw(organization_id, self._clock.now())
@@ -184,23 +200,24 @@ class Experience:
             await self._store.forget_unjudged(self._clock.now() - _UNJUDGED)
         except AsahiError:
             self._waiting = (waiting + self._waiting)[:_MOST_WAITING]
+            self._compared = (pairs + self._compared)[:_MOST_WAITING]
             self._repeated = (repeated + self._repeated)[:_MOST_WAITING]
             raise
 
     async def _read(self) -> None:
-        ever = datetime.min.replace(tzinfo=self._clock.now().tzinfo)
         erased, known = await self._store.erasures(), self._erased
         if known is not None:
             for organization_id in [name for name, at in erased.items() if known.get(name) != at]:
                 self.forget(organization_id)
-                await self._read_since(ever, organization_id)
+                await self._read_since(_EVER, organization_id)
         self._erased = erased
-        await self._read_since(self._since or ever)
+        await self._read_since(self._since or _EVER)
         # Others' clocks, and what was under way while this read: some is read twice, and counts once.
         self._since = self._clock.now() - timedelta(minutes=1)
 
     async def _read_since(self, since: datetime, organization_id: str = "") -> None:
         await self._read_signals(max(since, self._clock.now() - _UNJUDGED) - _SIGNALS_LATE, organization_id)
+        await self._read_pairs(since - _SIGNALS_LATE if since > _EVER else since, organization_id)
         while True:
             judged = await self._store.judged(since, _MOST_READ, organization_id)
             for one in judged:
@@ -217,6 +234,18 @@ class Experience:
             if len(signalled) < _MOST_READ or signalled[-1].answered_at == since:
                 break
             since = signalled[-1].answered_at
+
+    async def _read_pairs(self, since: datetime, organization_id: str) -> None:
+        while True:
+            pairs = await self._store.pairs(since, _MOST_READ, organization_id)
+            for pair in pairs:
+                memory = self._memories.setdefault(pair.example.organization_id, _Memory())
+                memory.grown += _ANSWERS_OF_A_PAIR * (pair.example.request_id not in memory.pairs)
+                memory.pairs[pair.example.request_id] = pair
+                self._make_room()
+            if len(pairs) < _MOST_READ or pairs[-1].example.answered_at == since:
+                break
+            since = pairs[-1].example.answered_at
 
     def _remember(self, judged: Judged) -> None:
         example = judged.example
@@ -253,14 +282,18 @@ class Experience:
         """What nobody judged leaves first."""
         while sum(one.size for one in self._memories.values()) > self._most:
             largest = max(self._memories.values(), key=lambda one: one.size)
-            (largest.signalled or largest.judged).popitem(last=False)
+            more_judged = len(largest.judged) > len(largest.pairs)
+            (largest.signalled or (largest.judged if more_judged else largest.pairs)).popitem(last=False)
 
     def _learn(self, organization_id: str, memory: _Memory) -> None:
         judged = [*memory.judged.values(), *self._failures(memory)]
         grown = memory.grown
+        pairs = list(memory.pairs.values())
         embedded = [one for one in judged if len(one.example.embedding) == _EMBEDDING_BYTES]
-        memory.by_meaning = lesson_of(organization_id, embedded, embeds=True) if len(embedded) >= _FEWEST else None
-        memory.by_form = lesson_of(organization_id, judged, embeds=False)
+        with_meaning = [pair for pair in pairs if len(pair.example.embedding) == _EMBEDDING_BYTES]
+        enough = len(embedded) + _ANSWERS_OF_A_PAIR * len(with_meaning) >= _FEWEST
+        memory.by_meaning = lesson_of(organization_id, embedded, with_meaning, embeds=True) if enough else None
+        memory.by_form = lesson_of(organization_id, judged, pairs, embeds=False)
         memory.compared = {}
         memory.learned_at = grown
 

@@ -7,11 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
-from asahi_router.domain.examples import Judged
+from asahi_router.domain.examples import Example, Judged, Pair
 from asahi_router.domain.learning.basis import DIMENSIONS, Floats
 from asahi_router.domain.learning.controls import Control, Log, compare, harms
 from asahi_router.domain.learning.guard import Doubles, Guard
 from asahi_router.domain.learning.learned import Measured, Taught, Told, learn
+
+_FEWEST_FOR_A_LEVEL = 20
+"""Judged answers whose mean says how good answers usually are; under that they are taken to be as good as can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +55,38 @@ class Lesson:
     taught: Taught
     asked_bytes: Floats
     judged: Sequence[Judged]
+    """The first rows of what was measured; those of pairs alone follow."""
     of: str
     """The organisation; empty: those that share."""
     guards: dict[Aim, Guard] = field(default_factory=dict)
 
 
-def lesson_of(organization_id: str, judged: Sequence[Judged], *, embeds: bool) -> Lesson:
-    """What these answers teach; `embeds`: all of them have embeddings, which are looked at."""
+def lesson_of(organization_id: str, judged: Sequence[Judged], pairs: Sequence[Pair] = (), *, embeds: bool) -> Lesson:
+    """What these answers teach; `embeds`: all of them have embeddings, which are looked at.
+
+    A pair says how two answers differ, not how good either is: the better of them is taken for as good as answers of
+    the memory usually are, unless somebody judged the one that was given.
+    """
+    rows = {one.example.request_id: row for row, one in enumerate(judged)}
     examples = [one.example for one in judged]
-    models = tuple(sorted({example.model for example in examples}))
+    for pair in pairs:
+        if rows.setdefault(_asked(pair.example), len(examples)) == len(examples):
+            examples.append(pair.example)
+    models = tuple(sorted({e.model for e in examples} | {m for p in pairs for m in (p.example.model, p.given_model)}))
     place: Mapping[str, int] = {model: number for number, model in enumerate(models)}
-    row, column = np.arange(len(examples)), np.array([place[example.model] for example in examples])
     quality = np.full((len(examples), len(models)), np.nan, np.float32)
     tokens = quality.copy()
-    quality[row, column] = [one.score for one in judged]
-    tokens[row, column] = [example.output_tokens for example in examples]
+    usual = float(np.mean([one.score for one in judged])) if len(judged) >= _FEWEST_FOR_A_LEVEL else 1.0
+    for row, one in enumerate(judged):
+        quality[row, place[one.example.model]] = one.score
+        tokens[row, place[one.example.model]] = one.example.output_tokens
+    for pair in pairs:
+        row, given, other = rows[_asked(pair.example)], place[pair.given_model], place[pair.example.model]
+        known = float(quality[row, given])
+        level = usual - max(pair.difference, 0.0) if np.isnan(known) else known
+        quality[row, given], quality[row, other] = level, level + pair.difference
+        tokens[row, given], tokens[row, other] = pair.given_tokens, pair.example.output_tokens
+    quality = np.clip(quality, 0.0, 1.0)
     forms = np.array([example.form for example in examples], np.float32)
     embeddings = vectors([example.embedding for example in examples]) if embeds else None
     # The same question has the same embedding. Without one there is no telling; equal forms are no equal questions.
@@ -77,6 +97,11 @@ def lesson_of(organization_id: str, judged: Sequence[Judged], *, embeds: bool) -
     # What was learned from is the most of it, and calibrating asks for outcomes alone.
     taught = replace(taught, measured=replace(measured, forms=forms[:0], embeddings=None))
     return Lesson(taught, np.array([example.asked_bytes for example in examples], np.float32), judged, organization_id)
+
+
+def _asked(example: Example) -> str:
+    """The request that was answered, of an answer that nobody got."""
+    return example.request_id.partition("/")[0]
 
 
 def vectors(embeddings: Sequence[bytes]) -> Floats:
@@ -98,7 +123,7 @@ def compared_by(lesson: Lesson, aim: Aim, costs: Costs, since: datetime) -> Comp
     if aim.baseline not in models or np.isnan(expected[:, models.index(aim.baseline)]).any():
         return Compared(len(rows), explored)
     quality = lesson.taught.measured.quality[rows]
-    chosen = np.argmax(~np.isnan(quality), axis=1)
+    chosen = np.array([models.index(lesson.judged[row].example.model) for row in rows], np.intp)
     log = Log(
         models,
         models.index(aim.baseline),

@@ -33,13 +33,16 @@ class DrainLimits:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A provider call that nobody waits for. `asked_bytes`: the size of its prompt, see `domain.estimate`."""
+    """A provider call that nobody waits for."""
 
     task: Task
     decision: Decision
     provider: str
     call: CallUnderWay
     asked_bytes: int
+    """The size of its prompt, see `domain.estimate`."""
+    purpose: str = ""
+    """As in `AttemptOutcome`."""
 
 
 class Orphanage:
@@ -114,6 +117,7 @@ class Orphanage:
             model=call.call.model,
             provider=orphan.provider,
             duration_ms=call.elapsed_ms,
+            purpose=orphan.purpose,
         )
         if call.answer is not None:
             outcome.outcome = "answered"
@@ -147,6 +151,7 @@ class Orphanage:
             latency_ms=call.duration_ms,
             error_code="" if call.outcome == "answered" else call.outcome,
             orphan=True,
+            purpose=call.purpose,
         )
         record.occurred_at.FromDatetime(now)
         self._price(record, now)
@@ -159,4 +164,5 @@ class Orphanage:
         cost = prices.cost_nanos(record.model, record.usage, now)
         record.price_version = prices.version
         record.cost_nanos = cost or 0
+        record.cost_overhead_nanos = record.cost_nanos if record.purpose else 0
         record.price_unknown = cost is None

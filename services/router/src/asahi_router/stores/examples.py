@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Exists, RowMapping, case, delete, exists, func, select, tuple_, update
 
 from asahi_core.sql.upserts import insert_of
-from asahi_router.domain.examples import Chance, Example, Judged
+from asahi_router.domain.examples import Chance, Example, Judged, Pair
 from asahi_router.domain.form import FORM_SIZE
 from asahi_router.domain.signals import Answers
 from asahi_router.stores import erasures
@@ -75,6 +75,51 @@ def signalled(connection: Connection, since: datetime, most: int, organization_i
     return [_example(row) for row in connection.execute(query).mappings()]
 
 
+def keep_pairs(connection: Connection, pairs: Sequence[Pair]) -> None:
+    """Keeps compared answers, as `keep` does."""
+    erased = erasures.when(connection, to_write=True)
+    kept = [
+        pair
+        for pair in pairs
+        if (at := erased.get(pair.example.organization_id)) is None or pair.example.answered_at > at
+    ]
+    if kept:
+        rows = [
+            _row(pair.example)
+            | {
+                "given_model": pair.given_model,
+                "given_tokens": pair.given_tokens,
+                "difference": pair.difference,
+                "judge": pair.judge,
+            }
+            for pair in kept
+        ]
+        connection.execute(insert_of(connection, EXAMPLES).on_conflict_do_nothing(), rows)
+
+
+def pairs(connection: Connection, since: datetime, most: int, organization_id: str) -> list[Pair]:
+    """Those answered then or later, of an organisation, or (empty) of all, the earliest first.
+
+    Those with another form are left out.
+    """
+    query = (
+        select(EXAMPLES)
+        .where(
+            EXAMPLES.c.answered_at >= since,
+            EXAMPLES.c.given_model != "",
+            func.length(EXAMPLES.c.form) == _FORM.size,
+        )
+        .order_by(EXAMPLES.c.answered_at)
+        .limit(most)
+    )
+    if organization_id:
+        query = query.where(EXAMPLES.c.organization_id == organization_id)
+    return [
+        Pair(_example(row), intern(row["given_model"]), row["given_tokens"], row["difference"], intern(row["judge"]))
+        for row in connection.execute(query).mappings()
+    ]
+
+
 def signal(connection: Connection, organization_id: str, request_id: str, signal: str) -> None:
     """Notes a signal of an answer that has none."""
     connection.execute(
@@ -93,7 +138,11 @@ def answers(connection: Connection, organization_id: str, since: datetime) -> li
     failed, judged = (EXAMPLES.c.signal != "").label("failed"), case((_scored(), 1), else_=0)
     query = (
         select(EXAMPLES.c.model, failed, func.count(), func.sum(judged))
-        .where(EXAMPLES.c.organization_id == organization_id, EXAMPLES.c.answered_at >= since)
+        .where(
+            EXAMPLES.c.organization_id == organization_id,
+            EXAMPLES.c.answered_at >= since,
+            EXAMPLES.c.given_model == "",
+        )
         .group_by(EXAMPLES.c.model, failed)
     )
     return [Answers(row[0], bool(row[1]), int(row[2]), int(row[3])) for row in connection.execute(query)]
@@ -104,9 +153,9 @@ def _scored() -> Exists:
 
 
 def forget_unjudged(connection: Connection, before: datetime) -> None:
-    """Drops what was answered before that and never judged."""
+    """Drops what was answered before that and neither judged nor compared."""
     told = exists().where(_SAME)
-    connection.execute(delete(EXAMPLES).where(EXAMPLES.c.answered_at < before, ~told))
+    connection.execute(delete(EXAMPLES).where(EXAMPLES.c.answered_at < before, EXAMPLES.c.given_model == "", ~told))
 
 
 def _row(example: Example) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from asahi_core.sql.availability import told_as_unavailable
 from asahi_core.sql.lane import Lane
 from asahi_core.sql.upserts import insert_of
 from asahi_router.domain.erasure import Erased
-from asahi_router.domain.examples import Example, Judged
+from asahi_router.domain.examples import Example, Judged, Pair
 from asahi_router.domain.outcomes import Outcome
 from asahi_router.domain.signals import Answers
 from asahi_router.stores import erasures
@@ -62,6 +62,15 @@ class SqlOutcomeStore:
         work = partial(rows.signalled, since=since, most=most, organization_id=organization_id)
         return await self._on_thread(partial(self._committed, work))
 
+    async def keep_pairs(self, pairs: Sequence[Pair]) -> None:
+        """Keeps compared answers."""
+        await self._on_thread(partial(self._committed, partial(rows.keep_pairs, pairs=pairs)))
+
+    async def pairs(self, since: datetime, most: int, organization_id: str = "") -> list[Pair]:
+        """Those answered then or later, of an organisation, or (empty) of all, the earliest first."""
+        work = partial(rows.pairs, since=since, most=most, organization_id=organization_id)
+        return await self._on_thread(partial(self._committed, work))
+
     async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
         """Notes a signal of an answer that has none."""
         work = partial(rows.signal, organization_id=organization_id, request_id=request_id, signal=signal)
@@ -87,7 +96,7 @@ class SqlOutcomeStore:
         return await self._on_thread(partial(self._committed, erasures.when))
 
     async def forget_unjudged(self, before: datetime) -> None:
-        """Drops what was answered before that and never judged."""
+        """Drops what was answered before that and neither judged nor compared."""
         await self._on_thread(partial(self._committed, partial(rows.forget_unjudged, before=before)))
 
     def close(self) -> None:

@@ -53,6 +53,11 @@ class ExampleRow(RouterTable, table=True):
     propensity: float
     least: float
     shared: bool
+    given_model: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
+    """Empty: the answer was compared with no other; the three that follow say nothing then."""
+    given_tokens: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    difference: float = Field(sa_column_kwargs={"server_default": "0"})
+    judge: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
 EXAMPLES: Table = ExampleRow.metadata.tables["examples"]

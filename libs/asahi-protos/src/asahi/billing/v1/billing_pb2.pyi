@@ -79,6 +79,7 @@ class UsageRecord(_message.Message):
     TASK_TYPE_FIELD_NUMBER: _builtins.int
     COALESCED_FIELD_NUMBER: _builtins.int
     REUSED_USAGE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that pays."""
     request_id: _builtins.str
@@ -129,6 +130,10 @@ class UsageRecord(_message.Message):
     """The kind of work, for example `code`; empty: not determined."""
     coalesced: _builtins.bool
     """Whether the answer came from a call that another request had under way."""
+    purpose: _builtins.str
+    """What the call was made for: `shadow`, a second answer to compare with the one that was given; `judge`, to compare
+    them; empty: to answer. A call with a purpose is overhead as a whole, answers nobody, and is attempt 1 or later.
+    """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When the answer was given."""
@@ -181,10 +186,11 @@ class UsageRecord(_message.Message):
         task_type: _builtins.str = ...,
         coalesced: _builtins.bool = ...,
         reused_usage: _usage_pb2.Usage | None = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "cost_original_nanos", b"cost_original_nanos", "occurred_at", b"occurred_at", "reused_usage", b"reused_usage", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "answered", b"answered", "api", b"api", "api_key_id", b"api_key_id", "attempt", b"attempt", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "error_code", b"error_code", "latency_ms", b"latency_ms", "model", b"model", "occurred_at", b"occurred_at", "organization_id", b"organization_id", "orphan", b"orphan", "overhead_ms", b"overhead_ms", "price_unknown", b"price_unknown", "price_version", b"price_version", "provider", b"provider", "request_id", b"request_id", "reused_usage", b"reused_usage", "routing_mode", b"routing_mode", "routing_reason", b"routing_reason", "savings", b"savings", "tags", b"tags", "task_id", b"task_id", "task_type", b"task_type", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos", "answered", b"answered", "api", b"api", "api_key_id", b"api_key_id", "attempt", b"attempt", "cache_tier", b"cache_tier", "coalesced", b"coalesced", "cost_nanos", b"cost_nanos", "cost_original_nanos", b"cost_original_nanos", "cost_overhead_nanos", b"cost_overhead_nanos", "error_code", b"error_code", "latency_ms", b"latency_ms", "model", b"model", "occurred_at", b"occurred_at", "organization_id", b"organization_id", "orphan", b"orphan", "overhead_ms", b"overhead_ms", "price_unknown", b"price_unknown", "price_version", b"price_version", "provider", b"provider", "purpose", b"purpose", "request_id", b"request_id", "reused_usage", b"reused_usage", "routing_mode", b"routing_mode", "routing_reason", b"routing_reason", "savings", b"savings", "tags", b"tags", "task_id", b"task_id", "task_type", b"task_type", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_original_nanos: _TypeAlias = _typing.Literal["cost_original_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_original_nanos: _TypeAlias = _typing.Literal["_cost_original_nanos", b"_cost_original_nanos"]  # noqa: Y015
@@ -420,6 +426,7 @@ class ReserveRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     PLANS_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """The organisation that pays."""
     request_id: _builtins.str
@@ -432,6 +439,8 @@ class ReserveRequest(_message.Message):
     """The key that asked."""
     user_id: _builtins.str
     """End user; empty: unknown, and all unknown users share a budget per user."""
+    purpose: _builtins.str
+    """As `UsageRecord.purpose`: budgets per `learning` apply only to calls that have one."""
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Caller's tags; a budget per tag applies only to calls that bear the tag."""
@@ -458,10 +467,11 @@ class ReserveRequest(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         plans: _abc.Iterable[Global___SpendingPlan] | None = ...,
         lease: _duration_pb2.Duration | None = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "attempt", b"attempt", "lease", b"lease", "organization_id", b"organization_id", "plans", b"plans", "request_id", b"request_id", "tags", b"tags", "upper_bound_nanos", b"upper_bound_nanos", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "attempt", b"attempt", "lease", b"lease", "organization_id", b"organization_id", "plans", b"plans", "purpose", b"purpose", "request_id", b"request_id", "tags", b"tags", "upper_bound_nanos", b"upper_bound_nanos", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

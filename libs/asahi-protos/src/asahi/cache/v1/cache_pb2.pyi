@@ -1218,6 +1218,54 @@ class EmbedRequest(_message.Message):
 Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
 
 @_typing.final
+class CompareAnswersRequest(_message.Message):
+    """Asks whether two answers say the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONE_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    one: _builtins.str
+    """What the one says."""
+    other: _builtins.str
+    """What the other says."""
+    def __init__(
+        self,
+        *,
+        one: _builtins.str = ...,
+        other: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["one", b"one", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareAnswersRequest: _TypeAlias = CompareAnswersRequest  # noqa: Y015
+
+@_typing.final
+class CompareAnswersResponse(_message.Message):
+    """Whether they do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAME_FIELD_NUMBER: _builtins.int
+    same: _builtins.bool
+    """Whether they say the same."""
+    def __init__(
+        self,
+        *,
+        same: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["same", b"same"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareAnswersResponse: _TypeAlias = CompareAnswersResponse  # noqa: Y015
+
+@_typing.final
 class EmbedResponse(_message.Message):
     """Texts as vectors."""
 

@@ -80,6 +80,11 @@ class CacheServiceStub:
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.CompareAnswers = channel.unary_unary(
+                '/asahi.cache.v1.CacheService/CompareAnswers',
+                request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.CompareAnswersRequest.SerializeToString,
+                response_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.CompareAnswersResponse.FromString,
+                _registered_method=True)
         self.ReportHit = channel.unary_unary(
                 '/asahi.cache.v1.CacheService/ReportHit',
                 request_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.ReportHitRequest.SerializeToString,
@@ -189,6 +194,14 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareAnswers(self, request, context):
+        """Says whether two answers to one question say the same, as the judge of tier 2's audits sees it. UNAVAILABLE where
+        there is no model that embeds them; `overloaded` where too much waits already. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportHit(self, request, context):
         """Takes a caller's word on whether an answer of tier 2 served; a wrong one counts against its bound. Of a request that
         tier 2 did not answer, or answered too long ago, nothing is known. The first word on a request counts. Idempotent.
@@ -273,6 +286,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.FromString,
                     response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.SerializeToString,
+            ),
+            'CompareAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareAnswers,
+                    request_deserializer=asahi_dot_cache_dot_v1_dot_cache__pb2.CompareAnswersRequest.FromString,
+                    response_serializer=asahi_dot_cache_dot_v1_dot_cache__pb2.CompareAnswersResponse.SerializeToString,
             ),
             'ReportHit': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportHit,
@@ -544,6 +562,33 @@ class CacheService:
             '/asahi.cache.v1.CacheService/Embed',
             asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedRequest.SerializeToString,
             asahi_dot_cache_dot_v1_dot_cache__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/asahi.cache.v1.CacheService/CompareAnswers',
+            asahi_dot_cache_dot_v1_dot_cache__pb2.CompareAnswersRequest.SerializeToString,
+            asahi_dot_cache_dot_v1_dot_cache__pb2.CompareAnswersResponse.FromString,
             options,
             channel_credentials,
             insecure,

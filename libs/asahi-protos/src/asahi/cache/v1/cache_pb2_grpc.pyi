@@ -58,6 +58,10 @@ class CacheServiceStub:
     """Embeds texts by the service's own model. UNAVAILABLE where there is none, with the reason; `overloaded` where too
     much waits already. Idempotent.
     """
+    CompareAnswers: _aio.UnaryUnaryMultiCallable[_cache_pb2.CompareAnswersRequest, _cache_pb2.CompareAnswersResponse]
+    """Says whether two answers to one question say the same, as the judge of tier 2's audits sees it. UNAVAILABLE where
+    there is no model that embeds them; `overloaded` where too much waits already. Idempotent.
+    """
     ReportHit: _aio.UnaryUnaryMultiCallable[_cache_pb2.ReportHitRequest, _cache_pb2.ReportHitResponse]
     """Takes a caller's word on whether an answer of tier 2 served; a wrong one counts against its bound. Of a request that
     tier 2 did not answer, or answered too long ago, nothing is known. The first word on a request counts. Idempotent.
@@ -170,6 +174,16 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_cache_pb2.EmbedResponse]:
         """Embeds texts by the service's own model. UNAVAILABLE where there is none, with the reason; `overloaded` where too
         much waits already. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareAnswers(
+        self,
+        request: _cache_pb2.CompareAnswersRequest,
+        context: _aio.ServicerContext[_cache_pb2.CompareAnswersRequest, _abc.Awaitable[_cache_pb2.CompareAnswersResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.CompareAnswersResponse]:
+        """Says whether two answers to one question say the same, as the judge of tier 2's audits sees it. UNAVAILABLE where
+        there is no model that embeds them; `overloaded` where too much waits already. Idempotent.
         """
 
     @_abc_1.abstractmethod

@@ -385,6 +385,7 @@ class CompleteStart(_message.Message):
     CONFIRM_ATTEMPTS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
     confirm_attempts: _builtins.bool
     """Whether each attempt waits for its `go_ahead`."""
     explain: _builtins.bool
@@ -395,6 +396,14 @@ class CompleteStart(_message.Message):
     def task(self) -> Global___Task:
         """The task."""
 
+    @_builtins.property
+    def comparison(self) -> Global___Comparison:
+        """Asks for a second answer, to learn from how it compares with the one that the caller has; absent: the task is to be
+        answered. Which model is asked is the service's choice; each call has a `purpose`, and is told as `attempt_failed`
+        when it has ended, however it did. `completed` repeats the last one, without an answer, with a `note` where the two
+        could not be compared. `no_model_satisfies` where there is nothing to learn.
+        """
+
     def __init__(
         self,
         *,
@@ -402,14 +411,43 @@ class CompleteStart(_message.Message):
         confirm_attempts: _builtins.bool = ...,
         explain: _builtins.bool = ...,
         stream: _builtins.bool = ...,
+        comparison: Global___Comparison | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_attempts", b"confirm_attempts", "explain", b"explain", "stream", b"stream", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "confirm_attempts", b"confirm_attempts", "explain", b"explain", "stream", b"stream", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteStart: _TypeAlias = CompleteStart  # noqa: Y015
+
+@_typing.final
+class Comparison(_message.Message):
+    """An answer that another is to be compared with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
+    judge: _builtins.str
+    """Who compares: `local`, or a catalog id."""
+    @_builtins.property
+    def answer(self) -> _chat_pb2.Answer:
+        """The answer that the caller got."""
+
+    def __init__(
+        self,
+        *,
+        answer: _chat_pb2.Answer | None = ...,
+        judge: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "judge", b"judge"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
 
 @_typing.final
 class GoAhead(_message.Message):
@@ -715,6 +753,7 @@ class Attempt(_message.Message):
     MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
     ESTIMATED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     ADDED_MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number within the request, from 1. (organisation, request, attempt) names a provider call everywhere."""
     model: _builtins.str
@@ -727,6 +766,8 @@ class Attempt(_message.Message):
     """Input tokens that the call is expected to be billed, by the length of its prompt."""
     added_max_output_tokens: _builtins.int
     """Most tokens of each answer, where the question set no limit and the policy does; 0: nothing was added."""
+    purpose: _builtins.str
+    """What it is made for: as `asahi.billing.v1.UsageRecord.purpose`."""
     def __init__(
         self,
         *,
@@ -736,10 +777,11 @@ class Attempt(_message.Message):
         max_cost_nanos: _builtins.int | None = ...,
         estimated_input_tokens: _builtins.int = ...,
         added_max_output_tokens: _builtins.int = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "max_cost_nanos", b"max_cost_nanos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "added_max_output_tokens", b"added_max_output_tokens", "attempt", b"attempt", "estimated_input_tokens", b"estimated_input_tokens", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos", "added_max_output_tokens", b"added_max_output_tokens", "attempt", b"attempt", "estimated_input_tokens", b"estimated_input_tokens", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "provider", b"provider", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_nanos: _TypeAlias = _typing.Literal["max_cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__max_cost_nanos: _TypeAlias = _typing.Literal["_max_cost_nanos", b"_max_cost_nanos"]  # noqa: Y015
@@ -761,6 +803,7 @@ class AttemptOutcome(_message.Message):
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     PROMPT_CACHE_ASKED_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number within the request, from 1."""
     model: _builtins.str
@@ -775,6 +818,8 @@ class AttemptOutcome(_message.Message):
     """Milliseconds from the call's start to the first piece of its answer; absent: there was none."""
     prompt_cache_asked: _builtins.bool
     """Whether the provider was asked to keep the question's beginning because of `ChatRequest.cache_prefix`."""
+    purpose: _builtins.str
+    """What it was made for: as `asahi.billing.v1.UsageRecord.purpose`."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """What the provider will bill for the call; absent: nothing. A call that answered: as in `Completed.answer`."""
@@ -790,10 +835,11 @@ class AttemptOutcome(_message.Message):
         first_token_ms: _builtins.float | None = ...,
         usage: _usage_pb2.Usage | None = ...,
         prompt_cache_asked: _builtins.bool = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "first_token_ms", b"first_token_ms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "attempt", b"attempt", "duration_ms", b"duration_ms", "first_token_ms", b"first_token_ms", "model", b"model", "outcome", b"outcome", "prompt_cache_asked", b"prompt_cache_asked", "provider", b"provider", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "attempt", b"attempt", "duration_ms", b"duration_ms", "first_token_ms", b"first_token_ms", "model", b"model", "outcome", b"outcome", "prompt_cache_asked", b"prompt_cache_asked", "provider", b"provider", "purpose", b"purpose", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015

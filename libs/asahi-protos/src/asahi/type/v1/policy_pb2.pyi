@@ -375,7 +375,9 @@ class Budget(_message.Message):
     ALERT_AT_FIELD_NUMBER: _builtins.int
     TIMEZONE_FIELD_NUMBER: _builtins.int
     per: _builtins.str
-    """What the limit is of: `organization`, `key`, `user` or `tag:NAME`; each key, user or value of the tag has its own."""
+    """What the limit is of: `organization`, `key`, `user` or `tag:NAME`; each key, user or value of the tag has its own. In
+    plans also `learning`: what calls cost that have a purpose of their own, see `asahi.billing.v1.UsageRecord`.
+    """
     window: Global___BudgetWindow.ValueType
     """The window that it begins anew with."""
     limit_nanos: _builtins.int
@@ -443,11 +445,11 @@ class LearningPolicy(_message.Message):
     exploration: _builtins.float
     """Share of calls that may go to a model for what can be learnt, 0 to 1."""
     shadow_share: _builtins.float
-    """Share of calls that are asked of a second model, too, 0 to 1."""
+    """Share of answered questions that a second model is asked as well, afterwards, 0 to 1."""
     judge: _builtins.str
     """Who judges answers: `none`, `local`, or a catalog id."""
     monthly_limit_nanos: _builtins.int
-    """Most that learning may cost in a calendar month, in nano-dollars."""
+    """Most that these calls, and those of a judge, may cost in a calendar month (UTC), in nano-dollars; 0: none are made."""
     cascade: Global___Cascade.ValueType
     """When a cheap first answer is asked again of a stronger model."""
     share_outcomes: _builtins.bool

@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from asahi.type.v1.chat_pb2 import Answer
+from asahi_cache.domain.embedding import Embedder
 from asahi_cache.domain.semantic.evidence import compare
 from asahi_cache.domain.semantic.words import Words, words_of
 
@@ -122,6 +123,18 @@ def _text_in(body: Any) -> str:
         return str(body["choices"][0]["message"].get("content") or "")
     parts = body["content"] if "content" in body else [p for item in body["output"] for p in item.get("content", ())]
     return "".join(part.get("text", "") for part in parts)
+
+
+async def say_the_same(judge: EquivalenceJudge, embedder: Embedder, one: str, other: str) -> bool:
+    """Whether two answers do; one without text is never proof. Raises as `Embedder.embed`."""
+    first, second = said(one), said(other)
+    if not first.whole or not second.whole:
+        return False
+    if first.whole == second.whole:
+        return True
+    vectors = await embedder.embed([*first.sentences, *second.sentences])
+    cut = len(first.sentences)
+    return judge.same(first, second, (vectors[:cut] @ vectors[cut:].T).tolist())
 
 
 @cache

@@ -15,7 +15,7 @@ from asahi.cache.v1.cache_pb2 import CacheEntry
 from asahi_cache.domain.embedding import Embedder
 from asahi_cache.domain.labels import labels_of
 from asahi_cache.domain.semantic.decision import SERVING, Decision, Ledger, State, Verdict, corrected, stratum_of
-from asahi_cache.domain.semantic.equivalence import EquivalenceJudge, said, text_of
+from asahi_cache.domain.semantic.equivalence import EquivalenceJudge, say_the_same, text_of
 from asahi_cache.domain.semantic.evidence_log import Evidence, Kind, Outcome, ServedHit
 from asahi_cache.domain.semantic.neighbours import Neighbour, PatientStore, StoredQuestion, StoreUnavailable
 from asahi_cache.domain.semantic.verifier import Judgement, Verifier, question_of
@@ -350,15 +350,8 @@ class SimilarAnswers:
         )
 
     async def _judge_audit(self, audit: _Audit, entry: CacheEntry) -> None:
-        stored, fresh = (said(text_of(answer)) for answer in (CacheEntry.FromString(audit.answer).answer, entry.answer))
-        if not stored.whole or not fresh.whole:
-            wrong = True  # what cannot be compared must not count as proof
-        elif stored.whole == fresh.whole:
-            wrong = False
-        else:
-            vectors = await self._embedder.embed([*stored.sentences, *fresh.sentences])
-            cut = len(stored.sentences)
-            wrong = not self._judge.same(stored, fresh, (vectors[:cut] @ vectors[cut:].T).tolist())
+        stored, fresh = (text_of(answer) for answer in (CacheEntry.FromString(audit.answer).answer, entry.answer))
+        wrong = not await say_the_same(self._judge, self._embedder, stored, fresh)
         self.figures.judged += 1
         self.figures.judged_wrong += wrong
         asked = audit.asked

@@ -5,6 +5,7 @@ from asahi.type.v1.policy_pb2 import CacheSharing, Cascade, SampledAnswers
 from asahi_edge.api.governance.budgets import budget_views
 from asahi_edge.api.governance.limits import limits_view
 from asahi_edge.api.governance.queries import moment
+from asahi_edge.api.json import Dollars
 from asahi_edge.api.schemas.governance.policies import (
     AlertsView,
     CachePolicyView,
@@ -49,7 +50,12 @@ def policy_view(organization_id: str, version: PolicyVersion) -> PolicyView:
         fail_open_without_billing=policy.fail_open_without_billing,
         strict_revocation=policy.strict_revocation,
         learning=LearningView(
-            _word(Cascade.Name(learning.cascade), "CASCADE_"), learning.exploration, learning.share_outcomes
+            cascade=_word(Cascade.Name(learning.cascade), "CASCADE_"),
+            exploration=learning.exploration,
+            share_outcomes=learning.share_outcomes,
+            shadow_share=learning.shadow_share,
+            judge=learning.judge,
+            monthly_limit_usd=Dollars(learning.monthly_limit_nanos),
         ),
     )
 

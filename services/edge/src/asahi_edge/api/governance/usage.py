@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from asahi.auth.v1 import auth_pb2
 from asahi.billing.v1.billing_pb2 import BudgetState
-from asahi.type.v1.policy_pb2 import Budget
+from asahi.type.v1.policy_pb2 import Budget, Policy
 from asahi_core.prices.book import prompt_tokens
 from asahi_edge.api.authentication import authorize_governance
 from asahi_edge.api.governance.budgets import budget_standing
@@ -18,6 +18,7 @@ from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.usage import Usage, UsageAnswer
 from asahi_edge.api.services import services_of
 from asahi_edge.api.times import rfc3339
+from asahi_edge.domain.budgets import LEARNING
 from asahi_edge.domain.calendar_periods import start_of
 
 router = APIRouter()
@@ -49,7 +50,7 @@ async def usage(
     summary = await services.ledger.cost_summary(organization, start, now + _JUST_NOW)
     tokens = summary.usage
     known = await services.ledger.budgets(organization)
-    states = [state for state in known if state.api_key_id or state.budget in policy.budgets]
+    states = [state for state in known if _is_told(state, policy)]
     answer = Usage(
         organization_id=organization,
         period=period,
@@ -66,6 +67,12 @@ async def usage(
         budgets=[budget_standing(state) for state in states],
     )
     return json_response(UsageAnswer(data=answer))
+
+
+def _is_told(state: BudgetState, policy: Policy) -> bool:
+    """Whether it is of a budget that holds now: a key's, the policy's, or what learning may cost."""
+    budget = state.budget
+    return bool(state.api_key_id) or budget in policy.budgets or budget.per == LEARNING
 
 
 def _left(budgets: Iterable[Budget], states: Sequence[BudgetState]) -> Dollars | None:

@@ -338,6 +338,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 **_PERIOD,
                 "total_cost": 0.000448,
                 "cost_original": 0.001792,
+                "cost_overhead": 0,
                 "total_savings": 0.001344,
                 "savings_percent": 75.0,
                 "total_requests": 2,

@@ -71,7 +71,14 @@ _POLICY: dict[str, Any] = {
     "strict_revocation": False,
     "budgets": [_BUDGET],
     "alerts": None,
-    "learning": {"cascade": "hard_checks", "exploration": 0.0, "share_outcomes": False},
+    "learning": {
+        "cascade": "hard_checks",
+        "exploration": 0.0,
+        "share_outcomes": False,
+        "shadow_share": 0.0,
+        "judge": "local",
+        "monthly_limit_usd": 0,
+    },
 }
 _AUDIT_ENTRY: dict[str, Any] = {
     "sequence": 7,

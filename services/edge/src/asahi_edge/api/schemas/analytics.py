@@ -25,6 +25,9 @@ class CostSummary(Struct, kw_only=True):
     end: Annotated[Moment, described("Its end.")]
     total_cost: Annotated[Dollars, described("Dollars spent.")]
     cost_original: Annotated[Dollars, described("Dollars that would have been paid without Asahi, where known.")]
+    cost_overhead: Annotated[
+        Dollars, described("Dollars of `total_cost` that Asahi itself caused: second answers, judges.")
+    ]
     total_savings: Annotated[Dollars, described("Dollars saved; may be negative.")]
     savings_percent: Annotated[float | None, described("100 × savings / cost_original; null: that is 0.")]
     total_requests: Annotated[Count, described("Requests answered.")]

@@ -1,9 +1,10 @@
 """Bodies of `/governance/policies`: an absent field keeps its value, null restores the default."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from asahi_edge.api.json import Dollars
 from asahi_edge.api.schemas.fields import Count, Moment, Share, Text, described
 from asahi_edge.api.schemas.governance.budgets import BudgetBody, BudgetView
 from asahi_edge.api.schemas.governance.limits import RateLimits
@@ -11,7 +12,6 @@ from asahi_edge.api.schemas.governance.limits import RateLimits
 Patterns = Annotated[list[Text], Meta(max_length=100)]
 Tiers = Annotated[list[Literal[1, 2, 3]], Meta(max_length=3)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
-_NOT_SERVED = "Not served by this version (501)."
 
 
 class QualityBody(Struct, forbid_unknown_fields=True):
@@ -105,9 +105,25 @@ class LearningBody(Struct, forbid_unknown_fields=True):
             "theirs, which decide while one's own are too few. Default false; false again withdraws what was shared."
         ),
     ] = UNSET
-    shadow_share: Annotated[Any, described(_NOT_SERVED)] = UNSET
-    judge: Annotated[Any, described(_NOT_SERVED)] = UNSET
-    monthly_limit_usd: Annotated[Any, described(_NOT_SERVED)] = UNSET
+    shadow_share: Annotated[
+        Share | UnsetType | None,
+        described(
+            "Share of answered questions without a named model that a second model is asked as well, afterwards, so "
+            "that routing learns how the two answers compare. Default 0; none is without `monthly_limit_usd`."
+        ),
+    ] = UNSET
+    judge: Annotated[
+        Text | UnsetType | None,
+        described(
+            "Who compares the two answers: `local` (default), a model by its id, or `none`: no second model is asked."
+        ),
+    ] = UNSET
+    monthly_limit_usd: Annotated[
+        Annotated[float, Meta(ge=0, le=1_000_000_000)] | UnsetType | None,
+        described(
+            "The most dollars that second answers and judges may cost in a calendar month, UTC. Default 0: none."
+        ),
+    ] = UNSET
 
 
 class PolicyBody(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -190,6 +206,9 @@ class LearningView(Struct):
 
     cascade: Annotated[str, described("`off` or `hard_checks`.")]
     exploration: Annotated[float, described("Share of questions that are answered to learn from.")]
+    shadow_share: Annotated[float, described("Share of answered questions that a second model is asked as well.")]
+    judge: Annotated[str, described("Who compares the answers: `none`, `local`, or a model's id.")]
+    monthly_limit_usd: Annotated[Dollars, described("The most dollars a calendar month, UTC, for that.")]
     share_outcomes: Annotated[
         bool, described("Whether outcomes are shared with other organizations that share theirs.")
     ]
