@@ -5,9 +5,12 @@ from random import Random
 
 import pytest
 
-from tests.hostile.__main__ import be_hostile
+from tests.hostile.__main__ import attack
+from tests.hostile.bodies import send_all
 from tests.hostile.mutations import mutated, scrambled
+from tests.hostile.pressure import ATTACKS, QUESTION
 from tests.installation import running_installation
+from tests.witness import witness
 
 
 @pytest.fixture
@@ -15,9 +18,20 @@ def documents() -> list[bytes]:
     return [mutated(Random(number), {"prompt": "What is 6 times 7?", "stop": ["."]}) for number in range(200)]
 
 
-async def test_wrong_input_is_refused_and_others_are_served_meanwhile(data: Path) -> None:
+async def test_wrong_input_is_refused_and_none_is_sent_twice(data: Path) -> None:
+    kept = data / "kept.jsonl"
     with running_installation(data) as installation:
-        assert await be_hostile(installation, bodies=1200, connections=0.02, seed=7) == []
+        sent = await send_all(installation, 1200, 7, kept)
+        assert (sent.faults, sent.earlier, sent.now) == ([], 0, 1200)
+        again = await send_all(installation, 1200, 7, kept)
+        assert (again.earlier, again.now, again.statuses) == (1200, 0, sent.statuses)
+
+
+async def test_others_are_served_while_connections_mean_no_good(data: Path) -> None:
+    with running_installation(data) as installation:
+        hostile = installation.signup("Hostile")
+        with witness(installation.signup("Somebody else"), QUESTION) as other:
+            assert await attack(hostile, other, list(ATTACKS), connections=0.02, seconds=0.4) == []
 
 
 def test_the_same_number_makes_the_same_body_and_nearly_every_one_another(documents: list[bytes]) -> None:

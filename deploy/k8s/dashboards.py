@@ -73,6 +73,18 @@ DASHBOARDS: dict[str, Dashboard] = {
             Panel("Time until an answer was sent", "s", _quantiles(_HTTP, _HTTP_OF)),
             Panel("gRPC calls of customers", "reqps", _rates("code", f"{_RPC}_count", _EDGE)),
             Panel("Requests by pod", "reqps", _rates("pod", f"{_HTTP}_count", _HTTP_OF)),
+            Panel(
+                "Inference under way, and most let in",
+                "short",
+                (
+                    ("{{pod}}", _of("asahi_edge_requests_under_way", _EDGE)),
+                    ("{{pod}}, most", _of("asahi_edge_requests_limit", _EDGE)),
+                ),
+            ),
+            Panel(
+                "Inference refused as overloaded", "reqps", _rates("pod", "asahi_edge_requests_not_let_in_total", _EDGE)
+            ),
+            Panel("Bodies of requests under way", "bytes", _by_pod(_of("asahi_edge_body_bytes", _EDGE))),
         ),
     ),
     "money": Dashboard(

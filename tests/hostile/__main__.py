@@ -2,7 +2,8 @@
 
 Exit code 1 if wrong input was answered with a 5xx (501 and 504 aside), or over gRPC with INTERNAL or UNKNOWN, if a
 process ended, grew without bound, or somebody else was not answered. Times of others are printed, with the load
-average: they say something on a quiet machine only.
+average: they say something on a quiet machine only. With `--kept FILE` bodies are sent once, however often the rig is
+started again: each thousand is noted there.
 """
 
 import argparse
@@ -11,48 +12,51 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.hostile.grpc_bodies import send_wrongly
-from tests.hostile.http_bodies import ask_wrongly
-from tests.hostile.pressure import ATTACKS, press, still_serves
-from tests.installation import Installation, running_installation
+from tests.hostile.bodies import send_all
+from tests.hostile.pressure import ATTACKS, QUESTION, make_way, press, still_serves
+from tests.installation import Installation, Organization, running_installation
+from tests.witness import Witness, witness
 
-_GRPC_SHARE = 0.3
 _TOLD = 20
 _CONNECTIONS = {"idle connections": 10_000, "slow bodies": 500, "endless bodies": 40, "large bodies": 40}
 _FEW = 8
-_PROBES, _FEWEST_PROBES = 200, 30
-"""How often somebody else asks; too seldom for percentiles where there are few connections."""
 
 
-async def be_hostile(
-    installation: Installation, bodies: int, connections: float, seed: int, attacks: Iterable[str] = ATTACKS
+async def attack(
+    organization: Organization, other: Witness, names: Sequence[str], connections: float, seconds: float
 ) -> list[str]:
-    """All of it; returns what is wrong. `connections`: a factor to the number of those that attack."""
-    messages = int(bodies * _GRPC_SHARE)
-    began = time.monotonic()
-    over_http = await ask_wrongly(installation, bodies - messages, seed)
-    print(f"{bodies - messages} bodies over HTTP in {time.monotonic() - began:.0f} s: {dict(over_http.statuses)}")
-    began = time.monotonic()
-    over_grpc, codes = await send_wrongly(installation, messages, seed)
-    print(f"{messages} calls over gRPC in {time.monotonic() - began:.0f} s: {dict(codes)}", flush=True)
-    wrong = over_http.faults + over_grpc.faults
-    organization = installation.signup("Hostile")
-    for name in attacks:
+    """Attacks one after another, somebody else being heard for so long each time; returns what is wrong.
+
+    `connections`: a factor to the number of those that attack.
+    """
+    wrong = []
+    for name in names:
         count = max(1, int(_CONNECTIONS.get(name, _FEW) * connections))
-        pressed = await press(organization, name, count, max(_FEWEST_PROBES, int(_PROBES * connections)))
+        pressed = await press(organization, other, name, count, seconds)
         print(f"{pressed}; load average {os.getloadavg()[0]:.1f}", flush=True)
         wrong += pressed.faults
-    return wrong if still_serves(installation) else [*wrong, "a process has ended"]
+    return wrong if still_serves(organization.installation) else [*wrong, "a process has ended"]
+
+
+async def send(installation: Installation, count: int, seed: int, kept: Path) -> list[str]:
+    """Sends wrong bodies; returns what is wrong with their answers."""
+    began = time.monotonic()
+    sent = await send_all(installation, count, seed, kept)
+    taken_s = time.monotonic() - began
+    print(f"{sent.earlier} bodies earlier, {sent.now} now in {taken_s:.0f} s: {sent}", flush=True)
+    return sent.faults
 
 
 def main() -> int:
     """Runs the rig."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bodies", type=int, default=200_000, help="wrong bodies, over HTTP and gRPC together")
+    parser.add_argument("--kept", type=Path, help="file of what was sent in earlier runs, which is not sent again")
     parser.add_argument("--connections", type=float, default=1.0, help="factor to the number of hostile connections")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long somebody else is heard each time")
     parser.add_argument("--attack", action="append", choices=ATTACKS, help="only this one, or these")
     parser.add_argument("--seed", type=int, default=1, help="repeats a run's bodies")
     options = parser.parse_args()
@@ -60,9 +64,12 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="asahi-hostile-") as folder,
         running_installation(Path(folder) / "data") as installation,
     ):
-        wrong = asyncio.run(
-            be_hostile(installation, options.bodies, options.connections, options.seed, options.attack or ATTACKS)
-        )
+        kept, names = options.kept or Path(folder) / "kept.jsonl", options.attack or list(ATTACKS)
+        wrong = asyncio.run(send(installation, options.bodies, options.seed, kept))
+        with witness(installation.signup("Somebody else"), QUESTION) as other:
+            make_way()
+            organization = installation.signup("Hostile")
+            wrong += asyncio.run(attack(organization, other, names, options.connections, options.seconds))
     for fault in wrong[:_TOLD]:
         print(f"  WRONG: {fault}")
     print(f"{len(wrong)} faults")

@@ -1,8 +1,7 @@
 """Wrong messages to every method of every gRPC service."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from random import Random
 from typing import Any
 
@@ -16,7 +15,7 @@ from asahi.inference.v1 import inference_pb2
 from asahi.router.v1 import router_pb2
 from tests.hostile.http_bodies import Outcome
 from tests.hostile.mutations import message_of, scrambled
-from tests.installation import Installation, Organization
+from tests.installation import Organization
 
 _FILES = {
     "auth": (auth_pb2,),
@@ -42,23 +41,22 @@ def methods() -> Iterator[tuple[str, MethodDescriptor]]:
                     yield process, method
 
 
-async def send_wrongly(installation: Installation, count: int, seed: int) -> tuple[Outcome, Counter[str]]:
-    """Sends so many calls; INTERNAL, UNKNOWN and DATA_LOSS are faults, and a process that is gone."""
-    outcome, codes = Outcome(), Counter[str]()
-    organization = installation.signup("Hostile over gRPC")
-    every = list(methods())
-    numbers = iter(range(count))
+async def send_wrongly(organization: Organization, numbers: Iterable[int], seed: int) -> Outcome:
+    """Sends these calls; INTERNAL, UNKNOWN and DATA_LOSS are faults, and a process that is gone."""
+    outcome = Outcome()
+    every, left = list(methods()), iter(numbers)
+    ports = {name: organization.installation[name].grpc_port for name in _FILES}
     channels = {
-        name: grpc.aio.insecure_channel(f"127.0.0.1:{installation[name].grpc_port}", [("grpc.enable_retries", 0)])
-        for name in _FILES
+        name: grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
+        for name, port in ports.items()
     }
 
     async def send() -> None:
-        for number in numbers:
+        for number in left:
             random = Random(f"{seed}/{number}")
             process, method = random.choice(every)
             code, details = await _call(random, channels[process], method, organization)
-            codes[code.name] += 1
+            outcome.statuses[code.name] += 1
             if code in _FAULTY or code is grpc.StatusCode.UNAVAILABLE:
                 path = f"{method.containing_service.full_name}/{method.name}"
                 outcome.faults.append(f"{seed}/{number} {path}: {code.name} {details[:200]}")
@@ -68,7 +66,7 @@ async def send_wrongly(installation: Installation, count: int, seed: int) -> tup
             group.create_task(send())
     for channel in channels.values():
         await channel.close()
-    return outcome, codes
+    return outcome
 
 
 def _body(random: Random, method: MethodDescriptor, organization: Organization) -> bytes:

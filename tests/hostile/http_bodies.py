@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -78,19 +78,18 @@ _HEADERS: tuple[tuple[str, Sequence[str]], ...] = (
 class Outcome:
     """What was asked and what came of it."""
 
-    statuses: Counter[int] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
 
-async def ask_wrongly(installation: Installation, count: int, seed: int) -> Outcome:
-    """Asks so many times; 5xx are faults, but 501 (not served yet) and 504 (a latency budget that ran out)."""
+async def ask_wrongly(inferring: Organization, governing: Organization, numbers: Iterable[int], seed: int) -> Outcome:
+    """Asks these; 5xx are faults, but 501 (not served yet) and 504 (a latency budget that ran out)."""
     outcome = Outcome()
-    inferring, governing = installation.signup("Hostile"), installation.signup("Hostile governor")
-    operations = await _operations(installation)
-    numbers = iter(range(count))
+    operations = await _operations(inferring.installation)
+    left = iter(numbers)
     async with asyncio.TaskGroup() as group:
         for _ in range(_AT_ONCE):
-            group.create_task(_ask_many(numbers, seed, operations, {True: governing, False: inferring}, outcome))
+            group.create_task(_ask_many(left, seed, operations, {True: governing, False: inferring}, outcome))
     return outcome
 
 
@@ -121,7 +120,7 @@ async def _ask_many(
                 outcome.faults.append(f"{seed}/{number} {method} {path}: {type(error).__name__}")
                 await wire.open()
                 continue
-            outcome.statuses[status] += 1
+            outcome.statuses[str(status)] += 1
             if status >= 500 and status not in (501, 504):
                 outcome.faults.append(f"{seed}/{number} {method} {path}: {status} {text[:300]!r}")
 

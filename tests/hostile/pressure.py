@@ -1,11 +1,15 @@
-"""Connections that mean no good, while somebody else is served: slow, endless, flooding, or just very many."""
+"""Connections that mean no good, while somebody else is served: slow, endless, flooding, or just very many.
+
+How soon somebody else is served is told by a witness, a process of its own. The rig makes way for it, and for what it
+attacks (`make_way`): who attacks from elsewhere takes nothing of their processors either.
+"""
 
 import asyncio
 import gzip
 import json
+import os
 import resource
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 import psutil
 
 from tests.installation import Installation, Organization
+from tests.witness import Heard, Witness, percentile
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _LIMIT_BYTES = 128 * 1024 * 1024
@@ -21,6 +26,11 @@ _ALL_BODIES_BYTES = 64 * 1024 * 1024
 _BODIES = {"endless bodies": 2, "large bodies": 6}
 """By how much besides where bodies are sent: bytes for each of those that all bodies may have together."""
 _LARGE_BYTES = 6_000_000
+_SAMPLE_S = 0.02
+_NICE = 15
+_MOST_TIMES = 3.0
+QUESTION = '{"prompt": "What is 6 times 7?"}'
+"""What somebody else asks: a cached answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +39,31 @@ class Pressed:
 
     name: str
     connections: int
-    before_ms: float
-    """Median of somebody else's requests, then their 99th percentile; before and afterwards, and meanwhile."""
-    before_p99_ms: float
-    during_ms: float
-    during_p99_ms: float
-    failed: int
-    """Requests of somebody else that were not answered."""
+    calm: list[Heard]
+    """What somebody else heard before and afterwards."""
+    during: list[Heard]
+    """What they heard meanwhile."""
     grown_bytes: int
     """By how much the process grew, at most."""
 
+    @property
+    def failed(self) -> int:
+        """Requests of somebody else that were not answered meanwhile."""
+        return sum(one.status != 200 for one in self.during)
+
+    @property
+    def times(self) -> float:
+        """How many times as long as before and afterwards 99 % of the answers took at most."""
+        return percentile(self.during, 0.99) / percentile(self.calm, 0.99)
+
     def __str__(self) -> str:
+        calm, during = self.calm, self.during
         return (
             f"{self.name}, {self.connections} connections: "
-            f"p50 of others {self.before_ms:.1f} -> {self.during_ms:.1f} ms, "
-            f"p99 {self.before_p99_ms:.1f} -> {self.during_p99_ms:.1f} ms "
-            f"({self.during_p99_ms / self.before_p99_ms:.1f} times), {self.failed} not answered; "
-            f"memory +{self.grown_bytes / 1e6:.0f} MB"
+            f"p50 of others {percentile(calm, 0.5):.1f} -> {percentile(during, 0.5):.1f} ms, "
+            f"p99 {percentile(calm, 0.99):.1f} -> {percentile(during, 0.99):.1f} ms "
+            f"({self.times:.1f} times{'' if self.times <= _MOST_TIMES else ', which is too long'}), "
+            f"{self.failed} of {len(during)} not answered; memory +{self.grown_bytes / 1e6:.0f} MB"
         )
 
     @property
@@ -61,44 +79,31 @@ _Speak = Callable[[asyncio.StreamWriter], Awaitable[None]]
 Attack = Callable[[Organization, int], AsyncIterator[None]]
 
 
-async def press(organization: Organization, name: str, connections: int, probes: int) -> Pressed:
-    """Runs an attack with so many connections; asks as somebody else, so often before, meanwhile and afterwards."""
+def make_way() -> None:
+    """From now on this process takes what the others leave of the processors."""
+    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+
+
+async def press(organization: Organization, other: Witness, name: str, connections: int, seconds: float) -> Pressed:
+    """Runs an attack with so many connections; hears somebody else for so long before, meanwhile and afterwards."""
     attack, target = ATTACKS[name]
     process = psutil.Process(organization.installation[target].pid)
-    other = organization.installation.signup("Somebody else")
-    calm, sizes = await _probe(other, process, probes)
+    calm, sizes = await _hear(other, process, seconds)
     at_rest = sizes[0]
     async with asynccontextmanager(attack)(organization, connections):
-        during, sizes = await _probe(other, process, probes)
-    later, left = await _probe(other, process, probes)
-    calm += later
-    return Pressed(
-        name,
-        connections,
-        *(_percentile(calm, 0.5), _percentile(calm, 0.99)),
-        *(_percentile(during, 0.5), _percentile(during, 0.99)),
-        failed=probes - len(during),
-        grown_bytes=max(*sizes, left[-1]) - at_rest,
-    )
+        during, sizes = await _hear(other, process, seconds)
+    later, left = await _hear(other, process, seconds)
+    return Pressed(name, connections, calm + later, during, max(*sizes, left[-1]) - at_rest)
 
 
-async def _probe(organization: Organization, process: psutil.Process, probes: int) -> tuple[list[float], list[int]]:
-    """Milliseconds of each cached answer that came, and the bytes of memory that the process had meanwhile."""
-    taken, sizes = [], [process.memory_info().rss]
-    async with organization.async_client() as http:
-        await http.post("/infer", json={"prompt": "What is 6 times 7?"})
-        for _ in range(probes):
-            began = time.perf_counter()
-            answer = await http.post("/infer", json={"prompt": "What is 6 times 7?"})
-            if answer.status_code == 200:
-                taken.append((time.perf_counter() - began) * 1000)
-            sizes.append(process.memory_info().rss)
-            await asyncio.sleep(0.01)
-    return taken, sizes
-
-
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else float("inf")
+async def _hear(other: Witness, process: psutil.Process, seconds: float) -> tuple[list[Heard], list[int]]:
+    """What the witness hears, and the bytes of memory that the process has meanwhile."""
+    listening = asyncio.create_task(other.listen(seconds))
+    sizes = [process.memory_info().rss]
+    while not listening.done():
+        await asyncio.wait([listening], timeout=_SAMPLE_S)
+        sizes.append(process.memory_info().rss)
+    return listening.result(), sizes
 
 
 @asynccontextmanager

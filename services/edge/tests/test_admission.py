@@ -1,6 +1,6 @@
 """Who is let in: a share for everybody, and fewer while work waits its turn."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 import structlog
@@ -19,6 +19,15 @@ def _fill(admission: Admission, organization: str, held: ExitStack) -> int:
         except Overloaded:
             return count
     raise AssertionError("there is no limit")
+
+
+def _let_in(admission: Admission, organization: str, count: int) -> int:
+    """How many of so many requests are let in, which stay."""
+    refused = admission.refused
+    for _ in range(count):
+        with suppress(Overloaded):
+            admission.take(organization)
+    return count - (admission.refused - refused)
 
 
 def _taken(admission: Admission, organization: str, count: int) -> list[Place]:
@@ -79,46 +88,76 @@ def test_a_place_from_the_door_serves_one_request_and_is_given_back_once() -> No
 def test_fewer_are_let_in_while_work_waits_and_more_again_when_it_does_not() -> None:
     admission = Admission(4000)
     _taken(admission, "greedy", 1000)
-    admission.adapt(waits=True)
+    admission.relieve(0.9)
+    assert admission.limit == 1100
     with pytest.raises(Overloaded):
         admission.take("greedy")
-    assert len(_taken(admission, "modest", 50)) == 50, "who has less than their share is let in"
+    assert _let_in(admission, "modest", 50) == 50, "who has less than their share is let in"
+    admission.relieve(0.9)
+    assert admission.limit == 990
     for _ in range(100):
-        admission.adapt(waits=True)
-    assert admission.limit == 64, "so many are let in always"
+        admission.relieve(0.9)
+    assert admission.limit == 525, "half of those that there are: more may be none of their doing"
     for _ in range(50):
-        admission.adapt(waits=False)
+        admission.recover()
     assert admission.limit == 4000
+
+
+def test_the_limit_falls_with_what_is_under_way_but_never_below_64() -> None:
+    admission = Admission(4000)
+    _taken(admission, "org-1", 65)
+    limits = []
+    for _ in range(4):
+        admission.relieve(0.5)
+        limits.append(admission.limit)
+    assert limits == [71, 64, 64, 64]
 
 
 def test_nobody_is_refused_for_waiting_while_few_are_under_way() -> None:
     admission = Admission(4000)
     _taken(admission, "org-1", 64)
-    admission.adapt(waits=True)
+    admission.relieve(0.5)
     assert admission.limit == 4000
+
+
+def test_nobody_waits_for_requests_that_others_leave_lying() -> None:
+    admission = Admission(4000)
+    _taken(admission, "greedy", 1000)
+    for _ in range(100):
+        admission.relieve(0.5)
+    assert admission.limit == 500
+    assert _let_in(admission, "modest", 300) == 250, "half of five hundred, while the greedy one has twice as many"
+    assert _let_in(admission, "greedy", 1) == 0
+
+
+def test_so_many_organizations_that_none_has_a_share_of_one_are_let_in_while_there_is_room() -> None:
+    admission = Admission(80)
+    assert sum(_let_in(admission, f"org-{number}", 1) for number in range(200)) == 80
 
 
 def _watched(late_s: list[float], undecided_s: list[float]) -> int:
     """The limit, of 1000 with 600 under way, after these timers and decisions."""
-    clock, admission = ManualClock(), Admission(1000)
+    clock = ManualClock()
+    admission = Admission(1000)
     _taken(admission, "org-1", 600)
     congestion = Congestion(admission, clock, structlog.get_logger())
     for seconds in undecided_s:
         congestion.was_decided(seconds)
     for seconds in late_s:
-        clock.advance(0.05 + seconds)
+        clock.advance(0.02 + seconds)
         congestion.was_late(seconds)
     return admission.limit
 
 
 def test_timers_that_are_late_all_the_time_are_congestion_and_one_long_step_is_none() -> None:
-    assert _watched([0.06] * 5, []) == 660
-    assert _watched([0.001, 0.001, 0.4, 0.001, 0.001], []) == 1000
-    assert _watched([0.5] * 2, []) == 1000
-    assert _watched([0.5] * 3, []) == 660
+    assert _watched([0.06] * 2, []) == 500, "by half at most"
+    assert _watched([0.04] * 2, []) == 625, "as much as they are late"
+    assert _watched([0.026] * 3, []) == 660, "as far as a tenth more than is under way at once"
+    assert _watched([0.4, 0.001], []) == 1000
+    assert _watched([0.001, 0.4, 0.001, 0.001, 0.001, 0.001], []) == 1000
 
 
 def test_a_router_that_takes_long_to_decide_is_congestion_if_it_does_so_often() -> None:
-    assert _watched([0.001] * 4, [0.3] * 20) == 660
-    assert _watched([0.001] * 4, [0.001] * 20 + [0.3] * 19) == 1000
-    assert _watched([0.001] * 4, [5.0] * 3) == 1000
+    assert _watched([0.001] * 5, [0.3] * 20) == 500
+    assert _watched([0.001] * 5, [0.001] * 20 + [0.3] * 19) == 1000
+    assert _watched([0.001] * 5, [5.0] * 3) == 1000

@@ -9,6 +9,7 @@ from asahi_core.errors import Overloaded
 _RETRY_AFTER_S = 1.0
 _LEAST = 64
 """Requests that are always let in: so many wait for each other fractions of a second only."""
+_MORE = 1.1
 
 
 class Place:
@@ -56,10 +57,11 @@ arrived: ContextVar[Place | None] = ContextVar("arrived", default=None)
 
 
 class Admission:
-    """Requests under way, by organisation: at most `limit` in all, which follows how long work waits.
+    """Requests under way, by organisation: about `limit` in all, which follows how long work waits.
 
-    While there is room, an organisation may use more than its fair share, but for a quarter that is kept for those who
-    use less. Its fair share is an equal part among those who have requests under way, half of all at most.
+    An organisation is let in up to its fair share: an equal part among those who have requests under way, half of all
+    at most. While there is room it may use more, but for a quarter that is kept for those who use less. So where the
+    limit falls, those who use more wait until some of theirs have ended, and nobody waits for those that stay.
     """
 
     def __init__(self, most: int) -> None:
@@ -73,9 +75,7 @@ class Admission:
     def take(self, organization_id: str) -> Place:
         """A place for a request; raises Overloaded if there is none for this organisation."""
         held = self._by_organization.get(organization_id, 0)
-        organizations = len(self._by_organization) + (held == 0)
-        fair = self.limit / max(2, organizations)
-        if self.limit - self.under_way <= (0 if held < fair else self.limit // 4):
+        if self.under_way >= self.limit // 2 and not self._has_room(held):
             self.refused += 1
             message = (
                 f"This edge has {self.under_way} requests under way, {held} of them yours: as many as it takes at the "
@@ -97,15 +97,15 @@ class Admission:
         finally:
             place.give_back()
 
-    def adapt(self, *, waits: bool) -> None:
-        """Lets in a tenth less if what is under way `waits` too long for its turn, else a tenth more than before.
+    def relieve(self, share: float) -> None:
+        """Lets in this share of what it let in before: what is under way waits too long for its turn."""
+        if self.under_way > self._least:
+            most = min(int(self.limit * share), self.under_way * 11 // 10)
+            self.limit = max(self._least, self.under_way // 2, most)
 
-        Who has more than their share waits then until a sixth of what is under way has ended; who has less does not.
-        """
-        if not waits:
-            self.limit = min(self._most, self.limit + max(1, self.limit // 10))
-        elif self.under_way > self._least:
-            self.limit = max(self._least, min(self.limit * 9 // 10, self.under_way * 11 // 10))
+    def recover(self) -> None:
+        """Lets in a tenth more than before: nothing waits."""
+        self.limit = min(self._most, int(self.limit * _MORE) + 1)
 
     def free(self, organization_id: str) -> None:
         """A request of the organisation has ended; for `Place`."""
@@ -115,3 +115,9 @@ class Admission:
             self._by_organization[organization_id] = left
         else:
             del self._by_organization[organization_id]
+
+    def _has_room(self, held: int) -> bool:
+        fair = self.limit / max(2, len(self._by_organization) + (held == 0))
+        if held + 1 <= fair:
+            return self.under_way < self._most
+        return self.limit - self.under_way > (0 if held < fair else self.limit // 4)

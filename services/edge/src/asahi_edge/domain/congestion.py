@@ -4,7 +4,7 @@ How long requests take says nothing of it: providers take seconds, budgets wait 
 """
 
 import asyncio
-from statistics import median
+from statistics import median_low
 
 from structlog.typing import FilteringBoundLogger
 
@@ -12,20 +12,22 @@ from asahi_core.clock import Clock
 from asahi_edge.domain.admission import Admission
 
 _SAMPLE_S = 0.02
-_WINDOW_S = 0.2
-_FEWEST = 3
+_WINDOW_S = 0.1
+_FEWEST = 2
 """Samples of a window, at least: one long step is no congestion."""
 _LATE_S = 0.025
 """The event loop is behind if half of its timers are later: a request passes through it about ten times."""
 _UNDECIDED_S = 0.1
 """The router is behind if half of its decisions take longer: each takes a millisecond when nothing waits."""
-_FEW = 8
+_FEW = 4
 """Decisions of which nothing is concluded."""
 _TOLD_S = 1.0
+_LEAST_SHARE, _MOST_SHARE = 0.5, 0.9
+"""So much of what was let in before is let in while work waits: less, the longer it waits, within these bounds."""
 
 
 class Congestion:
-    """Watches delays by their median over 0.2 s, and adapts an admission."""
+    """Watches delays by their median over 0.1 s, and adapts an admission."""
 
     def __init__(self, admission: Admission, clock: Clock, log: FilteringBoundLogger) -> None:
         self._admission = admission
@@ -48,8 +50,12 @@ class Congestion:
         self._late_s.append(seconds)
         now = self._clock.monotonic()
         if len(self._late_s) >= _FEWEST and now - self._adapted_at >= _WINDOW_S:
-            undecided_s = median(self._undecided_s) if len(self._undecided_s) >= _FEW else 0.0
-            self._admission.adapt(waits=median(self._late_s) > _LATE_S or undecided_s > _UNDECIDED_S)
+            undecided_s = median_low(self._undecided_s) if len(self._undecided_s) >= _FEW else 0.0
+            excess = max(median_low(self._late_s) / _LATE_S, undecided_s / _UNDECIDED_S)
+            if excess > 1:
+                self._admission.relieve(min(_MOST_SHARE, max(_LEAST_SHARE, 1 / excess)))
+            else:
+                self._admission.recover()
             self._late_s.clear()
             self._undecided_s.clear()
             self._adapted_at = now
