@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
 from asahi.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 from asahi_auth.api.servicer import AuthServicer
-from asahi_auth.clients.issuer import OidcIssuer
 from asahi_auth.domain.administration import Administration
 from asahi_auth.domain.audit import AuditKeys
 from asahi_auth.domain.audit_checkpoints import Checkpointer
@@ -39,6 +39,9 @@ from asahi_core.sql.databases import Database, database_at
 from asahi_core.sql.engines import open_engine
 from asahi_core.telemetry import Tracing
 
+if TYPE_CHECKING:
+    from asahi_auth.clients.issuer import OidcIssuer
+
 
 @dataclass(frozen=True, slots=True)
 class AuthService:
@@ -48,7 +51,7 @@ class AuthService:
     collector: AuthCollector
     store: SqlStore
     watch: VerdictWatch
-    issuer: OidcIssuer | None
+    issuer: "OidcIssuer | None"
     audit_log: SqlAuditLog
     checkpointer: Checkpointer
 
@@ -70,7 +73,7 @@ def build(settings: AuthSettings, clock: Clock, ids: Ids, log: FilteringBoundLog
     book = CheckpointFile(settings.data_dir / "audit-checkpoints.jsonl")
     watch = VerdictWatch(store, log)
     governance = Governance(store, clock, ids, signup=settings.signup, revoked=watch.hasten)
-    issuer = OidcIssuer(settings.oidc_issuer, settings.oidc_audience, log) if settings.oidc_issuer else None
+    issuer = _issuer(settings, log) if settings.oidc_issuer else None
     people = People(issuer, store, _claim_rules(settings), clock)
     servicer = AuthServicer(
         authentication=Authentication(store, clock),
@@ -97,6 +100,12 @@ def copy_to_postgresql(settings: AuthSettings) -> Mapping[str, int]:
         OSError: it cannot be copied; nothing was.
     """
     return copy_database(settings.data_dir / "auth.db", settings.database_url.get_secret_value())
+
+
+def _issuer(settings: AuthSettings, log: FilteringBoundLogger) -> "OidcIssuer":
+    from asahi_auth.clients.issuer import OidcIssuer  # noqa: PLC0415 - 16 MB, where people sign in
+
+    return OidcIssuer(settings.oidc_issuer, settings.oidc_audience, log)
 
 
 def _claim_rules(settings: AuthSettings) -> ClaimRules:

@@ -1,5 +1,7 @@
 """`python -m asahi_billing`: the billing service as a process."""
 
+import asahi_core.frugal  # noqa: F401 - before anything imports what it does without
+
 from prometheus_client import REGISTRY
 
 from asahi_billing import wiring

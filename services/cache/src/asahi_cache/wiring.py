@@ -26,8 +26,8 @@ from asahi_cache.domain.semantic.evidence_log import Evidence
 from asahi_cache.domain.semantic.neighbours import StoreUnavailable, VectorStore
 from asahi_cache.domain.semantic.similar import SimilarAnswers
 from asahi_cache.domain.semantic.verifier import shipped_verifier
-from asahi_cache.domain.shared import SharedTier, Withdrawal
-from asahi_cache.domain.shared_flights import SharedFlights
+from asahi_cache.domain.shared import CALL_S, SharedTier, Withdrawal
+from asahi_cache.domain.shared_flights import LEASE_S, SharedFlights
 from asahi_cache.domain.stored_responses import StoredResponses
 from asahi_cache.metrics import CacheCollector
 from asahi_cache.settings import MOST_QUESTIONS, CacheSettings
@@ -36,11 +36,9 @@ from asahi_cache.stores.embedder import LocalEmbedder
 from asahi_cache.stores.evidence import SqlEvidenceStore
 from asahi_cache.stores.guarded_questions import GuardedQuestions
 from asahi_cache.stores.heard_place import HeardPlace
-from asahi_cache.stores.leases import LEASE_S
 from asahi_cache.stores.memory import MemoryTier
 from asahi_cache.stores.opening import SCHEMA, locate, open_database
 from asahi_cache.stores.replays import SqlReplayStore
-from asahi_cache.stores.shared_redis import CALL_S, SharedRedis, open_redis
 from asahi_cache.stores.stored_responses import SqlStoredResponses
 from asahi_core.clock import Clock
 from asahi_core.ids import Ids
@@ -51,6 +49,7 @@ from asahi_core.telemetry import Tracing
 
 if TYPE_CHECKING:
     from asahi_cache.stores.minilm import MiniLm
+    from asahi_cache.stores.shared_redis import SharedRedis
 
 __all__ = ["SCHEMA", "CacheService", "build", "database", "load_model", "run"]
 _RENEW_EVERY_S = LEASE_S / 4
@@ -74,7 +73,7 @@ class CacheService:
     tier_two: "TierTwo"
     database: CacheDatabase
     """Whoever ran the service closes it."""
-    redis: SharedRedis | None
+    redis: "SharedRedis | None"
     """None: no other replica shares anything with this one."""
     shared: SharedTier | None
     """Tier 1 over the replicas."""
@@ -115,7 +114,7 @@ def build(
     memory = MemoryTier(clock, max_bytes=settings.cache_max_bytes, organization_share=settings.cache_organization_share)
     process_id = ids.token(12)
     url = settings.redis_url.get_secret_value()
-    redis = open_redis(url, clock, log, process_id, call_s=redis_call_s) if url else None
+    redis = _open_redis(url, clock, log, process_id, call_s=redis_call_s) if url else None
     shared = None if redis is None else SharedTier(memory, redis.entries, redis.withdrawals, clock)
     attachments = Attachments(settings.cache_edge_queue, shared=redis is not None)
     limits = FlightLimits(lifetime_s=settings.cache_flight_seconds, max_bytes=settings.cache_flight_bytes)
@@ -166,10 +165,16 @@ def database(settings: CacheSettings) -> Database:
     return locate(settings.data_dir, settings.database_url.get_secret_value())
 
 
+def _open_redis(url: str, clock: Clock, log: FilteringBoundLogger, replica: str, *, call_s: float) -> "SharedRedis":
+    from asahi_cache.stores.shared_redis import open_redis  # noqa: PLC0415 - 7 MB, where there is a Redis
+
+    return open_redis(url, clock, log, replica, call_s=call_s)
+
+
 class _Figures:
     """`SharedFigures` of the objects that count them."""
 
-    def __init__(self, shared: SharedTier, redis: SharedRedis) -> None:
+    def __init__(self, shared: SharedTier, redis: "SharedRedis") -> None:
         self._redis = redis
         self._shared = shared
 
@@ -192,7 +197,7 @@ class _Figures:
 
 def _let_hear(
     shared: SharedTier,
-    redis: SharedRedis,
+    redis: "SharedRedis",
     cache: AnswerCache,
     attachments: Attachments,
     *,

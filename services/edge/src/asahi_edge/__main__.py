@@ -1,5 +1,7 @@
 """`python -m asahi_edge`: the edge as a process."""
 
+import asahi_core.frugal  # noqa: F401 - before anything imports what it does without
+
 import asyncio
 import socket
 from contextlib import AbstractContextManager, nullcontext

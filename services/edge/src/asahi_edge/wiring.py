@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import REGISTRY
@@ -59,10 +59,12 @@ from asahi_edge.domain.verdicts import Verdicts
 from asahi_edge.domain.workflows import Workflows
 from asahi_edge.settings import EdgeSettings, networks_in
 from asahi_edge.stores.limits_memory import MemoryLimits
-from asahi_edge.stores.limits_shared import SharedLimits, shared_limits
 from asahi_edge.stores.metrics import AdmissionCollector, UsageCollector
 from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
+
+if TYPE_CHECKING:
+    from asahi_edge.stores.limits_shared import SharedLimits
 
 _GOVERNANCE_TIMEOUT_S = 10.0
 _HOLD_BACK_S = 0.5
@@ -304,9 +306,13 @@ async def _take_prices(prices: PriceFollower) -> None:
 
 async def _open_shared_limits(
     settings: EdgeSettings, stack: AsyncExitStack, clock: Clock, log: FilteringBoundLogger
-) -> SharedLimits | None:
+) -> "SharedLimits | None":
     url = settings.redis_url.get_secret_value()
-    return await stack.enter_async_context(shared_limits(url, clock, log)) if url else None
+    if not url:
+        return None
+    from asahi_edge.stores.limits_shared import shared_limits  # noqa: PLC0415 - 7 MB, where there is a Redis
+
+    return await stack.enter_async_context(shared_limits(url, clock, log))
 
 
 def _open_spool(

@@ -1,5 +1,7 @@
 """`python -m asahi_router`: the router service as a process."""
 
+import asahi_core.frugal  # noqa: F401 - before anything imports what it does without
+
 import random
 
 from asahi_core.clock import SystemClock

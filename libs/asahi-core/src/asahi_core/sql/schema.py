@@ -1,6 +1,10 @@
 """Brings a database to the schema that a service's version needs, when the service starts."""
 
 import logging
+import os
+import threading
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -54,6 +58,8 @@ def open_migrated(
     if not migrate_first:
         return engine
     try:
+        if not _is_at_head(engine, schema):
+            _migrate_in_a_child(database, schema)
         migrate(engine, schema)
     except DBAPIError as error:
         engine.dispose()
@@ -72,10 +78,8 @@ def migrate(engine: Engine, schema: Schema) -> None:
     Raises:
         SchemaTooNew: the database belongs to a newer version.
     """
-    with engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        if revision(connection, schema) == schema.head:
-            return
+    if _is_at_head(engine, schema):
+        return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":  # SQLite's write lock is taken already
             for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
@@ -83,6 +87,31 @@ def migrate(engine: Engine, schema: Schema) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": crc32(schema.service.encode())})
         if revision(connection, schema) != schema.head:
             _upgrade(connection, schema)
+
+
+def _is_at_head(engine: Engine, schema: Schema) -> bool:
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        return revision(connection, schema) == schema.head
+
+
+def _migrate_in_a_child(database: Database, schema: Schema) -> None:
+    """Migrates in a process that ends then, so that this one is spared the 10 MB of alembic that it would keep.
+
+    What goes wrong there goes wrong again here, and is told here: nothing else comes of a child that fails. Where
+    other threads run, nothing is done: a child might wait for ever for what they had locked.
+    """
+    if threading.active_count() > 1:
+        return
+    with warnings.catch_warnings():  # of threads of libraries below Python, which know how to be forked
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    with suppress(BaseException):
+        migrate(open_engine(database, schema.service, connections=1), schema)
+    os._exit(0)
 
 
 def revision(connection: Connection, schema: Schema) -> str | None:

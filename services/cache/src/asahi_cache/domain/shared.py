@@ -14,6 +14,8 @@ from asahi_cache.domain.tiers import Found, NewEntry, Query, Selection, Tier, Us
 from asahi_core.clock import Clock
 from asahi_core.errors import ServiceUnavailable
 
+CALL_S = 0.05
+"""Longest wait for the shared store, of a lookup too: what it has waited for the entry it has less for the flight."""
 _MOST_NAMED = 1000
 """Withdrawn entries that are named to others; of more, they are told that it may be any of the organisation."""
 

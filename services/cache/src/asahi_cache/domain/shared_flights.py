@@ -11,6 +11,9 @@ from typing import Protocol
 
 from asahi_cache.domain.flights import Boarding, Flights
 
+LEASE_S = 10.0
+"""How long the flights of a replica that vanished seem to be under way, to those who do not try to follow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

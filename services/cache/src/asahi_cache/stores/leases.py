@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from itertools import islice
 
-from asahi_cache.domain.shared_flights import Lease, Wanted
+from asahi_cache.domain.shared_flights import LEASE_S, Lease, Wanted
 from asahi_cache.stores.shared_entries import entry_key, index_key
 from asahi_core.redis.breaker import BROKEN, Breaker
 from asahi_core.redis.scripts import Argument, ScriptCalls, script
 
-LEASE_S = 10.0
-"""How long the flights of a replica that vanished seem to be under way, to those who do not try to follow."""
 _LONGEST_BEFORE_S = 0.04
 """What a call has waited before; more would leave it no time at all."""
 _AT_ONCE = 500

@@ -5,15 +5,13 @@ import asyncio
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
+from asahi_cache.domain.shared import CALL_S
 from asahi_cache.stores.leases import RedisLeases
 from asahi_cache.stores.shared_entries import RedisEntries
 from asahi_cache.stores.withdrawals import RedisWithdrawals
 from asahi_core.clock import Clock
 from asahi_core.redis.breaker import Breaker, redis_client
 from asahi_core.redis.scripts import ScriptCalls
-
-CALL_S = 0.05
-"""The longest wait for Redis, of a lookup too: what it has waited for the entry it has less for the flight."""
 
 
 class SharedRedis:
