@@ -40,7 +40,7 @@ async def leave_after(client: httpx2.AsyncClient, seconds: float, body: dict[str
 async def settled(organization: Organization, calls: int) -> list[dict[str, Any]]:
     """The ledger's records of provider calls, once all are there."""
     records: list[dict[str, Any]] = []
-    for _ in range(300):
+    for _ in range(1200):
         records = call_records(organization.installation.data, organization.id)
         if len(records) == calls:
             return records

@@ -17,7 +17,7 @@ from tests.installation import free_port
 from tests.slow_proxy import SlowProxy, slow_proxy
 from tests.store_faults import SLOWED_S
 
-_START_S = 30.0
+_START_S = 120.0
 _FOR_EVER_S = 3600.0
 
 

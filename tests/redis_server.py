@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-_START_S = 20.0
+_START_S = 120.0
 
 
 class RedisServer:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.installation import Installation, running_installation
 
-_WITHIN_S = 30.0
+_WITHIN_S = 120.0
 
 
 class _Receiver(ThreadingHTTPServer):

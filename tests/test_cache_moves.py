@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from asahi.cache.v1 import cache_pb2 as pb
+from asahi_cache.domain import attachments
 from asahi_core.clock import SystemClock
 from asahi_core.rpc.channel import ServiceChannel
 from asahi_edge.clients import cache_attachment
@@ -34,7 +35,10 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture(autouse=True)
 def _moves_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat that a busy machine holds up is not taken for a connection that broke, at either end."""
     monkeypatch.setattr(cache_attachment, "_STAYS_S", 0.3)
+    monkeypatch.setattr(cache_attachment, "_STANDS_FOR_S", GUARD_S)
+    monkeypatch.setattr(attachments, "_TOLD_WITHIN_S", GUARD_S)
 
 
 @dataclass(slots=True)

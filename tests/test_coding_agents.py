@@ -5,14 +5,13 @@ with every turn, under signatures that the provider checks.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from tests.installation import Installation, Organization, running_installation
+from tests.installation import Installation, Organization
 from tests.ledger import call_records
 from tests.simulator import SimulatorControl
 
@@ -41,25 +40,12 @@ class Said(NamedTuple):
     output_tokens: int
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation of this module's own."""
-    with running_installation(tmp_path_factory.mktemp("agents")) as installation:
-        yield installation
-
-
 @pytest.fixture
-def control(running: Installation) -> SimulatorControl:
+def control(installation: Installation) -> SimulatorControl:
     """A provider that has counted nothing and cached nothing yet."""
-    simulator = SimulatorControl(running.url_of("simulator"))
+    simulator = SimulatorControl(installation.url_of("simulator"))
     simulator.reset()
     return simulator
-
-
-@pytest.fixture
-def organization(running: Installation) -> Organization:
-    """One whose cache is empty."""
-    return running.signup("Agents")
 
 
 def _asked(turn: int) -> str:
@@ -154,32 +140,32 @@ class Gpt:
 
 @pytest.mark.parametrize("agent", [Claude, Gpt])
 def test_an_agent_works_two_hundred_turns_as_with_the_provider_and_every_token_is_in_the_ledger(
-    agent: type[Claude] | type[Gpt], running: Installation, organization: Organization, control: SimulatorControl
+    agent: type[Claude] | type[Gpt], installation: Installation, organization: Organization, control: SimulatorControl
 ) -> None:
-    through = agent(running.url, organization.key)
+    through = agent(installation.url, organization.key)
     with through.sdk:
         said = [through.turn(number) for number in range(_TURNS)]
     calls = control.calls()
     assert through.read_from_cache > 0.9 * sum(one.prompt_tokens for one in said), "the provider's cache went unused"
     with organization.client() as client:
         usage = client.get("/governance/usage").json()["data"]
-    records = call_records(running.data, organization.id)
+    records = call_records(installation.data, organization.id)
     assert usage["requests"] == len(calls) == len(records) == _TURNS
     assert [one.prompt_tokens for one in said] == [call["prompt_tokens"] for call in calls]
     assert [one.output_tokens for one in said] == [call["completion_tokens"] for call in calls]
     told = [(call["cached_tokens"], call["completion_tokens"], call["reasoning_tokens"]) for call in calls]
     assert [(r["cache_read_tokens"], r["output_tokens"], r["reasoning_tokens"]) for r in records] == told
     control.reset()
-    itself = agent(running.url_of("simulator"), "none")
+    itself = agent(installation.url_of("simulator"), "none")
     with itself.sdk:
         assert [itself.turn(number) for number in range(_TURNS)] == said
     assert itself.read_from_cache == through.read_from_cache
 
 
 def test_a_turn_that_is_asked_again_comes_from_the_cache_with_its_thoughts_and_its_usage(
-    running: Installation, organization: Organization, control: SimulatorControl
+    installation: Installation, organization: Organization, control: SimulatorControl
 ) -> None:
-    agent = Claude(running.url, organization.key)
+    agent = Claude(installation.url, organization.key)
     for number in range(5):
         agent.turn(number)
     asked = {**agent.question(), "max_tokens": 4000, "thinking": {"type": "adaptive"}}
@@ -196,9 +182,9 @@ def test_a_turn_that_is_asked_again_comes_from_the_cache_with_its_thoughts_and_i
 
 
 def test_thoughts_that_an_agent_changed_are_refused_in_the_providers_words(
-    running: Installation, organization: Organization
+    installation: Installation, organization: Organization
 ) -> None:
-    agent = Claude(running.url, organization.key)
+    agent = Claude(installation.url, organization.key)
     agent.turn(6)
     messages = agent.question()["messages"]
     messages[-1]["content"][0]["thinking"] += "!"

@@ -128,7 +128,7 @@ async def teach_estimates(client: httpx2.AsyncClient) -> None:
 async def settled(running: Installation, organization_id: str, asked: set[str], calls: int) -> list[dict[str, Any]]:
     """The ledger's records of the requests `asked`, once there are as many as the provider had calls."""
     records: list[dict[str, Any]] = []
-    for _ in range(200):
+    for _ in range(1200):
         found = call_records(running.data, organization_id)
         records = [record for record in found if record["request_id"] in asked]
         if len(records) >= calls:

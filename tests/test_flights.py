@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.installation import Installation, Organization, running_installation
+from tests.installation import PATIENT, Installation, Organization, running_installation
 from tests.ledger import call_records
 from tests.simulator import SimulatorControl
 
@@ -19,7 +19,7 @@ SLOW = {"first_token_ms": 400, "tokens_per_second": 200, "answer_tokens": 60}
 @pytest.fixture(scope="module")
 def two_edges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Two edges in front of the same services; the simulator never answers twice alike."""
-    environment = {"simulator": {"ASAHI_SIMULATOR_DETERMINISTIC": "false"}}
+    environment = {**PATIENT, "simulator": {"ASAHI_SIMULATOR_DETERMINISTIC": "false"}}
     with running_installation(tmp_path_factory.mktemp("two"), edges=2, environment=environment) as running:
         yield running
 
@@ -64,7 +64,7 @@ async def streamed(
 
 async def summary_of(client: httpx2.AsyncClient, requests: int) -> dict[str, Any]:
     """The cost summary, once both edges have delivered what they recorded."""
-    for _ in range(100):
+    for _ in range(1200):
         summary: dict[str, Any] = (await client.get("/analytics/cost-summary")).json()["data"]
         if summary["total_requests"] >= requests:
             break
@@ -96,13 +96,19 @@ async def test_sixty_identical_requests_make_one_provider_call_and_one_cost(
 async def test_the_first_client_leaves_and_the_others_get_the_whole_answer(
     two_edges: Installation, control: SimulatorControl
 ) -> None:
+    control.rules({"mode": "slow", "params": {**SLOW, "tokens_per_second": 30}})
     organization = two_edges.signup()
     async with organization.async_client() as one, organization.async_client("edge2") as two:
         prompt = "Who leaves first?"
         first = asyncio.create_task(streamed(one, prompt))
-        await asyncio.sleep(0.1)
-        others = [asyncio.create_task(ask(client, prompt)) for ask in (plain, streamed) for client in (one, two)]
-        await asyncio.sleep(0.45)
+        await until(lambda: len(control.calls()) == 1)
+        begun = [asyncio.Event() for _ in (one, two)]
+        others = [asyncio.create_task(plain(client, prompt)) for client in (one, two)]
+        others += [
+            asyncio.create_task(streamed(client, prompt, event.set))
+            for client, event in zip((one, two), begun, strict=True)
+        ]
+        await asyncio.gather(*(event.wait() for event in begun))
         first.cancel()
         answers = await asyncio.gather(*others)
         await asyncio.gather(first, return_exceptions=True)
@@ -119,7 +125,7 @@ async def test_an_edge_dies_in_the_midst_of_its_flight(data: Path) -> None:
     }
     with running_installation(data, edges=2, environment=environment) as running:
         control = SimulatorControl(running.url_of("simulator"))
-        control.rules({"mode": "slow", "params": {**SLOW, "tokens_per_second": 6}})
+        control.rules({"mode": "slow", "params": {**SLOW, "tokens_per_second": 1}})  # it lasts until the edge dies
         organization = running.signup()
         async with organization.async_client() as one, organization.async_client("edge2") as two:
             prompt = "Who survives?"
@@ -150,7 +156,7 @@ async def test_an_edge_dies_in_the_midst_of_its_flight(data: Path) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Returns when it holds; fails if it does not in time."""
-    for _ in range(600):
+    for _ in range(2400):
         if await asyncio.to_thread(condition):
             return
         await asyncio.sleep(0.05)
@@ -159,7 +165,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def settled_records(organization: Organization, calls: int) -> list[dict[str, Any]]:
     """The ledger's records of provider calls, once there are `calls` of them; waits for orphans to be settled."""
-    for _ in range(300):
+    for _ in range(1200):
         records = call_records(organization.installation.data, organization.id)
         if len(records) >= calls:
             return records

@@ -51,7 +51,7 @@ async def _ask_often(
 
 
 def _wait_for_call(control: SimulatorControl) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not control.calls():
         assert time.monotonic() < deadline, "no call was made"
         time.sleep(0.05)

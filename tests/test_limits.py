@@ -14,7 +14,7 @@ from tests.installation import Installation, Organization, running_installation
 from tests.limits import EDGES, limited_environment, set_limit
 from tests.redis_server import RedisServer, redis_server
 
-_GUARD_S = 30.0
+_GUARD_S = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """`/v1/responses` answered by a provider that speaks them: the ledger has what the provider counted."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from tests.installation import running_installation
+from tests.installation import Installation, Organization
 from tests.leaving import settled
 from tests.simulator import SimulatorControl
 
@@ -22,14 +21,15 @@ _QUESTIONS: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_every_call_is_in_the_ledger_as_the_provider_counted_it(tmp_path: Path) -> None:
-    with running_installation(tmp_path / "data") as running:
-        control = SimulatorControl(running.url_of("simulator"))
-        organization = running.signup()
-        with organization.client() as client:
-            told = [_ask(client, question, stream=stream) for question in _QUESTIONS for stream in (False, True)]
-        records = {record["request_id"]: record for record in asyncio.run(settled(organization, len(told)))}
-        calls = {call["request_id"]: call for call in control.calls()}
+def test_every_call_is_in_the_ledger_as_the_provider_counted_it(
+    installation: Installation, organization: Organization
+) -> None:
+    control = SimulatorControl(installation.url_of("simulator"))
+    control.reset()
+    with organization.client() as client:
+        told = [_ask(client, question, stream=stream) for question in _QUESTIONS for stream in (False, True)]
+    records = {record["request_id"]: record for record in asyncio.run(settled(organization, len(told)))}
+    calls = {call["request_id"]: call for call in control.calls()}
     assert set(told) == set(records) == set(calls)
     assert {call["path"] for call in calls.values()} == {"/v1/responses"}
     assert any(call["cached_tokens"] for call in calls.values())

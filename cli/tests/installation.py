@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-GUARD_S = 90.0
+GUARD_S = 180.0
 STAND_INS = (sys.executable, str(Path(__file__).parent / "stand_ins" / "laptop.py"))
 REAL = (sys.executable, "-m", "asahi_cli", "up")
 FREE_PORTS = {"PORT": "0", "ASAHI_GRPC_PORT_BASE": "0", "ASAHI_METRICS_PORT_BASE": "0"}

@@ -17,7 +17,7 @@ BODIES = {
     "/v1/chat/completions": {**OPENAI_BODY, "stream": True},
     "/v1/messages": {"model": "claude-haiku-5-5", "messages": QUESTION, "max_tokens": 5000, "stream": True},
 }
-_GUARD_S = 30.0
+_GUARD_S = 120.0
 
 
 def _settled(simulator: RunningSimulator) -> dict[str, Any]:

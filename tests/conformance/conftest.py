@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.conformance.places import Place
-from tests.installation import ADMIN_SECRET, Installation, running_installation
+from tests.installation import ADMIN_SECRET, PATIENT, Installation, running_installation
 
 NewKey = Callable[..., Place]
 _numbers = itertools.count()
@@ -17,8 +17,8 @@ _numbers = itertools.count()
 @pytest.fixture(scope="package")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation that goes on asking a provider that fails on command."""
-    router = {"ASAHI_BREAKER_FAILURES": "1000", "ASAHI_RETRY_BUDGET": "1000"}
-    with running_installation(tmp_path_factory.mktemp("conformance"), environment={"router": router}) as running:
+    environment = {**PATIENT, "router": {"ASAHI_BREAKER_FAILURES": "1000", "ASAHI_RETRY_BUDGET": "1000"}}
+    with running_installation(tmp_path_factory.mktemp("conformance"), environment=environment) as running:
         yield running
 
 

@@ -15,7 +15,7 @@ from tests.installation import Installation
 from tests.simulator import SimulatorControl
 
 _SATURATED, _SILENT, _ENDLESS, _CUT, _FAILING = "saturated", "silent", "endless", "cut short", "failing"
-_WITHIN_S = 15.0
+_WITHIN_S = 120.0
 _CASES = {"openai": openai_cases, "anthropic": anthropic_cases}
 _WHOLE = {
     "openai": ("created", "with response", "by the stream's helper"),

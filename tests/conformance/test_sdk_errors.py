@@ -19,7 +19,7 @@ _OPENAIS = "gpt-4.1-nano"
 _SATURATED, _NOT_ACCEPTED, _SILENT, _CUT, _BRIEFLY, _ENDLESS, _FAILING = (
     *("saturated", "not accepted", "silent", "cut short", "briefly", "endless", "failing"),
 )
-_WITHIN_S = 15.0
+_WITHIN_S = 120.0
 
 
 def _rule(text: str, mode: str, **params: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from asahi_core.rpc.server import serve
 from asahi_core.settings import ServiceSettings
 from asahi_core.telemetry import Tracing
 
-_GUARD_S = 30.0
+_GUARD_S = 120.0
 _SERVICE = pb.DESCRIPTOR.services_by_name["BillingService"]
 _RECORD, _SUMMARY = pb.RecordUsageRequest(), pb.GetCostSummaryRequest()
 _CHECK = "/grpc.health.v1.Health/Check"

@@ -17,7 +17,7 @@ async def serve(stop):
 
 run_service(serve)
 """
-_GUARD_S = 30
+_GUARD_S = 120
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -32,7 +32,7 @@ from asahi_core.rpc.channel import ServiceChannel
 from asahi_core.rpc.server import serve
 from asahi_core.telemetry import Tracing
 
-_GUARD_S = 30.0
+_GUARD_S = 120.0
 _SERVICE = pb.DESCRIPTOR.services_by_name["CacheService"]
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 _LOOKUP, _STORE, _FOLLOW = pb.LookupRequest(), pb.StoreRequest(), pb.FollowFlightRequest()

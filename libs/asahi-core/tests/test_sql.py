@@ -25,7 +25,7 @@ from asahi_core.sql.lane import Lane
 from asahi_core.sql.schema import Schema, alembic_config, migrate, open_migrated, revision
 from tests.postgresql import PostgreSQL, postgresql
 
-GUARD_S = 30.0
+GUARD_S = 120.0
 _OPENERS = 4
 _FILES = 100
 """Without another try about every tenth has an opener that fails."""

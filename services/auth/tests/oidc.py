@@ -16,7 +16,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-GUARD_S = 30.0
+GUARD_S = 120.0
 AUDIENCE = "asahi"
 _REDIRECT = "http://127.0.0.1/done"
 

@@ -22,7 +22,7 @@ from asahi_core.rpc.channel import ServiceChannel
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthService"]
 OPERATOR = pb.Actor(operator=pb.Operator())
-GUARD_S = 20.0
+GUARD_S = 120.0
 
 
 @dataclass(frozen=True)

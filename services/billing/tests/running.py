@@ -14,7 +14,7 @@ from asahi.billing.v1.billing_pb2_grpc import BillingServiceStub
 from asahi_core.rpc.channel import ServiceChannel
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["BillingService"]
-_GUARD_S = 30
+_GUARD_S = 120
 
 
 class Process:

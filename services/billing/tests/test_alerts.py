@@ -369,7 +369,7 @@ async def test_the_service_posts_by_itself_what_records_bring_about_and_tells_wh
             now = call(1)
             now.occurred_at.GetCurrentTime()
             await stub.RecordUsage(RecordUsageRequest(records=[now], plans=[told]))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await receiver.taken.wait()
             async with ServiceChannel("billing", process.served_at, ALERTS, timeout_s=20) as channel:
                 while True:

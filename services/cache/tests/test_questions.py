@@ -182,7 +182,7 @@ async def test_a_store_that_fails_is_left_alone_until_it_is_back(stand_in: tuple
     assert server.calls == calls, "nobody asks a store whose breaker is open"
     server.broken = False
     watching = asyncio.create_task(guarded.watch())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await guarded.reachable_again()
     watching.cancel()
     assert await texts(guarded) == ["question 1"]

@@ -36,7 +36,7 @@ from services.edge.tests.budget_keeper import BudgetKeeper
 from services.edge.tests.neighbours import BASELINE, MemoryCache, ScriptedCompletion, ScriptedRouter, answer, reported
 from services.edge.tests.usage_records import CountingLedger
 
-GUARD_S = 30.0
+GUARD_S = 120.0
 """No test waits longer for what must come."""
 PRICES = load_price_book()
 ResultT = TypeVar("ResultT")

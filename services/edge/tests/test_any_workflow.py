@@ -84,7 +84,7 @@ class _Scene:
 
     async def finish(self) -> None:
         """Every call that is under way is answered, until nobody waits."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not all(one.task.done() for one in self.asked):
                 for call in self.rig.router.calls:
                     if call.attempt and not call.cancelled and not call.closed:

@@ -50,7 +50,7 @@ async def _raw(served: Served, *lines: str) -> tuple[asyncio.StreamReader, async
 
 
 async def _status(reader: asyncio.StreamReader) -> int:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         return int((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
 
 

@@ -38,7 +38,7 @@ class _Wire:
         self.writer.write("\r\n".join((*lines, "", "")).encode())
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             status, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
             headers = dict(line.split(": ", 1) for line in lines)
             return int(status.split(" ")[1]), headers, await self.reader.readexactly(int(headers["content-length"]))

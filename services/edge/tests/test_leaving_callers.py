@@ -195,7 +195,7 @@ async def test_a_flight_that_ran_out_of_its_openers_time_is_flown_anew_for_those
     async with flying(FlightLimits(drain_s=600)) as rig:
 
         async def hurried() -> None:
-            limit(0.02)
+            limit(1.0)
             await rig.pipeline.infer(asked("r-1"), Waiting())
 
         opening = rig.begin(hurried())

@@ -315,11 +315,11 @@ async def test_an_end_that_came_and_was_not_read_is_left_to_the_router() -> None
 
 async def test_the_callers_time_goes_along_and_is_kept_here_too() -> None:
     async with _edge() as edge:
-        with _time_limit(0.2):
+        with _time_limit(1.0):
             asked = edge.ask()
         connection = await edge.connection()
         await until(lambda: bool(connection.heard))
-        assert 0 < connection.heard[0].begin.time_ms <= 200
+        assert 0 < connection.heard[0].begin.time_ms <= 1000
         with pytest.raises(DeadlineExceeded):
             await soon(asked.task)
         with _time_limit(-1), pytest.raises(DeadlineExceeded, match="ran out"):

@@ -24,7 +24,7 @@ from asahi_edge.stores.spool import DiskSpool, SpoolOptions
 from asahi_edge.stores.spool_memory import MemorySpool
 from services.edge.tests.usage_records import CountingLedger, name_of, usage_record
 
-_GUARD_S = 30
+_GUARD_S = 120
 _PRICES = load_price_book()
 _AWAY = ServiceUnavailable("The billing service does not answer.", retry_after_s=1.0)
 

@@ -52,7 +52,7 @@ from asahi_router.domain.retry import RetryRules
 MODELS = ("gpt-6.1-sol", "claude-sonnet-5-5", "gpt-6-luna")
 PIECES = ("One", " two", " three", " four")
 USAGE = Usage(input_tokens=10, output_tokens=4, source=UsageSource.USAGE_SOURCE_PROVIDER)
-GUARD_S = 30.0
+GUARD_S = 120.0
 FEATURES = Features(Api.API_CHAT, 10, "chat", 100)
 
 

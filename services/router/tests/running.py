@@ -19,7 +19,7 @@ from asahi_router import wiring
 from asahi_router.settings import RouterSettings
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RouterService"]
-GUARD_S = 20.0
+GUARD_S = 120.0
 
 
 @asynccontextmanager
