@@ -151,7 +151,10 @@ def test_the_operator_sets_prices_of_any_organization_and_a_stranger_of_none(ins
     body = {"prices": [{"models": "*", "factor": 0.9}]}
     url = f"{installation.url}/governance/prices/{organization.id}"
     headers = {"x-admin-secret": ADMIN_SECRET}
-    assert httpx2.put(url, json=body, headers=headers, timeout=30.0).json()["data"]["updated_by"] == "operator"
+    assert (
+        httpx2.put(url, json=body, headers=headers, timeout=30.0, verify=False).json()["data"]["updated_by"]
+        == "operator"
+    )
     with stranger.client() as client:
         assert client.put(f"/governance/prices/{organization.id}", json=body).status_code == 403
 

@@ -217,7 +217,9 @@ def test_a_second_start_on_the_same_folder_keeps_the_key(tmp_path: Path) -> None
         with Installation(tmp_path, command=REAL) as running:
             running.wait_ready()
             found = read_credentials(running.data_dir)
-            answer = httpx2.get(f"{found.url}/models", headers={"x-api-key": found.api_key}, trust_env=False)
+            answer = httpx2.get(
+                f"{found.url}/models", headers={"x-api-key": found.api_key}, trust_env=False, verify=False
+            )
             assert answer.status_code == 200
             keys.append(found.api_key)
             running.send(signal.SIGTERM)

@@ -196,7 +196,7 @@ def test_a_reader_that_goes_away_ends_everything(tmp_path: Path) -> None:
         url = installation.wait_ready().told("URL")
         installation.stop_reading()
         for _ in range(2):
-            httpx2.get(f"{url}/health/ready", trust_env=False)
+            httpx2.get(f"{url}/health/ready", trust_env=False, verify=False)
         assert installation.wait_end() == 0
         assert not installation.orphans()
 

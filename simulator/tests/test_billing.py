@@ -80,7 +80,7 @@ async def test_the_count_of_a_left_stream_is_close_to_what_was_received(
 def test_a_plain_call_that_is_left_is_billed_for_the_time_until_then(simulator: RunningSimulator) -> None:
     simulator.rules({"mode": "slow", "params": {"first_token_ms": 0, "tokens_per_second": 20}})
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(f"{simulator.url}/v1/chat/completions", json=OPENAI_BODY, timeout=0.5)
+        httpx2.post(f"{simulator.url}/v1/chat/completions", json=OPENAI_BODY, timeout=0.5, verify=False)
     call = _settled(simulator)
     assert call["outcome"] == "client_left"
     assert 1 <= call["completion_tokens"] < 60
@@ -89,7 +89,9 @@ def test_a_plain_call_that_is_left_is_billed_for_the_time_until_then(simulator: 
 def test_nothing_is_generated_before_the_first_token(simulator: RunningSimulator) -> None:
     simulator.rules({"mode": "slow", "params": {"first_token_ms": 60_000}})
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(f"{simulator.url}/v1/chat/completions", json={**OPENAI_BODY, "stream": True}, timeout=0.3)
+        httpx2.post(
+            f"{simulator.url}/v1/chat/completions", json={**OPENAI_BODY, "stream": True}, timeout=0.3, verify=False
+        )
     call = _settled(simulator)
     assert (call["outcome"], call["completion_tokens"], call["status"]) == ("client_left", 0, 0)
     assert call["prompt_tokens"] > 0

@@ -39,4 +39,4 @@ class Place(NamedTuple):
 
 
 def _patient(settings: dict[str, Any]) -> dict[str, Any]:
-    return {"max_retries": 0, "timeout": 30.0, **settings}
+    return {"max_retries": 0, "timeout": 120.0, **settings}

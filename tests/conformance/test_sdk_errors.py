@@ -247,11 +247,13 @@ def test_a_stream_that_is_left_is_ended_at_the_provider(asahi: Place, simulator:
 
 def test_a_cancelled_question_is_given_up(asahi: Place, simulator: SimulatorControl) -> None:
     async def cancel() -> None:
-        async with asahi.async_anthropic() as sdk:
+        before = len(simulator.calls())
+        async with asahi.async_anthropic() as sdk, asyncio.timeout(_WITHIN_S):
             asking = asyncio.create_task(
                 sdk.messages.create(model=MODEL, max_tokens=64, messages=_messages(f"{_SILENT} and left"))
             )
-            await asyncio.sleep(0.3)
+            while len(simulator.calls()) == before:  # noqa: ASYNC110 - it is another process that is asked
+                await asyncio.sleep(0.1)
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking

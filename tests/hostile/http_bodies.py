@@ -95,7 +95,7 @@ async def ask_wrongly(inferring: Organization, governing: Organization, numbers:
 
 async def _operations(installation: Installation) -> list[tuple[str, str]]:
     """Every method and path of the OpenAPI document; those with bodies four times as often."""
-    async with httpx2.AsyncClient(base_url=installation.url) as http:
+    async with httpx2.AsyncClient(base_url=installation.url, verify=False) as http:
         document = (await http.get("/openapi.json")).json()
     found = [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
     return found + 3 * [(method, path) for method, path in found if path in _BODIES and method != "GET"]

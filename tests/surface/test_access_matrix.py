@@ -105,7 +105,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
 
 @pytest.fixture(scope="module")
 def world(installed: Installation) -> Iterator[World]:
-    with httpx2.Client(base_url=installed.url, timeout=60.0) as client:
+    with httpx2.Client(base_url=installed.url, timeout=60.0, verify=False) as client:
         made = World(client)
         home, closed = made.organization(), made.organization()
         soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()

@@ -31,12 +31,12 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installatio
 def sign_up(production: Installation, **fields: str) -> httpx2.Response:
     """Asks for an organisation."""
     body = {"org_name": "Acme", "user_id": "ada", **fields}
-    return httpx2.post(f"{production.url}/signup", json=body, timeout=30.0)
+    return httpx2.post(f"{production.url}/signup", json=body, timeout=30.0, verify=False)
 
 
 def invite(production: Installation) -> str:
     """The code of a new invite."""
-    made = httpx2.post(f"{production.url}/governance/invites", headers=OPERATOR, json={}, timeout=30.0)
+    made = httpx2.post(f"{production.url}/governance/invites", headers=OPERATOR, json={}, timeout=30.0, verify=False)
     code: str = made.json()["code"]
     return code
 
@@ -54,10 +54,12 @@ def test_a_rate_limit_is_one_for_all_edges(production: Installation) -> None:
     bearer = {"authorization": f"Bearer {made['api_key']}"}
     policy = {"rate_limits": {"requests_per_minute": 4}}
     url = f"{production.url}/governance/policies/{made['org_id']}"
-    assert httpx2.post(url, headers=bearer, json=policy, timeout=30.0).status_code == 200
+    assert httpx2.post(url, headers=bearer, json=policy, timeout=30.0, verify=False).status_code == 200
     urls = [production.url_of(edge) for edge in ("edge", "edge2")]
     statuses = [
-        httpx2.post(f"{urls[n % 2]}/infer", headers=bearer, json={"prompt": "hi"}, timeout=30.0).status_code
+        httpx2.post(
+            f"{urls[n % 2]}/infer", headers=bearer, json={"prompt": "hi"}, timeout=30.0, verify=False
+        ).status_code
         for n in range(8)
     ]
     assert sorted(statuses) == [200] * 4 + [429] * 4
@@ -67,8 +69,8 @@ def test_a_change_of_policy_outlives_the_process(production: Installation) -> No
     made = sign_up(production, invite_code=invite(production)).json()
     bearer = {"authorization": f"Bearer {made['api_key']}"}
     url = f"{production.url}/governance/policies/{made['org_id']}"
-    httpx2.post(url, headers=bearer, json={"timezone": "Europe/Paris"}, timeout=30.0)
+    httpx2.post(url, headers=bearer, json={"timezone": "Europe/Paris"}, timeout=30.0, verify=False)
     production["auth"].kill()
     production["auth"].start()
     production["auth"].wait_ready()
-    assert httpx2.get(url, headers=bearer, timeout=30.0).json()["timezone"] == "Europe/Paris"
+    assert httpx2.get(url, headers=bearer, timeout=30.0, verify=False).json()["timezone"] == "Europe/Paris"

@@ -83,9 +83,10 @@ async def test_a_lease_of_a_replica_that_was_killed_is_taken_over_by_who_could_n
 
 
 async def test_an_answer_stored_between_lookup_and_boarding_is_a_hit_and_no_second_flight(server: RedisServer) -> None:
-    async with two_replicas(server) as (one, two, _, second):
+    async with two_replicas(server) as (one, two, _, second), Redis.from_url(server.url) as client:
         flight_id = (await one.ask()).lead_flight_id
         await one.store(flight_id=flight_id)
+        await _lease_ends(client)
         shared, store = second.service.shared, second.service.redis
         assert shared is not None
         assert store is not None
@@ -123,9 +124,7 @@ async def test_leases_are_renewed_as_long_as_their_flights_last_and_taken_again_
         await first.service.shared_flights.renew()
         assert (await two.ask()).follow_flight_id == flight_id
         one.end(flight_id)
-        async with asyncio.timeout(GUARD_S):
-            while await client.exists(LEASE):  # noqa: ASYNC110 - Redis does not tell
-                await asyncio.sleep(0.01)
+        await _lease_ends(client)
 
 
 async def test_without_redis_each_replica_has_its_own_flights(server: RedisServer) -> None:
@@ -136,6 +135,13 @@ async def test_without_redis_each_replica_has_its_own_flights(server: RedisServe
         assert all(leads)
         assert (await one.ask()).follow_flight_id == leads[0]
         server.thaw()
+
+
+async def _lease_ends(client: Redis) -> None:
+    """Returns when nobody leads any more, which comes a moment after the answer was stored."""
+    async with asyncio.timeout(GUARD_S):
+        while await client.exists(LEASE):  # noqa: ASYNC110 - Redis does not tell
+            await asyncio.sleep(0.01)
 
 
 async def _leads(edge: Edge, lost: str) -> None:
