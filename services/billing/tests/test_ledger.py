@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from asahi_billing.domain.ledger import Ledger, Recorded
 from asahi_billing.domain.store import Span
@@ -67,8 +68,12 @@ async def test_a_second_answer_of_a_request_is_kept_and_counted_but_is_no_second
     assert summary.total_cost_nanos == 4 * call().cost_nanos
     assert summary.total_requests == 2
     assert store.repeated_answers == 2
-    await ledger.record([call(1, 3)])
-    assert store.repeated_answers == 2
+    with capture_logs() as logs:
+        await ledger.record([call(1, 3)])
+        assert store.repeated_answers == 2
+        await ledger.record([call(2, 2)])
+    (told,) = [entry for entry in logs if entry["event"] == "answered_twice"]
+    assert (told["request_id"], told["attempt"]) == (call(2).request_id, 2)
 
 
 async def test_a_full_disk_refuses_records_and_loses_none(ledger: Ledger, engines: Engines) -> None:

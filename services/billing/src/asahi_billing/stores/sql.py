@@ -236,6 +236,9 @@ class SqlStore:
                     continue
                 calls.add((*request, record.attempt))
                 repeats = record.answered and request in answered
+                if repeats:
+                    ids = {"organization_id": record.organization_id, "request_id": record.request_id}
+                    self._log.error("answered_twice", attempt=record.attempt, **ids)
                 if record.answered:
                     answered.add(request)
                 rows.append(to_row(record) | {"repeats_answer": repeats})
