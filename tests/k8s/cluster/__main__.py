@@ -11,13 +11,17 @@ import os
 import sys
 import time
 
+import httpx2
+
 from deploy.k8s.generate import SERVICES
 from tests.k8s.cluster import cases
 from tests.k8s.cluster.alone import alone
+from tests.k8s.cluster.cluster import NotSettled
 from tests.k8s.cluster.first_request import first_request
 from tests.k8s.cluster.installation import Installation, running_installation
 from tests.k8s.cluster.load import PER_SECOND, compare, load
 from tests.k8s.cluster.network import run_inside
+from tests.k8s.cluster.podman import PodmanFailed
 from tests.k8s.cluster.record import HEAD, Result, commit_of, record
 from tests.k8s.cluster.upgrade import Upgrade, charts_of
 
@@ -40,6 +44,8 @@ PROOFS = {
 }
 """Defects, each with the case that has to find it."""
 _CALM_S = 3.0
+_FAILED = (NotSettled, PodmanFailed, AssertionError, httpx2.HTTPError)
+"""What ends a case in its midst; others follow."""
 
 
 async def run(installation: Installation, name: str, case: cases.Case, options: argparse.Namespace) -> bool:
@@ -50,7 +56,10 @@ async def run(installation: Installation, name: str, case: cases.Case, options: 
         stage = cases.Stage(installation, books, headers)
         await asyncio.sleep(_CALM_S)
         begun = time.monotonic()
-        await case(stage)
+        try:
+            await case(stage)
+        except _FAILED as error:
+            stage.faults.append(f"{type(error).__name__}: {error}")
         took = time.monotonic() - begun
         await asyncio.sleep(_CALM_S)
     excused = [one for one in books.failures if stage.excused(*one)]
@@ -92,7 +101,11 @@ async def run_all(options: argparse.Namespace) -> int:
     wrong = 0
     async with running_installation(options.tag) as installation:
         for name in options.case:
-            wrong += await run(installation, name, CASES[name], options)
+            faulty = await run(installation, name, CASES[name], options)
+            wrong += faulty
+            if faulty:  # what a case did not bring to its end
+                installation.upgrade()
+                await installation.cluster.settled()
     print(f"{wrong} cases went wrong")
     return wrong
 
