@@ -130,7 +130,7 @@ def test_every_answer_is_compared_and_the_books_agree(running: Installation, con
         assert Decimal(str(summary["cost_overhead"])) == paid(overhead)
         assert Decimal(str(summary["total_cost"])) == paid(sum(one["cost_nanos"] for one in ledger))
         assert summary["total_requests"] == len(answers), "a second answer is no request"
-        newest = client.get("/analytics/recent-inferences").json()["data"]["inferences"]
+        newest = client.get("/analytics/recent-inferences").json()["data"]
         assert {one["model_used"] for one in newest} == {CHEAP}, "a request is told by what answered it"
         foreign = stranger.get("/analytics/cost-summary", params={"period": "1h"}).json()["data"]
         assert foreign["total_cost"] == foreign["cost_overhead"] == 0
@@ -241,3 +241,59 @@ def test_a_killed_router_loses_no_record_and_doubles_none(running: Installation,
     with organization.client() as client:
         (standing,) = client.get("/governance/usage").json()["data"]["budgets"]
     assert standing["reserved"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/infer", {"prompt": "What is known about harbor number 500?", "stream": True}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "What of harbor number 501?"}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "What of harbor number 502?"}], "max_tokens": 90}),
+        ("/v1/responses", {"input": "What is known about harbor number 503?", "stream": True}),
+    ],
+)
+def test_every_protocol_is_compared_streams_too(
+    running: Installation, control: SimulatorControl, path: str, body: dict[str, Any]
+) -> None:
+    organization = learning(running)
+    with organization.client() as client:
+        answer = client.post(path, json=body if path == "/infer" else {"model": "asahi", **body})
+    assert answer.status_code == 200, answer.text
+    assert len(until(lambda: seconds(running, organization), lambda found: len(found) == 1)) == 1
+    (learned,) = until(lambda: pairs(running, organization), lambda found: len(found) == 1)
+    assert learned["difference"] == 1
+
+
+def test_a_killed_edge_loses_no_record_and_doubles_none(running: Installation, control: SimulatorControl) -> None:
+    control.rules(
+        {"mode": "slow", "match": {"model": BASELINE}, "params": {"first_token_ms": 2000, "text": RIGHT}}, *TEXTS
+    )
+    organization = learning(running)
+    answers = [ask(organization, number, edge="edge2") for number in range(600, 604)]
+    until(lambda: [c for c in control.calls() if c["model"].startswith(BASELINE)], lambda found: len(found) == 4)
+    running["edge2"].kill()
+    records = until(lambda: seconds(running, organization), lambda found: len(found) == len(answers))
+    running["edge2"].start()
+    running["edge2"].wait_ready()
+    assert Counter(one["request_id"] for one in records) == Counter(answer["request_id"] for answer in answers)
+    assert all(one["orphan"] and one["cost_overhead_nanos"] == one["cost_nanos"] > 0 for one in records)
+    time.sleep(12)  # what the edge finds in its spool it would settle after ten seconds
+    assert seconds(running, organization) == records
+
+
+def test_a_budget_of_the_organization_is_kept_to_as_well(running: Installation, control: SimulatorControl) -> None:
+    organization = learning(running)
+    budget = {"per": "organization", "window": "month", "limit_usd": 0.02, "action": "block"}
+    with organization.client() as client:
+        path = f"/governance/policies/{organization.id}"
+        assert client.post(path, json={"budgets": [budget]}).status_code == 200
+        statuses = Counter(
+            client.post("/infer", json={"prompt": f"What of harbor number {n}?", "max_tokens": 60}).status_code
+            for n in range(700, 760)
+        )
+        time.sleep(2)
+        standing = {one["per"]: one for one in client.get("/governance/usage").json()["data"]["budgets"]}
+    assert statuses[200] > 0
+    spent = sum(one["cost_nanos"] for one in call_records(running.data, organization.id))
+    assert Decimal(str(standing["organization"]["spent"])) == paid(spent) <= Decimal("0.02")
+    assert standing["organization"]["reserved"] == 0
