@@ -30,6 +30,7 @@ from asahi_router.catalog.serving import serve_models, vendor_endpoints
 from asahi_router.domain.candidates import Scale
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.decision import Decider, Past
+from asahi_router.domain.escalation import Checks
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.experience import Experience
@@ -123,7 +124,7 @@ def by_router(
     """The router's choice without any outcome; `remembers`: it is told who answered what."""
     conversations = Conversations(clock)
     experience = Experience(store, TariffCosts(load_price_book(), clock), clock, structlog.get_logger(), 1000)
-    decider = Decider(scale, lambda _provider, _model: True, clock, Past(experience, conversations))
+    decider = Decider(scale, lambda _provider, _model: True, clock, Past(experience, conversations, Checks()))
 
     def choose(task: Task, clock: ManualClock) -> str:
         task.policy.CopyFrom(RoutingPolicy(allowed_models=allowed))

@@ -25,6 +25,7 @@ from asahi_router.catalog.serving import serve_models, vendor_endpoints
 from asahi_router.domain.candidates import Scale
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.decision import Decider, Past
+from asahi_router.domain.escalation import Checks
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.examples import Example, Judged, Pair
@@ -113,7 +114,7 @@ async def _run(count: int) -> None:
     catalog = serve_models(known, vendor_endpoints("https://openai.test/v1", "https://anthropic.test"), "")
     scale = Scale(catalog, Tariffs(prices, _NOW), TokenEstimator(), Observations(known.models, clock))
     experience = Experience(_Given(judged), TariffCosts(prices, clock), clock, structlog.get_logger(), count)
-    decider = Decider(scale, lambda _provider, _model: True, clock, Past(experience, Conversations(clock)))
+    decider = Decider(scale, lambda _provider, _model: True, clock, Past(experience, Conversations(clock), Checks()))
     tasks = [
         Task(organization_id="org", request_id=f"q{n}", prompt=_prompt(n), prompt_embedding=embedding.tobytes())
         for n, embedding in enumerate(_embeddings(np.random.default_rng(2), _DECISIONS))

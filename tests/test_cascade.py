@@ -150,6 +150,34 @@ def test_both_bills_are_shown_and_the_better_answer_is_cached(running: Installat
     assert (second["cache_tier"], second["response"]) == (1, first["response"])
 
 
+def test_a_model_whose_answers_keep_failing_is_asked_no_more_because_of_what_that_costs(
+    running: Installation, control: SimulatorControl
+) -> None:
+    hopeless = "gpt-4.1-nano"
+    control.rules({"mode": "answer", "match": {"model": hopeless}, "params": {"text": '{"city": "Oslo"}'}})
+    told: list[dict[str, Any]] = []
+    with organization_of(running, allowed_models=[hopeless, CHEAP]).client() as client:
+        for number in range(150):
+            body = {
+                "prompt": f"Where to in {number}, as JSON?",
+                "response_format": FORMAT,
+                "quality_threshold": 3,
+                "explain": True,
+            }
+            told.append(client.post("/infer", json=body).json())
+            if len(told[-1]["attempts"]) == 1:
+                break
+    assert {one["model_used"] for one in told} == {CHEAP}
+    assert [one["model"] for one in told[0]["attempts"]] == [hopeless, CHEAP]
+    assert [one["model"] for one in told[-1]["attempts"]] == [CHEAP]
+    first, last = ({one["model"]: one for one in answer["alternatives"]} for answer in (told[0], told[-1]))
+    assert (first[hopeless]["check_risk"], first[hopeless]["escalation_cost"]) == (0, 0)
+    risk = (len(told) - 1) / (len(told) - 1 + 20)
+    assert last[hopeless]["check_risk"] == pytest.approx(risk, rel=0.2)
+    assert last[hopeless]["escalation_cost"] == pytest.approx(risk * last[CHEAP]["expected_cost"], rel=0.2)
+    assert last[hopeless]["expected_cost"] > last[CHEAP]["expected_cost"]
+
+
 def test_an_answer_given_as_it_is_is_not_cached(running: Installation, control: SimulatorControl) -> None:
     body = {"prompt": "It is #0 as JSON.", "response_format": FORMAT, "quality_threshold": 3}
     with organization_of(running, allowed_models=[CHEAP]).client() as client:

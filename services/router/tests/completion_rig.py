@@ -42,6 +42,7 @@ from asahi_router.domain.attempts import TryLimits
 from asahi_router.domain.breaker import Breakers
 from asahi_router.domain.completion import CompletionLimits, Completions
 from asahi_router.domain.conversations import Conversations
+from asahi_router.domain.escalation import Checks
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.examples import Chance, Example
 from asahi_router.domain.features import Features
@@ -187,7 +188,7 @@ class Chain:
             RiggedChoice(m, others.get(m, provider), max_cost_nanos, keeps_when_asked=keeps_when_asked) for m in models
         ]
 
-    def decide(self, task: Task, *, explain: bool) -> RiggedRanking:
+    def decide(self, task: Task, *, explain: bool, streamed: bool = False) -> RiggedRanking:
         first = self._chain[0]
         decision = Decision(model=first.model, provider=first.provider, reason="It was told so.", task_type="chat")
         return RiggedRanking(decision, self._chain, self._features)
@@ -292,6 +293,7 @@ class Rig:
         clock, prices = SystemClock(), load_price_book()
         self.orphans = KeptOrphans()
         self.seen = Seen()
+        self.checks = Checks()
         self.breakers = Breakers(clock)
         self.estimator = estimator or TokenEstimator()
         self.orphanage = Orphanage(self.orphans, prices, self.estimator, clock, drain or DrainLimits())
@@ -311,6 +313,7 @@ class Rig:
             examples=self.seen,
             conversations=Conversations(clock),
             comparisons=NoComparisons(),
+            checks=self.checks,
             orphanage=self.orphanage,
             prices=prices,
             clock=clock,

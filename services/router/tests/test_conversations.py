@@ -188,7 +188,7 @@ def test_where_outcomes_decide_the_guard_looks_at_what_later_turns_cost_too() ->
         known = Known(None, {}, further_turns=3, again=again)
         candidates = [weigh(served, features, Limits(), at, known) for served in at.catalog.models]
         reference = next(c for c in candidates if c.model == BASELINE)
-        assert _guarded(candidates, reference, Evidence()) is None  # type: ignore[arg-type]
+        assert _guarded(candidates, reference, Evidence(), None) is None  # type: ignore[arg-type]
     assert costs_seen[0][CHEAP] < costs_seen[1][CHEAP]
     assert costs_seen[0][BASELINE] > costs_seen[1][BASELINE]
 

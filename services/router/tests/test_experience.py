@@ -15,6 +15,7 @@ from asahi_core.errors import NoModelSatisfies
 from asahi_core.prices import load_price_book
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.decision import Past, Ranking, decide
+from asahi_router.domain.escalation import Checks
 from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.examples import Example
 from asahi_router.domain.experience import Experience
@@ -56,7 +57,7 @@ async def live(store: SqlOutcomeStore, experience: Experience, world: World, cou
 def decided(experience: Experience, embedding: bytes = b"", org: str = "org", **routing: float) -> Ranking:
     asked = task(chat(TEXT), policy={"quality_floor": 1.0, "epsilon": 0.05}, **routing)
     asked.organization_id, asked.prompt_embedding = org, embedding
-    return decide(asked, scale(), always, Past(experience, Conversations(ManualClock(NOW))), explain=True)
+    return decide(asked, scale(), always, Past(experience, Conversations(ManualClock(NOW)), Checks()), explain=True)
 
 
 async def test_feedback_lets_the_cheap_model_answer_where_it_is_as_good_and_only_there(store: SqlOutcomeStore) -> None:

@@ -13,6 +13,7 @@ from asahi_core.clock import ManualClock
 from asahi_router.domain.conversations import Conversations
 from asahi_router.domain.decision import Past, decide
 from asahi_router.domain.erasure import Eraser
+from asahi_router.domain.escalation import Checks
 from asahi_router.domain.experience import Experience
 from asahi_router.domain.outcomes import Outcome
 from asahi_router.stores.opening import open_outcomes
@@ -41,7 +42,9 @@ async def gives(store: SqlOutcomeStore, org: str, count: int, *, shared: bool) -
 def told(experience: Experience, org: str, *, shares: bool) -> Decision:
     asked = task(chat(TEXT), policy={"quality_floor": 1.0, "shares_outcomes": shares})
     asked.organization_id = org
-    return decide(asked, scale(), always, Past(experience, Conversations(ManualClock(NOW))), explain=True).decision
+    return decide(
+        asked, scale(), always, Past(experience, Conversations(ManualClock(NOW)), Checks()), explain=True
+    ).decision
 
 
 def learned(experience: Experience, org: str, *, shares: bool) -> int:

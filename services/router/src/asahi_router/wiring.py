@@ -46,6 +46,7 @@ from asahi_router.domain.counting import TokenCounts
 from asahi_router.domain.decision import Decider, Past
 from asahi_router.domain.embedding import LOCAL, EmbeddingDecider, ServedEmbedding
 from asahi_router.domain.erasure import Eraser
+from asahi_router.domain.escalation import Checks
 from asahi_router.domain.estimate import TokenEstimator
 from asahi_router.domain.evidence import TariffCosts
 from asahi_router.domain.experience import Experience
@@ -147,8 +148,8 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     orphanage = Orphanage(ledger, prices, service.estimator, clock, limits)
     costs = TariffCosts(service.prices, clock)
     experience = Experience(service.store, costs, clock, log, settings.outcomes_in_memory)
-    conversations = Conversations(clock)
-    models = Decider(service.scale, service.breakers.available, clock, Past(experience, conversations))
+    conversations, checks = Conversations(clock), Checks()
+    models = Decider(service.scale, service.breakers.available, clock, Past(experience, conversations, checks))
     told = partial(EmbeddingDecider, service.embeddings, service.scale.tariffs, service.estimator, clock)
     decider, answering = told(others=models), told(others=Exploring(models, service.random))
     providers: dict[str, CountingProvider] = dict(service.providers)
@@ -179,6 +180,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
         examples=experience,
         conversations=conversations,
         comparisons=comparisons,
+        checks=checks,
         orphanage=orphanage,
         prices=prices,
         clock=clock,

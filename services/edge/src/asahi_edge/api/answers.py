@@ -75,6 +75,8 @@ def alternatives(request: InferenceRequest, candidates: Sequence[Candidate]) -> 
             quality=candidate.quality,
             first_token_ms=candidate.first_token_ms,
             total_ms=candidate.total_ms,
+            check_risk=candidate.check_risk,
+            escalation_cost=Dollars(candidate.escalation_cost_nanos),
             excluded_by=candidate.excluded_by or None,
         )
         for candidate in candidates

@@ -321,6 +321,8 @@ def _alternatives(candidates: Iterable[Candidate]) -> list[pb.Alternative]:
             first_token_ms=c.first_token_ms,
             total_ms=c.total_ms,
             excluded_by=c.excluded_by,
+            check_risk=c.check_risk,
+            escalation_cost_nanos=c.escalation_cost_nanos,
         )
         for c in candidates
     ]

@@ -84,6 +84,10 @@ class Candidate(NamedTuple):
     """Of one answer, thought not counted."""
     later_cost_nanos: float = 0.0
     """What choosing it is expected to add to the cost of the conversation's later turns; below 0: it saves there."""
+    check_risk: float = 0.0
+    """How likely its answer fails its check, 0 to 1; 0 where no better model would be asked then."""
+    escalation_nanos: int = 0
+    """Of the expected cost: what a better model costs that is asked then, as far as that is likely."""
 
     @property
     def whole_cost_nanos(self) -> float:
@@ -119,6 +123,11 @@ class Candidate(NamedTuple):
         if not violations and not self.violations:
             return self
         return Candidate(*self[:9], violations, *self[10:])
+
+    def failing(self, risk: float, escalation_nanos: int) -> "Candidate":
+        """The same, whose answer is as likely to fail, which costs so much besides."""
+        cost = (self.expected_cost_nanos or 0) + escalation_nanos
+        return self._replace(expected_cost_nanos=cost, check_risk=risk, escalation_nanos=escalation_nanos)
 
     def violates(self, constraint: Constraint) -> Violation | None:
         """How it misses the constraint; None: it does not."""
@@ -312,7 +321,7 @@ def speaks(served: ServedModel, features: Features) -> bool:
 
 
 def _violations(weighed: Candidate, features: Features, limits: Limits) -> Iterator[Violation]:
-    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _, error, _, _ = weighed
+    served, quality, first_token_ms, total_ms, asked, _, max_cost, _, _, _, error, *_ = weighed
     model = served.model
     if not served.provider:
         yield Violation(Constraint.SERVED, "not served here")

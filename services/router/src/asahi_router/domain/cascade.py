@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from asahi.router.v1.router_pb2 import AttemptOutcome, Completed, CompleteStart
 from asahi.type.v1.chat_pb2 import Answer, FinishReason
-from asahi.type.v1.policy_pb2 import Cascade as Rule
-from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi_core.errors import AsahiError
 from asahi_router.domain.checks import failed_check
 from asahi_router.domain.completion_ports import Choice, Ranking
+from asahi_router.domain.escalation import is_checked
 
 _TELLING = (FinishReason.FINISH_REASON_LENGTH, FinishReason.FINISH_REASON_CONTENT_FILTER)
 
@@ -20,14 +19,10 @@ class Cascade:
     """The answers of one completion that failed their checks. All but the last are losses."""
 
     def __init__(self, start: CompleteStart, ranking: Ranking) -> None:
-        task = start.task
-        self._prompt = task.prompt
+        self._prompt = start.task.prompt
         self._features = ranking.features
-        self._checks = (
-            not start.stream
-            and task.routing.mode != RoutingMode.ROUTING_MODE_EXPLICIT
-            and task.policy.cascade != Rule.CASCADE_OFF
-        )
+        self.checks = is_checked(start.task, streamed=start.stream)
+        """Whether answers are checked before they are given."""
         self._better_than = ranking.better_than
         self.failed: list[tuple[AttemptOutcome, str]] = []
         """Calls whose answers were held back, each with its check."""
@@ -36,7 +31,7 @@ class Cascade:
 
     def check(self, choice: Choice, answer: Answer) -> str:
         """The check that the answer of `choice` failed; empty: none, or none is made."""
-        if not self._checks or self._features is None:
+        if not self.checks or self._features is None:
             return ""
         limited = self._features.max_output_tokens is not None or choice.added_max_output_tokens > 0
         return failed_check(self._prompt, answer, limited=limited)
@@ -47,7 +42,7 @@ class Cascade:
         Where nothing but text is asked for, only how the answer ended is looked at: no body is read again for this.
         """
         features = self._features
-        if self._checks or features is None:
+        if self.checks or features is None:
             return ""
         limited = features.max_output_tokens is not None or choice.added_max_output_tokens > 0
         if features.has_schema or features.has_tools or answer.finish_reason in _TELLING:

@@ -22,6 +22,7 @@ from asahi.router.v1.router_pb2 import (
     Decision,
     Task,
 )
+from asahi.type.v1.chat_pb2 import Answer
 from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi_core.clock import Clock
 from asahi_core.errors import AsahiError, Cancelled, DeadlineExceeded, InternalError
@@ -31,6 +32,7 @@ from asahi_router.domain.breaker import Breakers
 from asahi_router.domain.call_lessons import CallLessons
 from asahi_router.domain.cascade import Cascade
 from asahi_router.domain.completion_ports import (
+    Checks,
     Choice,
     Comparing,
     Conversations,
@@ -91,6 +93,7 @@ class Completions:
         examples: Examples,
         conversations: Conversations,
         comparisons: Comparing,
+        checks: Checks,
         orphanage: Orphanage,
         prices: Books,
         clock: Clock,
@@ -107,6 +110,7 @@ class Completions:
         self._examples = examples
         self._conversations = conversations
         self._comparisons = comparisons
+        self._checks = checks
         self._orphanage = orphanage
         self._prices = prices
         self._clock = clock
@@ -132,7 +136,7 @@ class Completions:
                 async for event in compared:
                     yield event
             return
-        ranking = self._decider.decide(task, explain=start.explain)
+        ranking = self._decider.decide(task, explain=start.explain, streamed=start.stream)
         asked_bytes = prompt_bytes(task.prompt)
         attempts = Attempts(
             start, asked_bytes, clock=self._clock, estimator=self._estimator, limits=self._limits.tries, log=self._log
@@ -176,7 +180,7 @@ class Completions:
                         self._retries.answered(choice.provider)
                     answer, outcome = ended.answer, ended.outcome
                     if answer is not None:
-                        check = cascade.check(choice, answer)
+                        check = self._check(run, choice, answer)
                         better = cascade.better(choice, path) if check else ()
                         path = deque(c for c in better if self._allows(c, run, outcome))
                         if not path:
@@ -204,6 +208,13 @@ class Completions:
             self._log.info("cascade_ended", code=error.code)
         self._remember(run, cascade.held.outcome, cascade.held.failed_check)
         yield CompleteResponse(completed=cascade.held)
+
+    def _check(self, run: "_Run", choice: Choice, answer: Answer) -> str:
+        """The check that the answer failed, which is learned from; empty: none."""
+        check, features = run.cascade.check(choice, answer), run.ranking.features
+        if run.cascade.checks and features is not None:
+            self._checks.checked(run.task.organization_id, choice.model, features, failed=bool(check))
+        return check
 
     def _abandon(self, run: "_Run") -> None:
         """Looks after the calls of a completion whose caller vanished."""

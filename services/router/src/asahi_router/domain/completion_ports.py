@@ -84,8 +84,10 @@ class Ranking(Protocol):
 class Decider(Protocol):
     """Chooses the model."""
 
-    def decide(self, task: Task, *, explain: bool) -> Ranking:
+    def decide(self, task: Task, *, explain: bool, streamed: bool = False) -> Ranking:
         """The models that may answer `task`; `explain`: the decision lists every candidate.
+
+        `streamed`: answers are sent on as they come, so that none is checked before.
 
         Raises:
             AsahiError: no model may, or the task cannot be understood.
@@ -135,6 +137,14 @@ class Comparing(Protocol):
         self, start: CompleteStart, inbox: AsyncIterator[CompleteRequest]
     ) -> AsyncGenerator[CompleteResponse, None]:
         """The events of a comparison, as `CompleteStart.comparison` promises them; raises AsahiError."""
+        ...
+
+
+class Checks(Protocol):
+    """Learns how often answers fail their checks."""
+
+    def checked(self, organization_id: str, model: str, features: Features, *, failed: bool) -> None:
+        """An answer of the model to a question with `features` was checked."""
         ...
 
 

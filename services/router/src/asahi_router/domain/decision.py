@@ -24,6 +24,7 @@ from asahi_router.domain.candidates import (
     weigh,
 )
 from asahi_router.domain.conversations import Conversations
+from asahi_router.domain.escalation import Checks, Risk, escalating, escalating_to, is_checked
 from asahi_router.domain.evidence import Evidence, evidence_on
 from asahi_router.domain.examples import Chance
 from asahi_router.domain.experience import Experience
@@ -46,6 +47,7 @@ class Past:
 
     experience: Experience
     conversations: Conversations
+    checks: Checks
 
     def of(self, task: pb.Task, features: Features, aim: Aim) -> Known:
         """What is known of a question from those before it."""
@@ -99,10 +101,10 @@ class Decider:
         self._clock = clock
         self._past = past
 
-    def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
+    def decide(self, task: pb.Task, *, explain: bool, streamed: bool = False) -> Ranking:
         """As `decide` does, now."""
         self._scale.tariffs.turn_to(self._clock.now(), task.organization_id)
-        return decide(task, self._scale, self._available, self._past, explain=explain)
+        return decide(task, self._scale, self._available, self._past, explain=explain, streamed=streamed)
 
     def would_answer(self, task: pb.Task) -> Candidate:
         """The model that would answer `task` now; one that is named need not take all of it."""
@@ -114,8 +116,16 @@ class Decider:
         return the_named(task.routing.model, read_features(task.prompt, task.kind), limits, self._scale, answers=False)
 
 
-def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None = None, *, explain: bool) -> Ranking:
-    """The models that may answer `task`; `explain`: the decision lists every candidate.
+def decide(
+    task: pb.Task,
+    scale: Scale,
+    available: Available,
+    past: Past | None = None,
+    *,
+    explain: bool,
+    streamed: bool = False,
+) -> Ranking:
+    """The models that may answer `task`; `explain`: the decision lists every candidate; `streamed`: none is checked.
 
     With a quality asked for: the cheapest whose quality is surely that; if none is sure, the best expected to be. With
     none asked for: where outcomes of the baseline are known, the guard says who stands in for it; else the catalog.
@@ -136,15 +146,17 @@ def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None 
     limits = limits_of(task.routing, task.policy, scale.catalog, goal)
     known = past.of(task, features, Aim(reference.model.id, goal.epsilon)) if past is not None else NOTHING_KNOWN
     evidence = known.evidence
+    checked = past is not None and is_checked(task, streamed=streamed)
+    risk = past.checks.risk(task.organization_id, features) if past is not None and checked else None
     candidates = [weigh(served, features, limits, scale, known) for served in scale.catalog.models]
     compared = next((c for c in candidates if c.served is reference), None)
-    guarded = _guarded(candidates, compared, evidence) if goal.yields else None
+    guarded = _guarded(candidates, compared, evidence, risk) if goal.yields else None
     if guarded is not None and evidence is not None:
         fitting, judged = guarded
         fitting.sort(key=lambda c: not available(c.provider, c.model))
         reason = why_guarded(fitting[0], compared, Word(judged, evidence, goal), features, limits)
     else:
-        fitting, yielded = _by_goal(candidates, features, limits, goal)
+        fitting, yielded = _by_goal(candidates, features, limits, goal, risk)
         fitting.sort(key=lambda c: not available(c.provider, c.model))
         reason = why_chosen(fitting, features, limits, goal, compared, yielded=yielded)
     fit = {c.model for c in fitting} if explain else set()
@@ -163,12 +175,12 @@ def decide(task: pb.Task, scale: Scale, available: Available, past: Past | None 
 
 
 def _by_goal(
-    candidates: Sequence[Candidate], features: Features, limits: Limits, goal: Goal
+    candidates: Sequence[Candidate], features: Features, limits: Limits, goal: Goal, risk: Risk | None
 ) -> tuple[list[Candidate], bool]:
     """Those that may answer, in order, and whether the goal gave way: none of them (surely) reaches it."""
     fitting = sorted((c for c in candidates if not c.violations), key=_cheapest_first)
     if fitting:
-        return fitting, False
+        return sorted(escalating(fitting, risk), key=_cheapest_first) if risk is not None else fitting, False
     less_good = candidates
     if goal.yields:
         less_good = [c.without(Constraint.QUALITY) for c in candidates]
@@ -181,12 +193,14 @@ def _by_goal(
 
 
 def _guarded(
-    candidates: Sequence[Candidate], reference: Candidate | None, evidence: Evidence | None
+    candidates: Sequence[Candidate], reference: Candidate | None, evidence: Evidence | None, risk: Risk | None
 ) -> tuple[list[Candidate], Judged] | None:
     """Who answers by the guard's word, then the baseline, then the rest; None: it has no word on this question."""
     if evidence is None or reference is None:
         return None
     may = _whatever_quality(candidates)
+    if risk is not None:
+        may = escalating_to(reference, may, risk)
     costs = {c.model: c.whole_cost_nanos for c in may if c.expected_cost_nanos is not None}
     judged = evidence.judge(costs)
     if judged is None:
@@ -286,5 +300,7 @@ def _told(candidate: Candidate) -> pb.Candidate:
         quality_error=candidate.quality_error,
         first_token_ms=round(candidate.first_token_ms),
         total_ms=round(candidate.total_ms),
+        check_risk=candidate.check_risk,
+        escalation_cost_nanos=candidate.escalation_nanos,
         excluded_by="; ".join(violation.words for violation in candidate.violations),
     )

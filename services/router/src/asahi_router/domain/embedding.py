@@ -151,7 +151,7 @@ class EmbeddingDecider:
         self._clock = clock
         self._others = others
 
-    def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
+    def decide(self, task: pb.Task, *, explain: bool, streamed: bool = False) -> Ranking:
         """The model that answers `task`, and no other where it is a question of `/v1/embeddings`.
 
         Raises:
@@ -160,7 +160,7 @@ class EmbeddingDecider:
             AsahiError: what the others' decider raises.
         """
         if not task.prompt.HasField("native") or task.prompt.native.api != EMBEDDINGS:
-            return self._others.decide(task, explain=explain)
+            return self._others.decide(task, explain=explain, streamed=streamed)
         question = read_embedding_question(task.prompt.native.body)
         served = self._named(task)
         _check_taken(question, served.model, self._models)

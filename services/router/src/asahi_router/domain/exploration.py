@@ -24,9 +24,9 @@ class Exploring:
         self._decider = decider
         self._random = random
 
-    def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
+    def decide(self, task: pb.Task, *, explain: bool, streamed: bool = False) -> Ranking:
         """As the decider does, or another of the models that may answer, drawn at random. Raises as it does."""
-        ranking = self._decider.decide(task, explain=explain)
+        ranking = self._decider.decide(task, explain=explain, streamed=streamed)
         chance, share = ranking.chance, task.policy.exploration
         if chance is None or share <= 0:
             return ranking

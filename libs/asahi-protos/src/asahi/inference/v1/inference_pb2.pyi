@@ -895,6 +895,8 @@ class Alternative(_message.Message):
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
     EXCLUDED_BY_FIELD_NUMBER: _builtins.int
+    CHECK_RISK_FIELD_NUMBER: _builtins.int
+    ESCALATION_COST_NANOS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Catalog id."""
     provider: _builtins.str
@@ -909,6 +911,10 @@ class Alternative(_message.Message):
     """Milliseconds of the whole call, expected."""
     excluded_by: _builtins.str
     """What excluded it; empty: nothing did."""
+    check_risk: _builtins.float
+    """How likely its answer fails a check, 0 to 1, as far as a better model would be asked then."""
+    escalation_cost_nanos: _builtins.int
+    """Nano-dollars of `expected_cost_nanos` that the better model is expected to cost which is asked then."""
     def __init__(
         self,
         *,
@@ -919,10 +925,12 @@ class Alternative(_message.Message):
         first_token_ms: _builtins.int = ...,
         total_ms: _builtins.int = ...,
         excluded_by: _builtins.str = ...,
+        check_risk: _builtins.float = ...,
+        escalation_cost_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos", "expected_cost_nanos", b"expected_cost_nanos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos", "excluded_by", b"excluded_by", "expected_cost_nanos", b"expected_cost_nanos", "first_token_ms", b"first_token_ms", "model", b"model", "provider", b"provider", "quality", b"quality", "total_ms", b"total_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos", "check_risk", b"check_risk", "escalation_cost_nanos", b"escalation_cost_nanos", "excluded_by", b"excluded_by", "expected_cost_nanos", b"expected_cost_nanos", "first_token_ms", b"first_token_ms", "model", b"model", "provider", b"provider", "quality", b"quality", "total_ms", b"total_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_cost_nanos: _TypeAlias = _typing.Literal["expected_cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__expected_cost_nanos: _TypeAlias = _typing.Literal["_expected_cost_nanos", b"_expected_cost_nanos"]  # noqa: Y015

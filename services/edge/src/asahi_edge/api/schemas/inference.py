@@ -139,6 +139,11 @@ class AlternativeView(Struct):
     quality: Annotated[Quality, described("Expected quality for this kind of work, 0 to 5.")]
     first_token_ms: Annotated[Count, described("Expected milliseconds to the first token.")]
     total_ms: Annotated[Count, described("Expected milliseconds of the whole call.")]
+    check_risk: Annotated[
+        float,
+        described("How likely its answer fails a check, as far as a better model would be asked then.", ge=0, le=1),
+    ]
+    escalation_cost: Annotated[Dollars, described("Of `expected_cost`: what that better model is expected to cost.")]
     excluded_by: Annotated[str | None, described("What excluded it; null: nothing did.")]
 
 
