@@ -17,7 +17,7 @@ from asahi_router.evaluate.statistics import Floats, Points
 MARGINS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _CHOOSING = 0.8
 _TIMES = 10
-_SAFETY = 0.75
+_SAFETY = 0.6
 """Share of ε that the mean loss may take: what is not seen here is how far a new day is from the memory."""
 
 
@@ -57,5 +57,5 @@ def mean_points(of_pools: Sequence[Mapping[float, Points]]) -> dict[float, Point
 
 
 def advised(means: Mapping[float, Points], epsilon: float) -> float:
-    """The smallest margin that keeps the mean loss to three quarters of ε; the largest where none does."""
+    """The smallest margin that keeps the mean loss to six tenths of ε; the largest where none does."""
     return next((margin for margin in MARGINS if means[margin].lost <= _SAFETY * epsilon), MARGINS[-1])

@@ -2,11 +2,13 @@
 
 What decides is the *paired* difference of two models on one question. A difference below zero is worth accepting where
 it saves much, so the rule is one price: how much quality may be given for what is saved. That price is the only figure
-that is tuned, and it is tuned on the memory alone: the highest one at which the loss that the other folds show, with a
-margin, is at most ε of the baseline's quality. That loss is the mean of two estimates: what the outcomes of the chosen
-models were, which is unbiased and noisy, and what is expected of them after their differences were calibrated against
-outcomes, which is the other way round. The margin is of standard errors; where only one of the two models' outcomes is
-known, as in real traffic, it is wider.
+that is tuned, and it is tuned on the memory alone: the highest one at which the loss that the other folds show is at
+most ε of the baseline's quality. That loss is the mean of two estimates: what the outcomes of the chosen models were,
+which is unbiased and noisy, and what is expected of them after their differences were calibrated against outcomes,
+which is the other way round. The highest price that looks good enough is partly a lucky one, the more so the smaller
+the memory; so the loss must also be at most ε, with a margin of standard errors, when it is drawn to what memories
+usually lose at that price (empirical Bayes; Efron and Morris, 1975). Where only one of the two models' outcomes is
+known, as in real traffic, what is made up has a margin of its own.
 """
 
 from collections.abc import Mapping
@@ -26,8 +28,8 @@ Flags = NDArray[np.bool_]
 class Rules:
     """What was fixed before any question was decided; docs/routing.md says how."""
 
-    margin: float = 0.25
-    """Standard errors of the loss by which it must be under ε."""
+    margin: float = 0.5
+    """Standard errors by which the loss must be under ε, drawn to what is usual."""
     unknown_margin: float = 1.28
     """The same, of what stands in for outcomes that are not known."""
     strangest: float = 0.95
@@ -40,6 +42,10 @@ RULES = Rules()
 _AS_DEAR = -0.01
 """Share of the usual cost: a model that is dearer by more than this does not stand in for the baseline."""
 _PRICES = np.geomspace(0.002, 2.0, 60)
+_USUAL_LOSS = (0.02, 0.05, 0.2, 0.3), (-0.0085, 0.0, 0.06, 0.1)
+"""Prices, and the share of the baseline's quality that is lost at each, mean of memories; docs/routing.md has whose."""
+_APART = 0.015
+"""Standard deviation of that share between memories at one price, what chance adds left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +161,10 @@ class Outlook:
             error = float(seen.std() / np.sqrt(len(rows)))
             made_up = np.sum(self.made_up[chosen[left]] + self.made_up[self.baseline])
             unknown = float(np.sqrt(made_up)) / len(rows)
-            if loss + rules.margin * error + rules.unknown_margin * unknown <= epsilon * good:
+            trust = 1 / (1 + np.square(error / max(good, 1e-9) / _APART))
+            usual = good * float(np.interp(price, *_USUAL_LOSS))
+            pooled = trust * loss + (1 - trust) * usual + rules.margin * np.sqrt(trust) * error
+            if max(loss, pooled) + rules.unknown_margin * unknown <= epsilon * good:
                 kept = Calibration(float(price), loss / good, error / good, float(left.mean()))
         return kept
 
