@@ -43,42 +43,51 @@ _DECISIONS = 5_000
 Vectors = NDArray[np.float32]
 
 
-class _Given:
+class Given:
     """An `ExampleStore` with what it was made with."""
 
     def __init__(self, judged: Sequence[Judged]) -> None:
         self._judged = list(judged)
 
     async def keep(self, examples: Sequence[Example]) -> None:
+        """As `ExampleStore.keep`."""
         raise AssertionError("nothing is answered here")
 
     async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
+        """As `ExampleStore.judged`."""
         given, self._judged = self._judged[:most], self._judged[most:]
         return given
 
     async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
+        """As `ExampleStore.signalled`."""
         return []
 
     async def keep_pairs(self, pairs: Sequence[Pair]) -> None:
+        """As `ExampleStore.keep_pairs`."""
         raise AssertionError("nothing is answered here")
 
     async def pairs(self, since: datetime, most: int, organization_id: str = "") -> list[Pair]:
+        """As `ExampleStore.pairs`."""
         return []
 
     async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
+        """As `ExampleStore.signal`."""
         raise AssertionError("nothing is answered here")
 
     async def answers(self, organization_id: str, since: datetime) -> list[Answers]:
+        """As `ExampleStore.answers`."""
         return []
 
     async def withdraw(self, organization_id: str, at: datetime) -> None:
+        """As `ExampleStore.withdraw`."""
         raise AssertionError("nothing is shared here")
 
     async def erasures(self) -> Mapping[str, datetime]:
+        """As `ExampleStore.erasures`."""
         return {}
 
     async def forget_unjudged(self, before: datetime) -> None:
-        pass
+        """As `ExampleStore.forget_unjudged`."""
 
 
 def _prompt(number: int) -> Prompt:
@@ -113,7 +122,7 @@ async def _run(count: int) -> None:
     known, prices = load_catalog(None), load_price_book()
     catalog = serve_models(known, vendor_endpoints("https://openai.test/v1", "https://anthropic.test"), "")
     scale = Scale(catalog, Tariffs(prices, _NOW), TokenEstimator(), Observations(known.models, clock))
-    experience = Experience(_Given(judged), TariffCosts(prices, clock), clock, structlog.get_logger(), count)
+    experience = Experience(Given(judged), TariffCosts(prices, clock), clock, structlog.get_logger(), count)
     decider = Decider(scale, lambda _provider, _model: True, clock, Past(experience, Conversations(clock), Checks()))
     tasks = [
         Task(organization_id="org", request_id=f"q{n}", prompt=_prompt(n), prompt_embedding=embedding.tobytes())

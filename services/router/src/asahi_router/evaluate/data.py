@@ -47,6 +47,8 @@ class Prompts:
     tokens: Floats
     """Of the prompt alone."""
     forms: NDArray[np.float32]
+    tools: list[tuple[int, int]]
+    """Tools that are sent along, and the bytes of their definitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +163,12 @@ def _uniform(text: str) -> float:
 
 def _prompts(columns: Mapping[str, list[Any]]) -> Prompts:
     texts = columns["prompt"]
-    tools = [_count(tools) for tools in columns["n_tools"]]
-    sizes = [_BYTES_PER_TOKEN * _count(tokens) for tokens in columns["tools_tokens"]]
+    counts = map(_count, columns["n_tools"])
+    sizes = (_BYTES_PER_TOKEN * _count(tokens) for tokens in columns["tools_tokens"])
+    tools = list(zip(counts, sizes, strict=True))
     forms = [
         form_of(text, kind_of(text, has_tools=count > 0, has_schema=False), tools=count, tools_bytes=size)
-        for text, count, size in zip(texts, tools, sizes, strict=True)
+        for text, (count, size) in zip(texts, tools, strict=True)
     ]
     return Prompts(
         columns["prompt_id"],
@@ -174,6 +177,7 @@ def _prompts(columns: Mapping[str, list[Any]]) -> Prompts:
         texts,
         np.array(columns["n_prompt_tokens"], dtype=float),
         np.array(forms, dtype=np.float32),
+        tools,
     )
 
 

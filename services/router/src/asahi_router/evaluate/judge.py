@@ -96,7 +96,7 @@ def judge(plan: Plan, pools: Sequence[Pool], progress: Callable[[str], None]) ->
 
 def _trials(plan: Plan, pool: Pool, left_out: str | None) -> Iterator[Trial]:
     memory, queries = plan.memory, plan.queries
-    models = pool.models or _common(memory.folder, pool.sources)
+    models = models_of(memory.folder, pool)
     known = [source for source in pool.sources if source != left_out]
     asked = [left_out] if left_out else list(pool.sources)
     if not _has(memory.folder, known, models) or not _has(queries.folder, asked, models):
@@ -114,10 +114,11 @@ def _trials(plan: Plan, pool: Pool, left_out: str | None) -> Iterator[Trial]:
             yield run(learned, decided, memory.folder.prices, plan.epsilon, np.random.default_rng(seed))
 
 
-def _common(folder: Folder, sources: Sequence[str]) -> tuple[str, ...]:
-    tables = [folder.tables[source] for source in sources if source in folder.tables]
+def models_of(folder: Folder, pool: Pool) -> tuple[str, ...]:
+    """The models of a pool; where it names none, those that all of its sources have."""
+    tables = [folder.tables[source] for source in pool.sources if source in folder.tables]
     common = set.intersection(*(set(table.models) for table in tables)) if tables else set()
-    return tuple(sorted(common))
+    return pool.models or tuple(sorted(common))
 
 
 def _has(folder: Folder, sources: Sequence[str], models: Sequence[str]) -> bool:
