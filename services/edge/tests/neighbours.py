@@ -110,7 +110,15 @@ class ScriptedCompletion:
         )
         self._events.put_nowait(CompleteResponse(decision=decision))
 
-    def announce(self, number: int = 1, model: str = CHEAP, *, most_nanos: int = 10_000_000, added: int = 0) -> None:
+    def announce(
+        self,
+        number: int = 1,
+        model: str = CHEAP,
+        *,
+        most_nanos: int = 10_000_000,
+        added: int = 0,
+        purpose: str = "",
+    ) -> None:
         self.attempt = Attempt(
             attempt=number,
             model=model,
@@ -118,6 +126,7 @@ class ScriptedCompletion:
             estimated_input_tokens=ESTIMATED_INPUT,
             max_cost_nanos=most_nanos,
             added_max_output_tokens=added,
+            purpose=purpose,
         )
         self._events.put_nowait(CompleteResponse(attempt=self.attempt))
 
@@ -172,6 +181,7 @@ class ScriptedCompletion:
             outcome=outcome,
             duration_ms=3.0,
             usage=usage,
+            purpose=self.attempt.purpose,
         )
 
 

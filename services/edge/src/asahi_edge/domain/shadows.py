@@ -20,7 +20,7 @@ from asahi.type.v1.routing_pb2 import RoutingMode
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_core.clock import Clock
 from asahi_core.context import current_call
-from asahi_core.errors import AsahiError, InsufficientQuota, NoModelSatisfies
+from asahi_core.errors import AsahiError, InsufficientQuota, InternalError, NoModelSatisfies
 from asahi_core.prices import Books
 from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.charge import charge_overhead
@@ -176,6 +176,9 @@ class Shadows:
     async def _announce(self, run: _Run, attempt: Attempt) -> None:
         """Before the call costs anything its upper bound is held, and its intent written."""
         request = run.request
+        if not attempt.purpose:
+            self._refuse(run, attempt, InternalError("The router is of a version that compares nothing."))
+            return
         try:
             await self._holds.take(request, attempt)
         except AsahiError as error:
