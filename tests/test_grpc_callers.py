@@ -2,6 +2,7 @@
 
 import asyncio
 from base64 import b64decode
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -221,3 +222,44 @@ async def test_texts_that_were_embedded_over_http_are_not_embedded_again_over_gr
     assert hit.input_tokens == over_http["usage"]["prompt_tokens"]
     assert (local.outcome.provider, len(local.embeddings[0])) == ("local", 4 * 384)
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+_INFER = "/asahi.inference.v1.InferenceService/Infer"
+
+
+async def _ended(call: Any) -> grpc.StatusCode:
+    """How a call ends of which no message is ever sent."""
+    async with asyncio.timeout(20):
+        with suppress(grpc.aio.AioRpcError):
+            await call.read()
+        code: grpc.StatusCode = await call.code()
+        return code
+
+
+async def test_a_call_is_refused_before_its_message_is_sent(organization: Organization) -> None:
+    forged = [("authorization", "Bearer " + "x" * 40)]
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        assert await _ended(channel.stream_stream(_INFER)(metadata=forged)) is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_few_messages_at_a_time_may_take_long_and_those_that_do_not_are_served(
+    organization: Organization,
+) -> None:
+    async with grpc.aio.insecure_channel(organization.installation.grpc_target) as channel:
+        silent: list[Any] = [channel.stream_stream(_INFER)(metadata=metadata(organization)) for _ in range(6)]
+        ending = [asyncio.create_task(_ended(call)) for call in silent]
+        ended, _ = await asyncio.wait(ending, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        while len(ended) < 2:
+            ended, _ = await asyncio.wait(ending, timeout=1)
+        assert {one.result() for one in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert len(ended) == 2, "four may take long"
+        answer = await InferenceServiceStub(channel).Infer(
+            pb.InferRequest(prompt="What is small?"), metadata=metadata(organization)
+        )
+        assert answer.response
+        for call in silent:
+            call.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        again: Any = channel.stream_stream(_INFER)(metadata=metadata(organization))
+        await again.write(pb.InferRequest(prompt="What is small?").SerializeToString())
+        assert pb.InferResponse.FromString(await again.read()).outcome.cache_tier == 1

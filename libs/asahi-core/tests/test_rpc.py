@@ -40,6 +40,10 @@ _CHECK, _HELLO = "/grpc.health.v1.Health/Check", pb.AttachRequest(hello=pb.Attac
 _T = TypeVar("_T")
 
 
+_MAX_CONCURRENT_STREAMS = 3
+"""Its number among the settings of HTTP/2 (RFC 9113, 6.5.2)."""
+
+
 class _Servicer(CacheServiceServicer):
     """Does what the test says; `Lookup` is not idempotent, `Store` is."""
 
@@ -375,6 +379,20 @@ async def test_a_service_told_to_stop_first_says_that_it_does_not_serve_and_fini
         running.servicer.going.set()
         assert (await asyncio.wait_for(call, _GUARD_S)).dropped == 1
         await asyncio.wait_for(running.serving, _GUARD_S)
+
+
+async def test_who_opens_calls_and_takes_them_back_is_told_how_many_count() -> None:
+    async with _running() as running, asyncio.timeout(_GUARD_S):
+        host, _, port = running.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        with closing(writer):
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+            head = await reader.readexactly(9)
+            settings = await reader.readexactly(int.from_bytes(head[:3], "big"))
+    values = {
+        int.from_bytes(settings[at : at + 2], "big"): settings[at + 2 : at + 6] for at in range(0, len(settings), 6)
+    }
+    assert int.from_bytes(values[_MAX_CONCURRENT_STREAMS], "big") == 1000
 
 
 @pytest.mark.parametrize("longest_call_s", [None, 0.1])

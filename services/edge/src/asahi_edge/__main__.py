@@ -57,6 +57,7 @@ def main() -> None:
                     public_certificate=certificate,
                     health_address=settings.health_address,
                     serving=grpc_serves,
+                    read=built.rpc_door.read,
                 )
             )
             await grpc_serves.wait()  # who asks over HTTP whether the edge is ready means both

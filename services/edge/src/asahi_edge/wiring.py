@@ -29,6 +29,7 @@ from asahi_edge.api.app import ROUTERS, build_app
 from asahi_edge.api.direct_routes import directly
 from asahi_edge.api.door import Door
 from asahi_edge.api.inference_servicer import InferenceServicer
+from asahi_edge.api.rpc_door import RpcDoor
 from asahi_edge.api.scope import RequestScope
 from asahi_edge.api.services import EdgeServices
 from asahi_edge.clients import alerts, analytics, auth, billing, cache, reconciliation, responses, router
@@ -85,6 +86,8 @@ class Edge:
     """What decides on its requests for inference first."""
     add_servicer: AddServicer
     """The same pipeline over gRPC."""
+    rpc_door: RpcDoor
+    """What reads the messages of its calls."""
 
 
 @asynccontextmanager
@@ -222,8 +225,8 @@ async def edge(
             timeout_s=settings.request_timeout_seconds,
             max_header_bytes=settings.max_header_bytes,
         )
-        limit_s = settings.request_timeout_seconds
-        servicer = InferenceServicer(pipeline, verdicts, replays, quotes, admission, bodies, ids, limit_s)
+        servicer = InferenceServicer(pipeline, replays, quotes)
+        rpc_door = RpcDoor(verdicts, admission, bodies, ids, settings.request_timeout_seconds)
         delivering = asyncio.create_task(usage.run())
         await _connect(channels)
         await _take_prices(follower)
@@ -239,7 +242,10 @@ async def edge(
             *watching,
         ):
             yield Edge(
-                app, Door(admission, verdicts), lambda server: add_InferenceServiceServicer_to_server(servicer, server)
+                app,
+                Door(admission, verdicts),
+                lambda server: add_InferenceServiceServicer_to_server(servicer, server),
+                rpc_door,
             )
             await pilot.close(_DRAIN_S)
             await shadows.close(_LAST_REPORT_S)

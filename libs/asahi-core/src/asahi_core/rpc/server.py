@@ -29,10 +29,17 @@ _OPTIONS = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.so_reuseport", 0),
+    # Calls that were taken back count until they are dealt with: who opens and resets more than that is refused by
+    # gRPC's core, for a hundredth of what a call costs (CVE-2023-44487). Callers of ours wait for their turn.
+    ("grpc.max_concurrent_streams", 1000),
 ]
 
 
 _LONGEST_CALL_S = 660.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+ReadMessage = Callable[[Context], Awaitable[bytes]]
+"""Reads the message of a call that has one, once the call may have that; raises AsahiError if it may not."""
 
 
 async def serve(
@@ -50,6 +57,7 @@ async def serve(
     public_certificate: CertificateFiles | None = None,
     health_address: str = "",
     serving: asyncio.Event | None = None,
+    read: ReadMessage | None = None,
 ) -> None:
     """Serves until `stop` is set, then says NOT_SERVING and lets calls under way finish for `grace_s` seconds.
 
@@ -59,7 +67,8 @@ async def serve(
     Callers prove which service they are as `identity` says, and may call what the table allows them; `public` servers
     know their callers by keys instead, and show them `public_certificate`; None: plain text. At `health_address`, if
     there is one, anybody may ask for health and nothing else: what probes containers has neither certificate nor token.
-    `serving` is set once calls are taken.
+    `serving` is set once calls are taken. Messages of calls that have one are read by `read`, so that a call can be
+    refused before gRPC takes up to 40 MB from it; None: by gRPC, at once.
 
     Raises:
         OSError: the address cannot be listened on, or is not loopback and callers would not have to prove themselves.
@@ -68,7 +77,7 @@ async def serve(
     server = grpc.aio.server(interceptors=guards, options=[*_OPTIONS, *_renewal(max_connection_age_s, longest_call_s)])
     methods = [method for add_servicer in servicers for method in methods_of(add_servicer)]
     names = sorted({method.path.split("/")[1] for method in methods})
-    server.add_generic_rpc_handlers(tuple(_handlers(name, methods, tracing, log) for name in names))
+    server.add_generic_rpc_handlers(tuple(_handlers(name, methods, tracing, log, read) for name in names))
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -113,13 +122,14 @@ def _renewal(age_s: float, grace_s: float | None) -> list[tuple[str, int]]:
 
 
 def _handlers(
-    service: str, methods: list[Method], tracing: Tracing, log: FilteringBoundLogger
+    service: str, methods: list[Method], tracing: Tracing, log: FilteringBoundLogger, read: ReadMessage | None
 ) -> grpc.GenericRpcHandler:
-    handlers = {m.path.split("/")[2]: _handler(m, tracing, log) for m in methods if m.path.split("/")[1] == service}
+    own = [method for method in methods if method.path.split("/")[1] == service]
+    handlers = {method.path.split("/")[2]: _handler(method, tracing, log, read) for method in own}
     return grpc.method_handlers_generic_handler(service, handlers)
 
 
-def _handler(method: Method, tracing: Tracing, log: FilteringBoundLogger) -> Handler:
+def _handler(method: Method, tracing: Tracing, log: FilteringBoundLogger, read: ReadMessage | None) -> Handler:
     kinds: dict[tuple[bool, bool], Callable[..., Handler]] = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -127,8 +137,19 @@ def _handler(method: Method, tracing: Tracing, log: FilteringBoundLogger) -> Han
         (True, True): grpc.stream_stream_rpc_method_handler,
     }
     wrap = _guard_stream if method.streams_responses else _guard_unary
-    make = kinds[method.streams_requests, method.streams_responses]
-    return make(wrap(method, tracing, log), request_deserializer=_decoding(method), response_serializer=method.encode)
+    decode = _decoding(method)
+    if read is None or method.streams_requests:
+        make = kinds[method.streams_requests, method.streams_responses]
+        return make(
+            wrap(method, _message, tracing, log), request_deserializer=decode, response_serializer=method.encode
+        )
+
+    async def taken(_requests: Any, context: Context) -> Any:
+        return _decoded(decode(await read(context)))
+
+    # To gRPC it is a method that takes a stream: it reads nothing of such a one by itself.
+    make = kinds[True, method.streams_responses]
+    return make(wrap(method, taken, tracing, log), request_deserializer=None, response_serializer=method.encode)
 
 
 def _decoding(method: Method) -> Callable[[bytes], Message | None]:
@@ -143,11 +164,15 @@ def _decoding(method: Method) -> Callable[[bytes], Message | None]:
     return decode
 
 
-def _decoded(request: Any) -> Any:
-    """The request, or an iterator over requests that raises at one that could not be decoded."""
+def _decoded(request: Message | None) -> Message:
     if request is None:
         raise InvalidRequest("The message cannot be decoded; send one of the type that the method takes.")
-    return request if isinstance(request, Message) else _all_decoded(request)
+    return request
+
+
+async def _message(request: Any, _context: Context) -> Any:
+    """The request, or an iterator over requests that raises at one that could not be decoded."""
+    return _decoded(request) if request is None or isinstance(request, Message) else _all_decoded(request)
 
 
 async def _all_decoded(requests: AsyncIterator[Message | None]) -> AsyncIterator[Message]:
@@ -155,18 +180,18 @@ async def _all_decoded(requests: AsyncIterator[Message | None]) -> AsyncIterator
         yield _decoded(request)
 
 
-Context = grpc.aio.ServicerContext[Any, Any]
+_Take = Callable[[Any, Context], Awaitable[Any]]
 
 
 def _guard_unary(
-    method: Method, tracing: Tracing, log: FilteringBoundLogger
+    method: Method, take: _Take, tracing: Tracing, log: FilteringBoundLogger
 ) -> Callable[[Any, Context], Awaitable[Message]]:
     behaviour = cast(Callable[[Any, Context], Awaitable[Message]], method.behaviour)
 
     async def answer(request: Any, context: Context) -> Message:
         try:
             with handled(method.path, _call_of(context), tracing, log):
-                return await behaviour(_decoded(request), context)
+                return await behaviour(await take(request, context), context)
         except AsahiError as error:
             await context.abort_with_status(to_rpc_status(error))
             raise AssertionError("abort raises") from error
@@ -175,14 +200,14 @@ def _guard_unary(
 
 
 def _guard_stream(
-    method: Method, tracing: Tracing, log: FilteringBoundLogger
+    method: Method, take: _Take, tracing: Tracing, log: FilteringBoundLogger
 ) -> Callable[[Any, Context], AsyncIterator[Message]]:
     behaviour = cast(Callable[[Any, Context], AsyncIterator[Message]], method.behaviour)
 
     async def answer(request: Any, context: Context) -> AsyncIterator[Message]:
         try:
             with handled(method.path, _call_of(context), tracing, log):
-                async for message in behaviour(_decoded(request), context):
+                async for message in behaviour(await take(request, context), context):
                     yield message
         except AsahiError as error:
             await context.abort_with_status(to_rpc_status(error))

@@ -1,7 +1,6 @@
 """`asahi.inference.v1.InferenceService`: the same questions over gRPC, through the same pipeline."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -9,33 +8,25 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from asahi.auth.v1.auth_pb2 import Scope, Verdict
 from asahi.inference.v1 import inference_pb2 as pb
 from asahi.inference.v1.inference_pb2_grpc import InferenceServiceServicer
 from asahi.router.v1.router_pb2 import Candidate
 from asahi.type.v1.routing_pb2 import LatencyPreference, QualityPreference, Routing
-from asahi_core.context import CallContext, current_call
-from asahi_core.ids import Ids
 from asahi_core.money import dollars
 from asahi_edge.api.answers import cache_explanation
-from asahi_edge.api.authentication import key_in
 from asahi_edge.api.embedding_answers import packed_vectors
 from asahi_edge.api.embedding_questions import embeddings_question
 from asahi_edge.api.json import convert, decode_object
 from asahi_edge.api.questions import chat_question, infer_question, limit_time
 from asahi_edge.api.replays import Staying, claim_of, idempotency_key
 from asahi_edge.api.routing import choice_name, mode_name, routing_of
+from asahi_edge.api.rpc_door import let_in
 from asahi_edge.api.rpc_replays import answer_once
 from asahi_edge.api.schemas.inference import InferBody, RoutingFields
-from asahi_edge.domain.access import require_scope
-from asahi_edge.domain.address_limits import peer_address
-from asahi_edge.domain.admission import Admission, arrived
-from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult, answer_text
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.quotes import Quote, Quotes
 from asahi_edge.domain.replays import Replays
-from asahi_edge.domain.verdicts import Verdicts
 
 MessageT = TypeVar("MessageT", bound=Message)
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -57,49 +48,44 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class InferenceServicer(InferenceServiceServicer):
-    """Translates, calls the pipeline, translates back."""
+    """Translates, calls the pipeline, translates back, for calls that `RpcDoor` has let in."""
 
     pipeline: LimitedPipeline
-    verdicts: Verdicts
     replays: Replays
     quotes: Quotes
-    admission: Admission
-    bodies: BodyBudget
-    ids: Ids
-    timeout_s: float
 
     async def Infer(self, request: pb.InferRequest, context: _Context) -> pb.InferResponse:
-        asked = await self._infer_question(request, request, context, stream=False)
+        asked = self._infer_question(request, request, stream=False)
         return await _only(self._serve(asked, self._infer(asked.question), pb.InferResponse, context))
 
     async def StreamInfer(
         self, request: pb.StreamInferRequest, context: _Context
     ) -> AsyncIterator[pb.StreamInferResponse]:
-        asked = await self._infer_question(request.request, request, context, stream=True)
+        asked = self._infer_question(request.request, request, stream=True)
         events = self._serve(asked, self._stream_infer(asked.question), pb.StreamInferResponse, context)
         async with aclosing(events):
             async for event in events:
                 yield event
 
     async def Quote(self, request: pb.QuoteRequest, context: _Context) -> pb.QuoteResponse:
-        asked = await self._infer_question(request.request, request, context, stream=False)
+        asked = self._infer_question(request.request, request, stream=False)
         return _quote(asked.question, await self.quotes.quote(asked.question))
 
     async def Chat(self, request: pb.ChatRequest, context: _Context) -> pb.ChatResponse:
-        asked = await self._chat_question(request, request, context, stream=False)
+        asked = self._chat_question(request, request, stream=False)
         return await _only(self._serve(asked, self._chat(asked.question), pb.ChatResponse, context))
 
     async def StreamChat(
         self, request: pb.StreamChatRequest, context: _Context
     ) -> AsyncIterator[pb.StreamChatResponse]:
-        asked = await self._chat_question(request.request, request, context, stream=True)
+        asked = self._chat_question(request.request, request, stream=True)
         events = self._serve(asked, self._stream_chat(asked.question), pb.StreamChatResponse, context)
         async with aclosing(events):
             async for event in events:
                 yield event
 
     async def Embed(self, request: pb.EmbedRequest, context: _Context) -> pb.EmbedResponse:
-        asked = await self._embed_question(request, context)
+        asked = self._embed_question(request)
         return await _only(self._serve(asked, self._embed(asked.question), pb.EmbedResponse, context))
 
     async def _serve(
@@ -163,10 +149,9 @@ class InferenceServicer(InferenceServiceServicer):
             outcome=_outcome(question, result),
         )
 
-    async def _infer_question(
-        self, request: pb.InferRequest, sent: Message, context: _Context, *, stream: bool
-    ) -> _Asked:
-        verdict, headers = await self._admit(sent, context)
+    def _infer_question(self, request: pb.InferRequest, sent: Message, *, stream: bool) -> _Asked:
+        called = let_in.get()
+        verdict, headers = called.verdict, called.metadata
         fields: dict[str, Any] = {**_routing_fields(request.routing), "stream": stream, "explain": request.explain}
         fields |= {name: value for name in _INFER_FIELDS if (value := getattr(request, name))}
         fields |= {field.name: value for field, value in request.ListFields() if field.name in _INFER_NUMBERS}
@@ -180,10 +165,9 @@ class InferenceServicer(InferenceServiceServicer):
         limit_time(question.routing)
         return _Asked(sent, question, idempotency_key(headers))
 
-    async def _chat_question(
-        self, request: pb.ChatRequest, sent: Message, context: _Context, *, stream: bool
-    ) -> _Asked:
-        verdict, headers = await self._admit(sent, context)
+    def _chat_question(self, request: pb.ChatRequest, sent: Message, *, stream: bool) -> _Asked:
+        called = let_in.get()
+        verdict, headers = called.verdict, called.metadata
         routing = routing_of(convert(_routing_fields(request.routing), RoutingFields))
         question = chat_question(
             verdict,
@@ -198,8 +182,9 @@ class InferenceServicer(InferenceServiceServicer):
         limit_time(question.routing)
         return _Asked(sent, question, idempotency_key(headers))
 
-    async def _embed_question(self, request: pb.EmbedRequest, context: _Context) -> _Asked:
-        verdict, headers = await self._admit(request, context)
+    def _embed_question(self, request: pb.EmbedRequest) -> _Asked:
+        called = let_in.get()
+        verdict, headers = called.verdict, called.metadata
         fields: dict[str, Any] = {"input": list(request.input), "model": request.model}
         if request.HasField("dimensions"):
             fields["dimensions"] = request.dimensions
@@ -207,23 +192,6 @@ class InferenceServicer(InferenceServiceServicer):
             fields["user"] = request.user_id
         question = replace(embeddings_question(verdict, fields, headers), task_id=request.task_id[:_MOST_TASK_ID])
         return _Asked(request, question, idempotency_key(headers))
-
-    async def _admit(self, sent: Message, context: _Context) -> tuple[Verdict, Mapping[str, str]]:
-        """Mints the request's id, limits its time, asks whose key it is, for a place, and room for what was `sent`."""
-        call = current_call.get()
-        limit = asyncio.get_running_loop().time() + self.timeout_s
-        deadline = limit if call.deadline is None else min(limit, call.deadline)
-        current_call.set(CallContext(self.ids.request_id(), call.traceparent, deadline))
-        metadata = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        verdict = await self.verdicts.verdict(key_in(metadata), peer_address(context.peer()))
-        require_scope(verdict, Scope.SCOPE_INFER)
-        place = self.admission.take(verdict.organization_id)
-        share = self.bodies.share(verdict.organization_id)
-        arrived.set(place)
-        place.after(share.free)
-        context.add_done_callback(lambda _: place.leave())  # type: ignore[arg-type]  # its stub names a type variable
-        share.add(sent.ByteSize())
-        return verdict, metadata
 
 
 async def _only(events: AsyncGenerator[MessageT, None]) -> MessageT:
