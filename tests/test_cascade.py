@@ -11,7 +11,7 @@ import httpx2
 import jsonschema_rs
 import pytest
 
-from tests.installation import Installation, Organization, running_installation
+from tests.installation import PATIENT, Installation, Organization, running_installation
 from tests.ledger import call_records
 from tests.simulator import SimulatorControl
 
@@ -39,7 +39,7 @@ FAILING = [
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation over the simulator."""
-    with running_installation(tmp_path_factory.mktemp("cascade")) as installation:
+    with running_installation(tmp_path_factory.mktemp("cascade"), environment=PATIENT) as installation:
         yield installation
 
 

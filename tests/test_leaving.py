@@ -1,5 +1,6 @@
 """Clients that leave: the answer is drained where that is cheap and of use, else cancelled; billed as it was."""
 
+import asyncio
 import math
 import re
 from collections.abc import Iterator
@@ -7,8 +8,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.installation import Installation, free_port, running_installation
-from tests.leaving import difference, leave_after, leave_many, settled
+from tests.installation import PATIENT, Installation, free_port, running_installation
+from tests.leaving import difference, leave_many, settled
 from tests.simulator import SimulatorControl
 
 DRAINED, ESTIMATED = 2, 3
@@ -21,7 +22,7 @@ TOLERANCE = 0.02 * math.sqrt(500 / LEAVING)
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation of this module's own."""
-    environment = {"edge": {"ASAHI_METRICS_ADDRESS": f"127.0.0.1:{METRICS_PORT}"}}
+    environment = {"edge": {**PATIENT["edge"], "ASAHI_METRICS_ADDRESS": f"127.0.0.1:{METRICS_PORT}"}}
     with running_installation(tmp_path_factory.mktemp("leaving"), environment=environment) as installation:
         yield installation
 
@@ -38,11 +39,14 @@ async def test_a_cheap_answer_is_read_to_its_end_billed_exactly_and_serves_the_n
 ) -> None:
     control = SimulatorControl(running.url_of("simulator"))
     control.reset()
-    control.rules({"mode": "slow", "params": {"first_token_ms": 300, "tokens_per_second": 300}})
+    control.rules({"mode": "slow", "params": {"first_token_ms": 2000, "tokens_per_second": 300}})
     organization = running.signup()
     before = deserted("drained")
     async with organization.async_client() as client:
-        await leave_after(client, 0.15, {"prompt": "Who drains this?"})
+        asking = asyncio.create_task(client.post("/infer", json={"prompt": "Who drains this?"}))
+        while not control.calls():
+            await asyncio.sleep(0.05)
+        asking.cancel()
         (record,) = await settled(organization, 1)
         again = (await client.post("/infer", json={"prompt": "Who drains this?"})).json()
     (call,) = control.calls()

@@ -16,11 +16,11 @@ from typing import Any
 
 import httpx2
 
-from tests.installation import Installation, Organization, running_installation
+from tests.installation import PATIENT, Installation, Organization, running_installation
 from tests.ledger import call_records
 from tests.simulator import SimulatorControl
 
-VARYING = {"simulator": {"ASAHI_SIMULATOR_DETERMINISTIC": "false"}}
+VARYING = {**PATIENT, "simulator": {"ASAHI_SIMULATOR_DETERMINISTIC": "false"}}
 """No two answers of the provider are alike: the same text again was kept."""
 _PAGES, _PARAGRAPHS, _WORDS = 50, 5, 100
 _VOCABULARY = [

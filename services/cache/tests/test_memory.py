@@ -224,7 +224,7 @@ async def test_its_bounds_and_its_count_hold_whatever_happens(
     size=st.sampled_from((0, 10, 1000)),
     id_length=st.sampled_from((0, 36, 300)),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_it_takes_no_more_memory_than_it_counts(organizations: int, each: int, size: int, id_length: int) -> None:
     """Measured for many entries together, so that a container's growth in steps counts where it belongs."""
     memory = tier(1024 * 1024 * _KILOBYTE)
