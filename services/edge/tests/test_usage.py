@@ -17,7 +17,7 @@ from asahi_core.clock import ManualClock, SystemClock
 from asahi_core.errors import InvalidRequest, RequestTooLarge, ServiceUnavailable
 from asahi_core.prices import load_price_book
 from asahi_edge.domain.spool import Spool
-from asahi_edge.domain.usage import UsageDelivery
+from asahi_edge.domain.usage import UsageDelivery, gathering_s
 from asahi_edge.stores.metrics import UsageCollector
 from asahi_edge.stores.opening import open_spool
 from asahi_edge.stores.spool import DiskSpool, SpoolOptions
@@ -287,3 +287,8 @@ async def test_the_figures_tell_what_waits_and_how_long(tmp_path: Path) -> None:
 
 def _on_disk(root: Path) -> AbstractAsyncContextManager[DiskSpool]:
     return open_spool(root, SystemClock(), structlog.get_logger(), SpoolOptions())
+
+
+@pytest.mark.parametrize(("took_s", "gathered_s"), [(0.0, 0.05), (0.001, 0.05), (0.005, 0.1), (0.1, 0.25), (9.0, 0.25)])
+def test_the_longer_a_delivery_takes_the_more_the_next_one_brings(took_s: float, gathered_s: float) -> None:
+    assert gathering_s(took_s) == pytest.approx(gathered_s)

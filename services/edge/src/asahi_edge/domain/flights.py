@@ -142,10 +142,25 @@ async def wait_until(deadline: float | None, *futures: "asyncio.Future[Any]") ->
     Raises:
         DeadlineExceeded: `deadline` (event-loop time; None: none) passed before.
     """
-    timeout_s = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
-    done, _ = await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    if not done:
-        raise _too_late()
+    if any(future.done() for future in futures):
+        return
+    loop = asyncio.get_running_loop()
+    moved: asyncio.Future[None] = loop.create_future()
+
+    def wake(_future: "asyncio.Future[Any]") -> None:
+        if not moved.done():
+            moved.set_result(None)
+
+    timer = None if deadline is None else loop.call_at(deadline, _expire, moved)
+    for future in futures:
+        future.add_done_callback(wake)
+    try:
+        await moved
+    finally:
+        for future in futures:
+            future.remove_done_callback(wake)
+        if timer is not None:
+            timer.cancel()
 
 
 def _expire(moved: "asyncio.Future[None]") -> None:

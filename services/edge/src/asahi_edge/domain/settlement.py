@@ -78,10 +78,12 @@ class Settlement:
         ]
         for record in records:
             record.task_type, record.routing_reason = decision.task_type, decision.reason
-        stored, *settled = await asyncio.gather(
-            self._store(call, entry, completed.failed_check),
-            *(self._usage.settle(record, soon=call.budgeted) for record in records),
-        )
+        storing = asyncio.create_task(self._store(call, entry, completed.failed_check))
+        try:
+            settled = [await self._usage.settle(record, soon=call.budgeted) for record in records]
+            stored = await storing
+        finally:
+            storing.cancel()
         missing = [name for name, fine in (("billing", all(settled)), ("cache", stored)) if not fine]
         return Landing(
             entry=entry,
