@@ -59,4 +59,4 @@ class Charts:
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A run of promtool."""
     command = [str(TOOLS / "promtool"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

@@ -37,6 +37,8 @@
   value: {{ .Values.limits.maxBodyBytes | int64 | quote }}
 - name: ASAHI_ALL_BODIES_BYTES
   value: {{ .Values.limits.allBodiesBytes | int64 | quote }}
+- name: ASAHI_SHADOW_QUESTIONS
+  value: {{ .Values.limits.shadowQuestions | quote }}
 - name: ASAHI_SIGNUPS_PER_MINUTE
   value: {{ .Values.limits.signupsPerMinute | quote }}
 - name: ASAHI_UNKNOWN_KEYS_PER_MINUTE
