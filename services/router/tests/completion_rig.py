@@ -147,6 +147,7 @@ class RiggedChoice:
     max_output_tokens: int | None = None
     added_max_output_tokens: int = 0
     keeps_when_asked: bool = False
+    keeps_prompt: bool = False
     total_ms: float = 10.0
 
     @property

@@ -71,6 +71,29 @@ def test_a_short_prefix_and_one_that_its_provider_keeps_only_when_told_count_for
     assert weighed(BEST, long, {BEST: len(LONG)}) == weighed(BEST, long, {})
 
 
+def test_a_provider_that_keeps_prompts_on_request_is_asked_where_the_next_turn_is_likely_to_come() -> None:
+    long = task(turns(LONG, "Yes.", "And then?")).prompt
+    at, served = scale(), scale().catalog.find(BEST)
+    assert served is not None
+    often, seldom = (Known(None, {}, further_turns=2, again={BEST: share}) for share in (0.5, 0.2))
+    keeps = [weigh(served, read_features(long), Limits(), at, known).keeps_prompt for known in (often, seldom)]
+    assert keeps == [True, False]
+    marked, short = turns(LONG, "Yes.", "And then?"), turns("Hello", "Hi", "And then?")
+    marked.chat.cache_prefix = True
+    for other in (marked, short):
+        assert not weigh(served, read_features(other), Limits(), at, often).keeps_prompt
+    assert not weigh(served, read_features(long), Limits(), at).keeps_prompt, "a model that the caller named"
+    read = Known(None, {BEST: len(LONG)}, further_turns=2, again={BEST: 0.5})
+    written, later = (weigh(served, read_features(long), Limits(), at, known) for known in (often, read))
+    assert (later.expected_cost_nanos or 0) < 0.5 * (written.expected_cost_nanos or 0)
+
+
+def test_what_a_provider_was_not_asked_to_keep_is_no_prefix() -> None:
+    conversations = Conversations(ManualClock(NOW))
+    conversations.answered("org", b"thread", BEST, 1000, kept=False)
+    assert conversations.prefixes("org", b"thread", 1200) == {BEST: 0}
+
+
 def test_a_prefix_is_forgotten_after_five_minutes_and_never_longer_than_the_question() -> None:
     clock = ManualClock(NOW)
     conversations = Conversations(clock)

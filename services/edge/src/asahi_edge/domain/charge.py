@@ -60,13 +60,16 @@ def charge_calls(
     Every call costs what its provider bills. What would have been paid without Asahi is one call at `reference_model`
     with the tokens of the last one: calls before it are a loss that is booked to `cascade` where their answer failed
     its check, else to `routing`. Where Asahi had a provider keep the prompt's beginning (`asked_to_keep`, and the call
-    says that it was asked), nothing would have been kept without it: that difference is `provider_prompt_cache`.
+    says that it was asked, or that the router added it), nothing would have been kept without it: that difference is
+    `provider_prompt_cache`.
     """
     charges = {
         call.attempt: _charge(
             prices,
             call,
-            _without_cache(call.usage) if asked_to_keep and call.prompt_cache_asked else call.usage,
+            _without_cache(call.usage)
+            if call.prompt_cache_added or (asked_to_keep and call.prompt_cache_asked)
+            else call.usage,
             reference_model if call is calls[-1] else None,
             at,
         )

@@ -140,6 +140,7 @@ class Attempts:
             prompt=bounded(self._prompt, choice.added_max_output_tokens),
             stream=self._start.stream,
             max_output_tokens=choice.max_output_tokens,
+            keeps_prompt=choice.keeps_prompt,
         )
         self._call = CallUnderWay(provider, call, self._mailbox, self._clock, self._log)
         self._provider = choice.provider
@@ -173,6 +174,7 @@ class Attempts:
         if call is None:
             return self._ended_before_it_began(outcome)
         outcome.prompt_cache_asked = self._start.task.prompt.chat.cache_prefix and choice.keeps_when_asked
+        outcome.prompt_cache_added = choice.keeps_prompt
         if self._cause is not None:
             await call.stop()
         self._mailbox.clear_pieces()

@@ -89,6 +89,9 @@ class Candidate(NamedTuple):
     escalation_nanos: int = 0
     """Of the expected cost: what a better model costs that is asked then, as far as that is likely."""
 
+    keeps_prompt: bool = False
+    """Whether its provider would be asked to keep the question for the next turn, which it does not by itself."""
+
     @property
     def whole_cost_nanos(self) -> float:
         """Expected of the question, with what its choice does to later ones."""
@@ -258,10 +261,12 @@ def weigh(
     speed = scale.speeds.speed(model)
     total_ms = speed.total_ms(written)
     expected_cost = max_cost = None
+    keeps_prompt = False
     later_cost = 0.0
     rates = scale.tariffs.rates(model.id, asked)
     if rates is not None:
-        keeps = asked >= _LEAST_PREFIX and _keeps(served, features)
+        keeps_prompt = asked >= _LEAST_PREFIX and _is_asked_to_keep(served, features, rates, known)
+        keeps = asked >= _LEAST_PREFIX and (keeps_prompt or _keeps(served, features))
         read = _read(served, scale, known) if keeps else 0
         expected_cost = _cost(rates, asked, read, (produced if produced < bound else bound) * answers, keeps=keeps)
         if known.further_turns:
@@ -276,7 +281,7 @@ def weigh(
     first_ms, most_tokens = speed.first_token_ms, bound * answers
     weighed = Candidate(
         *(served, quality, first_ms, total_ms, asked, expected_cost, max_cost, most_tokens, added),
-        *((), error, written, later_cost),
+        *((), error, written, later_cost, 0.0, 0, keeps_prompt),
     )
     return weighed.violating(tuple(_violations(weighed, features, limits)))
 
@@ -380,6 +385,17 @@ def _later(rates: Rates, asked: int, answered: int, *, keeps: bool) -> float:
 def _evened(turns: float, now: float, later: float) -> float:
     """What is to be added to the cost `now` for the mean over this and so many later turns."""
     return turns * (later - now) / (1 + turns)
+
+
+def _is_asked_to_keep(served: ServedModel, features: Features, rates: Rates, known: Known) -> bool:
+    """Whether a provider that keeps prompts only on request is asked to keep this one, which marks nothing itself.
+
+    It pays where reading it again is likelier than what writing costs more, by what reading costs less.
+    """
+    if served.model.vendor != "anthropic" or served.protocol != "anthropic" or features.writes_cache or not known.again:
+        return False
+    again = known.again.get(served.model.id, 0.0)
+    return again * (rates.input - rates.cache_read) > rates.cache_write_5m - rates.input
 
 
 def _keeps(served: ServedModel, features: Features) -> bool:

@@ -271,7 +271,9 @@ class Completions:
         if features is None:
             return
         organization_id = task.organization_id
-        self._conversations.answered(organization_id, features.thread, outcome.model, features.asked_bytes)
+        choice = run.choice
+        kept = choice is None or not choice.keeps_when_asked or features.writes_cache or outcome.prompt_cache_added
+        self._conversations.answered(organization_id, features.thread, outcome.model, features.asked_bytes, kept=kept)
         before = self._repeats.asked(organization_id, task.payer.user_id, task.prompt, task.request_id)
         if before:
             self._examples.repeated(organization_id, before)

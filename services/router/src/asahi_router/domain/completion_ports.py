@@ -33,6 +33,11 @@ class Choice(Protocol):
         ...
 
     @property
+    def keeps_prompt(self) -> bool:
+        """Whether its provider is asked to keep the question for the next turn, which its caller does not ask."""
+        ...
+
+    @property
     def max_cost_nanos(self) -> int | None:
         """Upper bound of a call's cost in nano-dollars; None: the answer's length has no bound."""
         ...
@@ -125,8 +130,8 @@ class Examples(Protocol):
 class Conversations(Protocol):
     """Remembers which model answered a conversation last."""
 
-    def answered(self, organization_id: str, thread: bytes, model: str, asked_bytes: int) -> None:
-        """`model` answered a question of so many bytes that begins like `thread`."""
+    def answered(self, organization_id: str, thread: bytes, model: str, asked_bytes: int, *, kept: bool = True) -> None:
+        """`model` answered a question of so many bytes that begins like `thread`; `kept`: its provider keeps it."""
         ...
 
 

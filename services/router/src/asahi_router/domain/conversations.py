@@ -30,8 +30,8 @@ Prefixes = dict[str, int]
 @dataclass(slots=True)
 class _Conversation:
     turns: int = 0
-    models: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """The one that answered last at the end: when, and the bytes it was asked."""
+    models: dict[str, tuple[float, int, bool]] = field(default_factory=dict)
+    """The one that answered last at the end: when, the bytes it was asked, and whether its provider keeps them."""
 
 
 @dataclass(slots=True)
@@ -89,16 +89,16 @@ class Conversations:
         self._last: OrderedDict[tuple[str, bytes], _Conversation] = OrderedDict()
         self._habits: OrderedDict[str, _Habit] = OrderedDict()
 
-    def answered(self, organization_id: str, thread: bytes, model: str, asked_bytes: int) -> None:
-        """`model` answered a question of so many bytes that begins like `thread`."""
+    def answered(self, organization_id: str, thread: bytes, model: str, asked_bytes: int, *, kept: bool = True) -> None:
+        """`model` answered a question of so many bytes that begins like `thread`; `kept`: its provider keeps it."""
         key = organization_id, thread
         known, now = self._last.setdefault(key, _Conversation()), self._clock.monotonic()
-        before = max((at for at, _ in known.models.values()), default=now)
+        before = max((at for at, _, _ in known.models.values()), default=now)
         # The same question again is no further turn, and what was long ago is another conversation.
-        went_on = any(size < asked_bytes and now - at <= _KEPT_S for at, size in known.models.values())
+        went_on = any(size < asked_bytes and now - at <= _KEPT_S for at, size, _ in known.models.values())
         known.turns = known.turns + 1 if went_on else 1
         known.models.pop(model, None)
-        known.models[model] = now, asked_bytes
+        known.models[model] = now, asked_bytes, kept
         if len(known.models) > _MOST_MODELS:
             del known.models[next(iter(known.models))]
         self._habits.setdefault(organization_id, _Habit()).count(known.turns, model, now - before)
@@ -113,7 +113,11 @@ class Conversations:
         """What is kept of a question of so many bytes; the model that answered last at the end."""
         known, now = self._last.get((organization_id, thread)), self._clock.monotonic()
         models = known.models.items() if known is not None else ()
-        return {model: size for model, (at, size) in models if size < asked_bytes and now - at <= _KEPT_S}
+        return {
+            model: size if kept else 0
+            for model, (at, size, kept) in models
+            if size < asked_bytes and now - at <= _KEPT_S
+        }
 
     def outlook(self, organization_id: str, prefixes: Prefixes, turn: int) -> tuple[float, dict[str, float]]:
         """What is expected after the question that is the conversation's `turn`: how many turns, see `Known.again`."""

@@ -105,6 +105,7 @@ class EmbeddingChoice:
     max_output_tokens: int | None = 0
     added_max_output_tokens: int = 0
     keeps_when_asked: bool = False
+    keeps_prompt: bool = False
     """No provider keeps prompts of embeddings."""
     total_ms: float = 0.0
 

@@ -24,6 +24,8 @@ class ProviderCall:
     """Whether deltas are wanted. The whole answer comes last in any case."""
     max_output_tokens: int | None = None
     """Most tokens of all its answers; None: no bound is known. No estimate is over it."""
+    keeps_prompt: bool = False
+    """Whether the provider is asked to keep all of the prompt for the next turn, where that must be asked for."""
 
 
 class FailureKind(StrEnum):

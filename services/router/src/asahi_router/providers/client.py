@@ -81,6 +81,8 @@ class HttpProvider:
             asked = self._asked(call)
             native = self._native(asked)
             question = self._question(call, asked)
+            if call.keeps_prompt:
+                question = self._spoken.keeping(question)
             headers = self._headers(call, native)
             path = native.path if native is not None else ""
             if not call.stream:

@@ -186,6 +186,10 @@ class Dialect(Native, Protocol):
     count_path: str
     """Where tokens are counted without an answer; empty: nowhere."""
 
+    def keeping(self, question: bytes) -> bytes:
+        """The same question, with the wish that all of it is kept for the next turn, where that must be asked for."""
+        ...
+
     def headers(self, api_key: str) -> dict[str, str]:
         """Headers of every call."""
         ...

@@ -812,6 +812,7 @@ class AttemptOutcome(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     PROMPT_CACHE_ASKED_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_ADDED_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Its number within the request, from 1."""
     model: _builtins.str
@@ -828,6 +829,8 @@ class AttemptOutcome(_message.Message):
     """Whether the provider was asked to keep the question's beginning because of `ChatRequest.cache_prefix`."""
     purpose: _builtins.str
     """What it was made for: as `asahi.billing.v1.UsageRecord.purpose`."""
+    prompt_cache_added: _builtins.bool
+    """Whether the provider was asked to keep the question for the next turn of its conversation, though its caller did not."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """What the provider will bill for the call; absent: nothing. A call that answered: as in `Completed.answer`."""
@@ -844,10 +847,11 @@ class AttemptOutcome(_message.Message):
         usage: _usage_pb2.Usage | None = ...,
         prompt_cache_asked: _builtins.bool = ...,
         purpose: _builtins.str = ...,
+        prompt_cache_added: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "first_token_ms", b"first_token_ms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "attempt", b"attempt", "duration_ms", b"duration_ms", "first_token_ms", b"first_token_ms", "model", b"model", "outcome", b"outcome", "prompt_cache_asked", b"prompt_cache_asked", "provider", b"provider", "purpose", b"purpose", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms", "attempt", b"attempt", "duration_ms", b"duration_ms", "first_token_ms", b"first_token_ms", "model", b"model", "outcome", b"outcome", "prompt_cache_added", b"prompt_cache_added", "prompt_cache_asked", b"prompt_cache_asked", "provider", b"provider", "purpose", b"purpose", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_token_ms: _TypeAlias = _typing.Literal["first_token_ms"]  # noqa: Y015
     _WhichOneofArgType__first_token_ms: _TypeAlias = _typing.Literal["_first_token_ms", b"_first_token_ms"]  # noqa: Y015

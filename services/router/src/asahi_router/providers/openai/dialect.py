@@ -23,6 +23,10 @@ class OpenAI:
         """A question in this protocol, for `model`, with all else as it was written."""
         return question.adapt(body, model, stream=stream)
 
+    def keeping(self, question: bytes) -> bytes:
+        """The question as it is: prompts are kept without being asked for."""
+        return question
+
     def read_question(self, body: bytes) -> ChatRequest:
         """A question in this protocol."""
         return question.read_question(body)
