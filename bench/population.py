@@ -1,35 +1,54 @@
 """`python -m bench.population`: routing over models whose quality is known, which drifts, and of which one gets worse.
 
 Requests come in twelve kinds, told by their form alone; each model answers each kind well with a probability of its
-own. Some answers are judged, 0 or 1. What decides is the product's own: `learn`, `guard_of`, `worth` (many questions at
-once), and what its log of decisions says of it (`compare`, `harms`), after which the baseline takes over. A share of
-requests is drawn, as the policy's `exploration` has it. Midway two models change places at a third of all kinds; later
-one gets worse silently. Loss is of expected quality beside the baseline always; what is attainable is what knowing
-every probability would save at a loss of ε. With `--out FILE` each seed is kept as a line when it is done, and not run
-again.
+own. Some answers are judged, 0 or 1. What decides, draws, learns and compares is the product's own (`Exploring` and
+`Experience`), over a decider that has no catalog to go by: the baseline answers until outcomes say otherwise. Midway
+two models change places at a third of all kinds; later one gets worse silently. Loss is of expected quality beside the
+baseline always; what is attainable is what knowing every probability would save at a loss of ε. With `--out FILE` each
+seed is kept as a line when it is done, and not run again.
 """
 
 import argparse
+import asyncio
 import json
 import time
-from dataclasses import asdict, dataclass
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from asahi_router.domain.form import FORM_SIZE
-from asahi_router.domain.learning.controls import Log, compare, harms
-from asahi_router.domain.learning.guard import Guard, guard_of, worth
-from asahi_router.domain.learning.learned import Measured, Taught, learn
+from asahi.router.v1 import router_pb2 as pb
+from asahi.type.v1.chat_pb2 import ChatRequest, ContentPart, Message, Prompt, Role
+from asahi.type.v1.routing_pb2 import RoutingPolicy
+from asahi_core.clock import ManualClock
+from asahi_router.domain.candidates import Candidate
+from asahi_router.domain.decision import Decider, Ranking
+from asahi_router.domain.examples import Chance, Example, Judged
+from asahi_router.domain.experience import Experience
+from asahi_router.domain.exploration import Exploring
+from asahi_router.domain.features import read_features
+from asahi_router.domain.form import FORM_SIZE, Form
+from asahi_router.domain.goal import epsilon_of
+from asahi_router.domain.learning.learned import Told
+from asahi_router.domain.lessons import Aim
+from asahi_router.domain.models import CatalogModel, ServedModel
+from asahi_router.domain.signals import Answers
 
 _MODELS = ("baseline", "better", "cheap", "cheaper", "cheapest")
-_COSTS = np.array([1.0, 0.7, 0.3, 0.15, 0.05])
-_KINDS = 12
-_BLOCK = 500
-_FEWEST, _GROWTH, _KEPT = 200, 1.1, 20_000
-"""As `domain.experience` learns, and as many outcomes as it keeps by default."""
+COSTS = np.array([1.0, 0.7, 0.3, 0.15, 0.05])
+KINDS = 12
+_BLOCK = 200
+"""Requests between two times that the router learns from what was judged."""
+_KEPT = 20_000
+"""Outcomes in memory."""
+_BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
+_MONTH_S = 30 * 86_400
 _WINDOW = 2_000
 Doubles = NDArray[np.float64]
 
@@ -53,12 +72,15 @@ class Run:
     """The same from when one model got worse."""
     taken_over: int
     """Times that the log showed harm."""
+    saved_by_tenth: list[float]
+    """Of the requests, in turn."""
+    lost_by_tenth: list[float]
 
 
 def qualities(random: np.random.Generator) -> Doubles:
     """(kinds, models): the probability of a good answer. Cheap models are as good at some kinds and worse at others."""
-    base = random.uniform(0.75, 0.95, _KINDS)
-    gaps = np.stack([np.where(random.random(_KINDS) < 0.4, 0.0, random.uniform(0.05, 0.4, _KINDS)) for _ in _MODELS])
+    base = random.uniform(0.75, 0.95, KINDS)
+    gaps = np.stack([np.where(random.random(KINDS) < 0.4, 0.0, random.uniform(0.05, 0.4, KINDS)) for _ in _MODELS])
     found = base[:, None] - gaps.T
     found[:, 0] = base
     clipped: Doubles = np.clip(found, 0.05, 0.98)
@@ -67,7 +89,7 @@ def qualities(random: np.random.Generator) -> Doubles:
 
 def attainable(quality: Doubles, kinds: NDArray[np.intp], epsilon: float) -> float:
     """The share of the baseline's cost that is saved at most where the probabilities are known, at a loss of ε."""
-    difference, saved, best = quality - quality[:, [0]], 1 - _COSTS, 0.0
+    difference, saved, best = quality - quality[:, [0]], 1 - COSTS, 0.0
     for price in np.geomspace(0.001, 3, 120):
         chosen = (difference + price * saved).argmax(axis=1)[kinds]
         lost = -difference[kinds, chosen].mean() / quality[kinds, 0].mean()
@@ -76,88 +98,150 @@ def attainable(quality: Doubles, kinds: NDArray[np.intp], epsilon: float) -> flo
     return best
 
 
+class _Store:
+    """Keeps examples for one run, as the database does for a service."""
+
+    def __init__(self) -> None:
+        self.said: list[Judged] = []
+
+    async def keep(self, examples: Sequence[Example]) -> None:
+        pass
+
+    async def judged(self, since: datetime, most: int, organization_id: str = "") -> list[Judged]:
+        begin = bisect_left(self.said, since, key=lambda one: one.judged_at)
+        return self.said[begin : begin + most]
+
+    async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
+        return []
+
+    async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
+        pass
+
+    async def answers(self, organization_id: str, since: datetime) -> list[Answers]:
+        return []
+
+    async def withdraw(self, organization_id: str, at: datetime) -> None:
+        pass
+
+    async def erasures(self) -> Mapping[str, datetime]:
+        return {}
+
+    async def forget_unjudged(self, before: datetime) -> None:
+        pass
+
+
+class _Priced:
+    """What each model costs, whatever is asked."""
+
+    def expected(self, organization_id: str, models: Sequence[str], asked_bytes: object, told: Told) -> Doubles:
+        costs = [COSTS[_MODELS.index(model)] for model in models]
+        return np.tile(costs, (len(told.quality), 1))
+
+
+class _Population:
+    """Asks as callers do and answers as models do; what decides, draws, learns and compares is the product."""
+
+    def __init__(self, random: np.random.Generator, exploration: float, epsilon: float) -> None:
+        self._clock, self._store = ManualClock(_BEGAN), _Store()
+        log = structlog.get_logger()
+        self._experience = Experience(self._store, _Priced(), self._clock, log, _KEPT)
+        self._decider = _BaselineFirst()
+        self._exploring = Exploring(self._decider, random.random, self._experience)
+        policy = RoutingPolicy(exploration=exploration, epsilon=epsilon)
+        self._task = pb.Task(organization_id="org", policy=policy)
+        self._aim = Aim("baseline", epsilon_of(policy))
+
+    def ask(self, form: Form) -> tuple[int, Chance | None]:
+        """Who answers a question of that form, and how likely that was."""
+        self._decider.form = form
+        ranking = self._exploring.decide(self._task, explain=False)
+        return _MODELS.index(ranking.decision.model), ranking.chance
+
+    def judge(self, form: Form, answered: int, chance: Chance | None, score: float) -> None:
+        """What somebody says of an answer."""
+        now, number = self._clock.now(), str(len(self._store.said))
+        example = Example("org", number, _MODELS[answered], form, b"", 400, 100, now, chance=chance)
+        self._store.said.append(Judged(example, score, now))
+
+    async def pass_time(self, seconds: float) -> bool:
+        """Lets the router learn from what was said; whether its log shows harm."""
+        self._clock.advance(seconds)
+        lesson = self._experience.lesson("org", b"")
+        if lesson is not None:
+            self._experience.guard(lesson, self._aim)  # as each decision asks for it, which is when it is calibrated
+        await self._experience.catch_up()
+        return self._experience.harm("org", self._aim) is not None
+
+
+class _BaselineFirst(Decider):
+    """Decides for the baseline, as where no catalog says that another is as good; all others may answer."""
+
+    def __init__(self) -> None:
+        self.form: Form = ()
+        asked = Message(role=Role.ROLE_USER, parts=[ContentPart(text="What is it?")])
+        self._features = read_features(Prompt(chat=ChatRequest(messages=[asked])))
+        self._may = tuple(_candidate(name, round(cost * 1e6)) for name, cost in zip(_MODELS, COSTS, strict=True))
+
+    def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
+        first, features = self._may[0], replace(self._features, form=self.form)
+        decision = pb.Decision(model=first.model, provider=first.provider)
+        return Ranking(decision, (first,), features, first, self._may, Chance(first.model))
+
+
+def _candidate(name: str, cost_nanos: int) -> Candidate:
+    model = CatalogModel(name, "made up", 10_000, 1_000, {"chat": 4.0}, "made up", 1.0, 100.0)
+    return Candidate(ServedModel(model, "made up", name), 4.0, 1.0, 1.0, 100, cost_nanos, cost_nanos, 1_000, 0, ())
+
+
 def run(seed: int, requests: int, labels: float, exploration: float, epsilon: float) -> Run:
     """One population, from its first request to its last."""
+    return asyncio.run(_run(seed, requests, labels, exploration, epsilon))
+
+
+async def _run(seed: int, requests: int, labels: float, exploration: float, epsilon: float) -> Run:
     random = np.random.default_rng(seed)
-    middles = random.normal(size=(_KINDS, FORM_SIZE))
+    middles = random.normal(size=(KINDS, FORM_SIZE))
     first = qualities(random)
     drifted = first.copy()
-    moved = random.choice(_KINDS, _KINDS // 3, replace=False)
+    moved = random.choice(KINDS, KINDS // 3, replace=False)
     drifted[moved, 2], drifted[moved, 3] = first[moved, 3], first[moved, 2]
     worse = drifted.copy()
     worse[:, 2] = np.clip(worse[:, 2] - 0.2, 0.05, 1)
     drift_at, worse_at = requests // 2, requests * 7 // 10
-    forms: list[NDArray[np.float32]] = []
-    kept: list[tuple[int, float, float, float]] = []  # who answered, its score, the propensities
-    guard: Guard | None = None
-    taken_over, learned_at, harmed = 0, 0, False
+    population = _Population(random, exploration, epsilon)
     lost, good, paid, possible = (np.zeros(requests) for _ in range(4))
     judged_by = np.zeros(requests, dtype=int)
+    total, taken_over, harmed = 0, 0, False
     for begin in range(0, requests, _BLOCK):
         truth = worse if begin >= worse_at else drifted if begin >= drift_at else first
-        kinds = random.integers(0, _KINDS, _BLOCK)
-        form = (middles[kinds] + 0.7 * random.normal(size=(_BLOCK, FORM_SIZE))).astype(np.float32)
-        decided = np.zeros(_BLOCK, dtype=int)
-        if guard is not None and not harmed and guard.calibration.price:
-            places = [_MODELS.index(model) for model in guard.learned.models]
-            told, at = guard.learned.tell(form, None), guard.learned.models.index("baseline")
-            few = guard.learned.answers < guard.rules.fewest
-            saved = np.where(few, -1.0, (1 - _COSTS)[places])[None, :].repeat(_BLOCK, axis=0)
-            decided = np.array(places)[worth(told, saved, at, guard.calibration.price, guard.rules).argmax(axis=1)]
-        each = exploration / len(_MODELS)
-        drawn = random.random(_BLOCK) < exploration
-        chosen = np.where(drawn, random.integers(0, len(_MODELS), _BLOCK), decided)
+        kinds = random.integers(0, KINDS, _BLOCK)
+        forms = (middles[kinds] + 0.7 * random.normal(size=(_BLOCK, FORM_SIZE))).astype(np.float32)
         now = slice(begin, begin + _BLOCK)
-        lost[now], good[now] = truth[kinds, 0] - truth[kinds, chosen], truth[kinds, 0]
-        paid[now] = _COSTS[chosen]
+        judged_by[now] = total
         possible[now] = attainable(truth, kinds, epsilon)
-        told_of = np.flatnonzero(random.random(_BLOCK) < labels)
-        scores = random.random(len(told_of)) < truth[kinds[told_of], chosen[told_of]]
-        propensity = np.where(chosen == decided, 1 - exploration + each, each)
-        forms.extend(form[told_of])
-        rows = zip(chosen[told_of].tolist(), scores.tolist(), propensity[told_of].tolist(), strict=True)
-        kept.extend((who, float(score), chance, each) for who, score, chance in rows)
-        forms, kept = forms[-_KEPT:], kept[-_KEPT:]
-        judged_by[now] = int(judged_by[begin - 1] if begin else 0) + len(told_of)
-        total = int(judged_by[begin])
-        if total >= _FEWEST and total >= _GROWTH * learned_at:
-            learned_at = total
-            guard, harmed = _taught(np.array(forms), kept, epsilon)
-            taken_over += harmed
+        for number, (kind, form) in enumerate(zip(kinds, forms, strict=True), begin):
+            answered, chance = population.ask(form)
+            lost[number], good[number] = truth[kind, 0] - truth[kind, answered], truth[kind, 0]
+            paid[number] = COSTS[answered]
+            if random.random() < labels:
+                population.judge(form, answered, chance, float(random.random() < truth[kind, answered]))
+                total += 1
+        was = harmed
+        harmed = await population.pass_time(_MONTH_S * _BLOCK / requests)
+        taken_over += harmed and not was
+    over = lost - epsilon * good
     return Run(
         seed,
         labels,
         float(lost.sum() / good.sum()),
         float(1 - paid.mean()),
         float(possible.mean()),
-        _recovery(lost - epsilon * good, judged_by, drift_at, worse_at),
-        _recovery(lost - epsilon * good, judged_by, worse_at, requests),
+        _recovery(over, judged_by, drift_at, worse_at),
+        _recovery(over, judged_by, worse_at, requests),
         taken_over,
+        [float(part.mean()) for part in np.split(1 - paid, 10)],
+        [float(part.sum() / good.mean() / len(part)) for part in np.split(lost, 10)],
     )
-
-
-def _taught(
-    forms: NDArray[np.float32], kept: list[tuple[int, float, float, float]], epsilon: float
-) -> tuple[Guard | None, bool]:
-    """The guard of what was judged, and whether the log says that routing lost too much."""
-    who = np.array([row[0] for row in kept])
-    present = np.unique(who)
-    models = tuple(_MODELS[place] for place in present)
-    if "baseline" not in models:
-        return None, False
-    quality = np.full((len(who), len(models)), np.nan, np.float32)
-    row, column = np.arange(len(who)), np.searchsorted(present, who)
-    quality[row, column] = [one[1] for one in kept]
-    tokens = np.where(np.isnan(quality), np.nan, 100).astype(np.float32)
-    measured = Measured(models, forms, None, quality, tokens, row)
-    taught: Taught = learn(measured, np.random.default_rng(len(who)))
-    costs = _COSTS[present][None, :].repeat(len(who), axis=0)
-    log = Log(
-        models, models.index("baseline"), column, quality[row, column].astype(np.float64),
-        np.array([one[2] for one in kept]), np.array([one[3] for one in kept]),
-        taught.told.quality.astype(np.float64), costs,
-    )  # fmt: skip
-    return guard_of(taught, costs, "baseline", epsilon), harms(compare(log, epsilon), epsilon) is not None
 
 
 def _recovery(over: Doubles, judged_by: NDArray[np.int_], since: int, until: int) -> int | None:

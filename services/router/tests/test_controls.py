@@ -26,7 +26,7 @@ def log(count: int, exploration: float, *, routed: float = 0.5, biased: float = 
     costs = np.tile([10.0, 1.0], (count, 1))
     expected = np.full((count, 2), 0.85)
     expected[:, 1] += biased
-    return Log(MODELS, 0, chosen, score, propensity, np.full(count, each), expected, costs)
+    return Log(MODELS, 0, chosen, score, propensity, np.full((count, 2), each), expected, costs)
 
 
 def by_name(controls: list[Control]) -> dict[str, Control]:

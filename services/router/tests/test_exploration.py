@@ -135,6 +135,57 @@ async def test_without_exploration_nothing_is_measured_and_the_memory_decides(st
     assert not any(control.measured for control in worth.controls)
 
 
+async def tried(store: SqlOutcomeStore, asked: Task, *, cheap_is_right: float, count: int) -> list[Ranking]:
+    """What is decided after 1500 answers that were judged, each by what had been learned when it was asked."""
+    await lived(store, cheap_is_right=cheap_is_right, exploration=1.0)
+    clock = ManualClock(NOW)
+    experience = experience_at(store, clock)
+    exploring = Exploring(Decider(scale(), always, clock), np.random.default_rng(4).random, experience)
+    for _ in range(2):  # what is tried is learned when somebody has asked
+        await experience.catch_up()
+        exploring.decide(asked, explain=False)
+    await experience.catch_up()
+    return [exploring.decide(asked, explain=False) for _ in range(count)]
+
+
+async def test_a_model_that_is_as_good_is_trusted_and_drawn_as_often_as_its_propensity_says(
+    store: SqlOutcomeStore,
+) -> None:
+    asked = explored(0.4, epsilon=0.05)
+    asked.organization_id = "org"
+    rankings = await tried(store, asked, cheap_is_right=0.96, count=3000)
+    seen = Counter(ranking.decision.model for ranking in rankings)
+    chances = {r.decision.model: r.chance for r in rankings if r.chance is not None}
+    assert set(seen) == {CHEAP, BASELINE}
+    assert sum(chance.propensity for chance in chances.values()) == pytest.approx(1)
+    for name, chance in chances.items():
+        other = BASELINE if name == CHEAP else CHEAP
+        assert seen[name] / 3000 == pytest.approx(chance.propensity, abs=0.01)
+        assert (chance.among, chance.least) == (other, chances[other].propensity)
+        assert chance.least_of(PEER) == 0, "no log says what a third model would have answered"
+    reasons = {r.decision.model: r.decision.reason for r in rankings}
+    assert reasons[CHEAP].startswith("gpt-6-luna stands in for gpt-6.1-sol, by 7")
+    assert "answers 3 % of the questions on which gpt-6-luna is tried" in reasons[BASELINE]
+    assert {r.chain[0].model for r in rankings if r.decision.model == CHEAP} == {CHEAP}
+
+
+async def test_a_model_that_is_shown_worse_is_not_drawn_any_more(store: SqlOutcomeStore) -> None:
+    asked = explored(0.4, epsilon=0.05, allowed_models=[BASELINE, CHEAP])
+    asked.organization_id = "org"
+    rankings = await tried(store, asked, cheap_is_right=0.7, count=200)
+    assert {r.decision.model for r in rankings} == {BASELINE}
+    assert {r.chance for r in rankings} == {Chance(BASELINE, 1.0, 0.0, BASELINE)}
+    assert "no cheaper model is worth trying in its place any more" in rankings[0].decision.reason
+
+
+async def test_what_one_organisation_learned_decides_nothing_for_another(store: SqlOutcomeStore) -> None:
+    asked = explored(0.4, epsilon=0.05)
+    asked.organization_id = "other"
+    rankings = await tried(store, asked, cheap_is_right=0.96, count=300)
+    assert {r.decision.model for r in rankings} == {BASELINE, PEER, CHEAP}, "drawn alike: nothing is known"
+    assert {r.chance.among for r in rankings if r.chance is not None} == {""}
+
+
 async def test_an_organisation_must_be_named(store: SqlOutcomeStore) -> None:
     experience = experience_at(store, ManualClock(NOW))
     with pytest.raises(InvalidRequest):
@@ -142,7 +193,7 @@ async def test_an_organisation_must_be_named(store: SqlOutcomeStore) -> None:
 
 
 async def test_propensities_come_back_from_the_store_as_they_were(store: SqlOutcomeStore) -> None:
-    chance = Chance(BASELINE, 0.125, 0.0625)
+    chance = Chance(BASELINE, 0.125, 0.0625, PEER)
     await store.keep([Example("org", "1", CHEAP, FORM, b"", 40, 100, NOW, chance=chance)])
     await store.record(Outcome("org", "1", "key", CHEAP, "chat", 1.0, None, "", NOW))
     assert [one.example.chance for one in await store.judged(NOW, 10)] == [chance]

@@ -151,7 +151,7 @@ async def run(service: RouterService, settings: RouterSettings, log: FilteringBo
     conversations, checks = Conversations(clock), Checks()
     models = Decider(service.scale, service.breakers.available, clock, Past(experience, conversations, checks))
     told = partial(EmbeddingDecider, service.embeddings, service.scale.tariffs, service.estimator, clock)
-    decider, answering = told(others=models), told(others=Exploring(models, service.random))
+    decider, answering = told(others=models), told(others=Exploring(models, service.random, experience))
     providers: dict[str, CountingProvider] = dict(service.providers)
     alike: Alike = NothingAlike()
     if settings.cache_target:

@@ -19,6 +19,12 @@ class Chance:
     """With which the model that answered was drawn, more than 0."""
     least: float = 0.0
     """With which each other one was, of those that exploration draws among; 0: none could be."""
+    among: str = ""
+    """The only other one that could be; empty: any of them."""
+
+    def least_of(self, model: str) -> float:
+        """With which a model that did not answer was drawn; 0: it could not be."""
+        return self.least if self.among in ("", model) else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from asahi_router.domain.examples import Example, ExampleStore, Judged, Pair
 from asahi_router.domain.learning.basis import DIMENSIONS
 from asahi_router.domain.learning.controls import Control
 from asahi_router.domain.learning.guard import Guard, guard_of
-from asahi_router.domain.lessons import Aim, Compared, Costs, Lesson, compared_by, lesson_of
+from asahi_router.domain.learning.trials import Trials
+from asahi_router.domain.lessons import MONTH, Aim, Compared, Costs, Lesson, compared_by, lesson_of, try_out
 from asahi_router.domain.signals import REPEATED, SCORES, counts, score_of, shares
 
 _FEWEST = 200
@@ -32,7 +33,6 @@ _FEWEST = 200
 _GROWTH = 1.1
 _EVERY_S = 15.0
 _MOST_WAITING = 10_000
-_COMPARED = timedelta(days=30)
 _MOST_READ = 5_000
 _ANSWERS_OF_A_PAIR = 2
 _EVER = datetime.min.replace(tzinfo=UTC)
@@ -61,6 +61,8 @@ class _Memory:
     by_form: Lesson | None = None
     by_meaning: Lesson | None = None
     wanted: OrderedDict[Aim, None] = field(default_factory=OrderedDict)
+    trying: OrderedDict[Aim, None] = field(default_factory=OrderedDict)
+    """Baselines beside which policies let models be tried."""
     compared: dict[Aim, Compared] = field(default_factory=dict)
     """What routing was worth, by the newest lesson."""
 
@@ -134,6 +136,17 @@ class Experience:
                 memory.wanted.popitem(last=False)
         return guard
 
+    def trials(self, organization_id: str, embedding: bytes, aim: Aim) -> tuple[Lesson, Trials] | None:
+        """How trials beside a baseline stand, by the lesson that places the question; None: not yet."""
+        memory, lesson = self._memories.get(organization_id), self._lesson_of(organization_id, embedding)
+        if memory is None or lesson is None:
+            return None
+        memory.trying[aim] = None
+        while len(memory.trying) > _MOST_GUARDS:
+            memory.trying.popitem(last=False)
+        trials = lesson.trials.get(aim)
+        return (lesson, trials) if trials is not None else None
+
     def harm(self, organization_id: str, aim: Aim) -> Control | None:
         """What routing lost where it surely lost more than may be lost; None: as far as can be told, it did not."""
         memory = self._memories.get(organization_id)
@@ -146,7 +159,7 @@ class Experience:
         if memory is None or memory.by_form is None:
             return Compared()
         if aim not in memory.compared:
-            return await asyncio.to_thread(compared_by, memory.by_form, aim, self._costs, self._clock.now() - _COMPARED)
+            return await asyncio.to_thread(compared_by, memory.by_form, aim, self._costs, self._clock.now() - MONTH)
         return memory.compared[aim]
 
     def forget(self, organization_id: str) -> None:
@@ -178,6 +191,7 @@ class Experience:
                 memory.shares = shares(answers)
                 await asyncio.to_thread(self._learn, organization_id, memory)
             await asyncio.to_thread(self._calibrate, organization_id, memory)
+            await asyncio.to_thread(self._try_out, memory)
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -297,6 +311,15 @@ class Experience:
         memory.compared = {}
         memory.learned_at = grown
 
+    def _try_out(self, memory: _Memory) -> None:
+        for lesson in (memory.by_form, memory.by_meaning):
+            if lesson is None or not memory.trying:
+                continue
+            if lesson.tried_at != memory.grown or lesson.trials.keys() != memory.trying.keys():
+                grown = memory.grown
+                try_out(lesson, [*memory.judged.values(), *self._failures(memory)], memory.trying, self._clock.now())
+                lesson.tried_at = grown
+
     def _failures(self, memory: _Memory) -> list[Judged]:
         """Those of the signalled that count, scored as their kind deserves."""
         said: dict[str, list[float]] = defaultdict(list)
@@ -312,7 +335,7 @@ class Experience:
     def _calibrate(self, organization_id: str, memory: _Memory) -> None:
         if memory.by_form is not None and organization_id != _COMMON:
             for aim in [aim for aim in list(memory.wanted) if aim not in memory.compared]:
-                memory.compared[aim] = compared_by(memory.by_form, aim, self._costs, self._clock.now() - _COMPARED)
+                memory.compared[aim] = compared_by(memory.by_form, aim, self._costs, self._clock.now() - MONTH)
         for lesson in (memory.by_form, memory.by_meaning):
             if lesson is None:
                 continue

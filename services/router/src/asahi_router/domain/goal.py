@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from asahi.router.v1.router_pb2 import Task
-from asahi.type.v1.routing_pb2 import QualityPreference, RoutingMode
+from asahi.type.v1.routing_pb2 import QualityPreference, RoutingMode, RoutingPolicy
 from asahi_router.domain.models import CatalogModel
 
 DEFAULT_FLOOR = 3.0
@@ -38,6 +38,11 @@ NO_GOAL = Goal(0.0, 0.0, "")
 """Any quality will do."""
 
 
+def epsilon_of(policy: RoutingPolicy) -> float:
+    """Share of the baseline's quality that a policy lets be lost."""
+    return policy.epsilon if policy.HasField("epsilon") else DEFAULT_EPSILON
+
+
 def goal_of(task: Task, kind: str, reference: CatalogModel) -> Goal:
     """What `task` looks for at a kind of work; `reference`: the model that it is as good as, if it does not say."""
     routing, policy = task.routing, task.policy
@@ -51,6 +56,6 @@ def goal_of(task: Task, kind: str, reference: CatalogModel) -> Goal:
     if routing.HasField("quality_threshold"):
         asked = routing.quality_threshold
         return Goal(asked, floor, f"of quality {asked:g} or more", "quality_threshold")
-    epsilon = policy.epsilon if policy.HasField("epsilon") else DEFAULT_EPSILON
+    epsilon = epsilon_of(policy)
     quality = reference.quality_at(kind) * (1 - epsilon)
     return Goal(quality, floor, f"as good as {reference.id} (to {100 * epsilon:.3g} %)", yields=True, epsilon=epsilon)

@@ -1,17 +1,23 @@
 """What one memory of outcomes taught: expectations, guards, and what routing itself was worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
 
 from asahi_router.domain.examples import Example, Judged, Pair
 from asahi_router.domain.learning.basis import DIMENSIONS, Floats
+from asahi_router.domain.learning.cells import Cells, cells_of
 from asahi_router.domain.learning.controls import Control, Log, compare, harms
 from asahi_router.domain.learning.guard import Doubles, Guard
 from asahi_router.domain.learning.learned import Measured, Taught, Told, learn
+from asahi_router.domain.learning.trials import Seen, Trials, trials_of
+
+MONTH = timedelta(days=30)
+"""How long outcomes say something of models, and routing is compared and tried."""
+_DAY = timedelta(days=1)
 
 _FEWEST_FOR_A_LEVEL = 20
 """Judged answers whose mean says how good answers usually are; under that they are taken to be as good as can be."""
@@ -59,6 +65,13 @@ class Lesson:
     of: str
     """The organisation; empty: those that share."""
     guards: dict[Aim, Guard] = field(default_factory=dict)
+    cells: Cells | None = None
+    """None: nothing was tried yet."""
+    cell_of: dict[str, int] = field(default_factory=dict)
+    """By request."""
+    trials: dict[Aim, Trials] = field(default_factory=dict)
+    tried_at: float = 0.0
+    """Outcomes that there were then."""
 
 
 def lesson_of(organization_id: str, judged: Sequence[Judged], pairs: Sequence[Pair] = (), *, embeds: bool) -> Lesson:
@@ -130,9 +143,45 @@ def compared_by(lesson: Lesson, aim: Aim, costs: Costs, since: datetime) -> Comp
         chosen,
         quality[np.arange(len(rows)), chosen].astype(np.float64),
         np.array([chance.propensity for chance in chances]),
-        np.array([chance.least for chance in chances]),
+        np.array([[chance.least_of(model) for model in models] for chance in chances]),
         lesson.taught.told.quality[rows].astype(np.float64),
         expected[rows],
     )
     controls = compare(log, aim.epsilon)
     return Compared(len(rows), explored, controls, harms(controls, aim.epsilon))
+
+
+def try_out(lesson: Lesson, judged: Sequence[Judged], aims: Iterable[Aim], now: datetime) -> None:
+    """Says how trials stand beside these baselines, by the month's outcomes that a lesson can place.
+
+    `judged`: what the memory holds now, more than was learned from.
+    """
+    embeds = lesson.taught.learned.basis.embeds
+    known = [one for one in judged if one.example.answered_at >= now - MONTH and (one.example.embedding or not embeds)]
+    known.sort(key=lambda one: one.example.answered_at)
+    _place(lesson, known)
+    models = tuple(sorted({one.example.model for one in known}))
+    place = {model: number for number, model in enumerate(models)}
+    seen = Seen(
+        models,
+        np.array([lesson.cell_of[one.example.request_id] for one in known], np.intp),
+        np.array([place[one.example.model] for one in known], np.intp),
+        np.array([one.score for one in known]),
+        len(known) * (MONTH / max(now - known[0].example.answered_at, _DAY)) if known else 0.0,
+    )
+    lesson.trials = {}
+    for aim in aims:
+        if lesson.cells is not None and aim.baseline in models:
+            lesson.trials[aim] = trials_of(lesson.cells, seen, aim.baseline, aim.epsilon)
+
+
+def _place(lesson: Lesson, known: Sequence[Judged]) -> None:
+    new = [one.example for one in known if one.example.request_id not in lesson.cell_of]
+    if not new:
+        return
+    basis = lesson.taught.learned.basis
+    forms = np.array([example.form for example in new], np.float32)
+    embeddings = vectors([example.embedding for example in new]) if basis.embeds else None
+    if lesson.cells is None:
+        lesson.cells = cells_of(basis, forms, embeddings, np.random.default_rng(len(new)))
+    lesson.cell_of |= zip([one.request_id for one in new], lesson.cells.of(forms, embeddings).tolist(), strict=True)

@@ -4,7 +4,7 @@ from asahi.router.v1 import router_pb2 as pb
 from asahi.type.v1.routing_pb2 import RoutingPolicy
 from asahi_core.errors import InvalidRequest
 from asahi_router.domain.experience import Experience
-from asahi_router.domain.goal import DEFAULT_EPSILON
+from asahi_router.domain.goal import epsilon_of
 from asahi_router.domain.learning.controls import Control
 from asahi_router.domain.lessons import Aim
 from asahi_router.domain.models import Catalog
@@ -26,7 +26,7 @@ class Worth:
         if not organization_id:
             raise InvalidRequest("organization_id is missing.", param="organization_id")
         baseline = (self._catalog.find(policy.baseline_model) or self._catalog.baseline_model).model.id
-        epsilon = policy.epsilon if policy.HasField("epsilon") else DEFAULT_EPSILON
+        epsilon = epsilon_of(policy)
         compared = await self._experience.compared(organization_id, Aim(baseline, epsilon))
         return pb.CompareRoutingResponse(
             baseline_model=baseline,

@@ -174,6 +174,7 @@ def _row(example: Example) -> dict[str, Any]:
         "baseline": example.chance.baseline if example.chance else "",
         "propensity": example.chance.propensity if example.chance else 1.0,
         "least": example.chance.least if example.chance else 0.0,
+        "among": example.chance.among if example.chance else "",
     }
 
 
@@ -191,7 +192,7 @@ def _example(row: RowMapping) -> Example:
         row["asked_bytes"],
         row["output_tokens"],
         row["answered_at"].replace(tzinfo=UTC),
-        chance=Chance(row["baseline"], row["propensity"], row["least"]) if row["baseline"] else None,
+        chance=Chance(row["baseline"], row["propensity"], row["least"], row["among"]) if row["baseline"] else None,
         signal=row["signal"],
         shared=row["shared"],
     )

@@ -6,7 +6,7 @@ from asahi_core.sql.databases import database_at
 from asahi_core.sql.schema import Schema, open_migrated
 from asahi_router.stores.outcomes import SqlOutcomeStore
 
-SCHEMA = Schema("router", head="0007", migrations="asahi_router:migrations")
+SCHEMA = Schema("router", head="0008", migrations="asahi_router:migrations")
 
 
 def open_outcomes(data_dir: Path, database_url: str = "", *, migrate_first: bool = True) -> SqlOutcomeStore:

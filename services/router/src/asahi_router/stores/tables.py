@@ -52,6 +52,8 @@ class ExampleRow(RouterTable, table=True):
     """Empty: nothing was left to routing; `propensity` and `least` say nothing then."""
     propensity: float
     least: float
+    among: str = Field(sa_type=Text)
+    """The only model that `least` is of; empty: of any."""
     shared: bool
     given_model: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
     """Empty: the answer was compared with no other; the three that follow say nothing then."""

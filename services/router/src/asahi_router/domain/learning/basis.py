@@ -38,10 +38,14 @@ class Basis:
 
     def of(self, forms: Floats, embeddings: Floats | None) -> Floats:
         """(n, size) float32 of the forms (n, FORM_SIZE) and, where the memory has them, the embeddings (n, 384)."""
-        seen = _seen(forms, embeddings if self.embeds else None, self.middle, self.spread)
+        seen = self.placed(forms, embeddings)
         apart = (seen * seen).sum(axis=1)[:, None] + self.lengths - 2 * (seen @ self.landmarks.T)
         near = 0.5 * np.exp(-_NEARNESS * np.maximum(apart, 0))
         return np.concatenate([np.ones((len(seen), 1), np.float32), seen, near], axis=1)
+
+    def placed(self, forms: Floats, embeddings: Floats | None) -> Floats:
+        """(n, form and embedding) float32: form and embedding on one scale, as distances are measured."""
+        return _seen(forms, embeddings if self.embeds else None, self.middle, self.spread)
 
 
 def basis_of(forms: Floats, embeddings: Floats | None, random: np.random.Generator) -> Basis:

@@ -37,7 +37,7 @@ class Log:
     propensity: Doubles
     """(n,): with which it was drawn."""
     least: Doubles
-    """(n,): with which each other model was; 0: none could be."""
+    """(n, m): with which each other model was at least; 0: it could not be."""
     expected: Doubles
     """(n, m): quality that the regressions expect, without the question's own outcome."""
     costs: Doubles
@@ -127,11 +127,11 @@ def _asks(log: Log, model: int) -> _Worth:
     total = float(weights.sum())
     expected = log.expected[:, model]
     if not total:
-        return _Worth(expected, float(np.mean(log.least > 0)), 0.0)
+        return _Worth(expected, float(np.mean(log.least[:, model] > 0)), 0.0)
     weights *= len(weights) / total
     effective = float(len(weights) ** 2 / np.square(weights).sum())
     quality = expected + weights * (log.score - expected)
-    return _Worth(quality, float(np.mean(asked | (log.least > 0))), effective)
+    return _Worth(quality, float(np.mean(asked | (log.least[:, model] > 0))), effective)
 
 
 def _lost(baseline: Doubles, policy: Doubles) -> tuple[float, float]:

@@ -94,8 +94,9 @@ class LearningBody(Struct, forbid_unknown_fields=True):
     exploration: Annotated[
         Share | UnsetType | None,
         described(
-            "Share of questions without a named model or quality that another allowed model answers, one expected to "
-            "cost no more than the baseline, so that what routing is worth can be measured. Default 0."
+            "Share of a month's questions without a named model or quality that allowed models answer which are not "
+            "known to be as good as the baseline, ones expected to cost no more, so that those that are can be found "
+            "and what routing is worth be measured. Default 0."
         ),
     ] = UNSET
     share_outcomes: Annotated[
