@@ -35,7 +35,7 @@ def trials(
     if worse_after is not None:
         score[count - worse_after : count] = np.arange(worse_after) % 2
     cell, place = np.zeros(len(names), np.intp), np.array([MODELS.index(name) for name in names])
-    return trials_of(two_cells(), Seen(MODELS, cell, place, score, 10_000.0), "dear", epsilon)
+    return trials_of(two_cells(), Seen(MODELS, cell, place, score, 10_000.0, 5_000.0), "dear", epsilon)
 
 
 def spread(share: float, count: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_embeddings_tell_kinds_apart_where_forms_do_not() -> None:
 def test_a_model_of_which_nothing_is_known_is_tried_beside_the_baseline() -> None:
     tried = plan(trials({"dear": 0.9}))
     assert (tried.answers.model, tried.answers.trusted) == ("bad", False)
-    assert tried.chances == {"bad": 0.5, "dear": 0.5}
+    assert tried.chances == {"bad": 0.4, "dear": 0.6}
 
 
 def test_a_model_that_is_worse_is_left_and_the_next_one_tried() -> None:

@@ -162,12 +162,14 @@ def try_out(lesson: Lesson, judged: Sequence[Judged], aims: Iterable[Aim], now: 
     _place(lesson, known)
     models = tuple(sorted({one.example.model for one in known}))
     place = {model: number for number, model in enumerate(models)}
+    elapsed = max(now - known[0].example.answered_at, _DAY) if known else MONTH
     seen = Seen(
         models,
         np.array([lesson.cell_of[one.example.request_id] for one in known], np.intp),
         np.array([place[one.example.model] for one in known], np.intp),
         np.array([one.score for one in known]),
-        len(known) * (MONTH / max(now - known[0].example.answered_at, _DAY)) if known else 0.0,
+        len(known) * (MONTH / elapsed),
+        len(known) * (max(MONTH - elapsed, MONTH / 2) / elapsed),
     )
     lesson.trials = {}
     for aim in aims:

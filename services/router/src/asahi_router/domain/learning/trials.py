@@ -27,10 +27,8 @@ _ACCEPTED = 2.2
 _CONVINCED_BY = 40.0
 """Outcomes that it takes about to trust a model."""
 _LEAST_EPSILON = 1e-4
-_HOLDS = 0.5
-"""Of a month: how long what is learned of a model is taken to be of use."""
 _TRUSTED = 0.8
-_BESIDE_TRUSTED, _BESIDE_TRIED = 0.03, 0.5
+_BESIDE_TRUSTED, _BESIDE_TRIED = 0.03, 0.6
 """Of questions that the baseline answers beside a model that is trusted, and beside one on trial."""
 
 
@@ -48,6 +46,8 @@ class Seen:
     """(n,): 0 to 1."""
     month: float
     """Outcomes that a month brings."""
+    ahead: float
+    """Those that are expected while what is learned now is of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def trials_of(cells: Cells, outcomes: Seen, baseline: str, epsilon: float) -> Tr
     share = np.bincount(outcomes.cell, minlength=count) / max(len(outcomes.cell), 1)
     price = 1 / (_ACCEPTED * max(epsilon, _LEAST_EPSILON))
     untrusted = float(seen[equals <= _TRUSTED].sum()) / max(outcomes.month, 1.0)
-    return Trials(cells, baseline, standings, _HOLDS * outcomes.month * share, price, untrusted)
+    return Trials(cells, baseline, standings, outcomes.ahead * share, price, untrusted)
 
 
 def _weighed(good: Doubles, seen: Doubles, baseline: int) -> tuple[Doubles, Doubles]:
