@@ -29,7 +29,7 @@ from asahi.type.v1.routing_pb2 import RoutingPolicy
 from asahi_core.clock import ManualClock
 from asahi_router.domain.candidates import Candidate
 from asahi_router.domain.decision import Decider, Ranking
-from asahi_router.domain.examples import Chance, Example, Judged
+from asahi_router.domain.examples import Chance, Example, Judged, Pair
 from asahi_router.domain.experience import Experience
 from asahi_router.domain.exploration import Exploring
 from asahi_router.domain.features import read_features
@@ -114,6 +114,12 @@ class _Store:
     async def signalled(self, since: datetime, most: int, organization_id: str = "") -> list[Example]:
         return []
 
+    async def keep_pairs(self, pairs: Sequence[Pair]) -> None:
+        pass
+
+    async def pairs(self, since: datetime, most: int, organization_id: str = "") -> list[Pair]:
+        return []
+
     async def signal(self, organization_id: str, request_id: str, signal: str) -> None:
         pass
 
@@ -182,7 +188,7 @@ class _BaselineFirst(Decider):
         self._features = read_features(Prompt(chat=ChatRequest(messages=[asked])))
         self._may = tuple(_candidate(name, round(cost * 1e6)) for name, cost in zip(_MODELS, COSTS, strict=True))
 
-    def decide(self, task: pb.Task, *, explain: bool) -> Ranking:
+    def decide(self, task: pb.Task, *, explain: bool, streamed: bool = False) -> Ranking:
         first, features = self._may[0], replace(self._features, form=self.form)
         decision = pb.Decision(model=first.model, provider=first.provider)
         return Ranking(decision, (first,), features, first, self._may, Chance(first.model))
