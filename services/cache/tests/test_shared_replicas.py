@@ -174,9 +174,9 @@ async def test_an_entry_that_is_in_no_index_is_not_found(server: RedisServer) ->
 
 
 @asynccontextmanager
-async def redis_entries(server: RedisServer) -> AsyncIterator[SharedRedis]:
+async def redis_entries(server: RedisServer, call_s: float = REDIS_CALL_S) -> AsyncIterator[SharedRedis]:
     log = structlog.get_logger()
-    opened = open_redis(server.url, SystemClock(), log, "replica-1", call_s=REDIS_CALL_S)
+    opened = open_redis(server.url, SystemClock(), log, "replica-1", call_s=call_s)
     try:
         yield opened
     finally:
@@ -227,7 +227,7 @@ async def test_exactly_what_matches_all_that_is_given_is_dropped(
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 async def test_three_calls_wait_for_a_redis_that_does_not_answer_and_then_none(server: RedisServer, how: str) -> None:
-    async with redis_entries(server) as redis:
+    async with redis_entries(server, 0.5) as redis:
         await redis.entries.keep(NewEntry("org-1", digest(1), entry(), 60))
         if how == "killed":
             server.stop()
