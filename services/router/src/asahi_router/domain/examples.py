@@ -8,6 +8,9 @@ from typing import Protocol
 from asahi_router.domain.form import Form
 from asahi_router.domain.signals import Answers
 
+_BESIDE_TRUSTED = 0.1
+"""More than the chance of the baseline beside a model that is trusted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chance:
@@ -21,6 +24,11 @@ class Chance:
     """With which each other one was, of those that exploration draws among; 0: none could be."""
     among: str = ""
     """The only other one that could be; empty: any of them."""
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether a model was on trial there: either had a good chance. What that loses is meant, and has an end."""
+        return bool(self.among) and min(self.propensity, self.least) > _BESIDE_TRUSTED
 
     def least_of(self, model: str) -> float:
         """With which a model that did not answer was drawn; 0: it could not be."""

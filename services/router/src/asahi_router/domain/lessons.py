@@ -148,7 +148,8 @@ def compared_by(lesson: Lesson, aim: Aim, costs: Costs, since: datetime) -> Comp
         expected[rows],
     )
     controls = compare(log, aim.epsilon)
-    return Compared(len(rows), explored, controls, harms(controls, aim.epsilon))
+    decided = log.of(np.array([not chance.on_trial for chance in chances], bool))
+    return Compared(len(rows), explored, controls, harms(compare(decided, aim.epsilon), aim.epsilon))
 
 
 def try_out(lesson: Lesson, judged: Sequence[Judged], aims: Iterable[Aim], now: datetime) -> None:

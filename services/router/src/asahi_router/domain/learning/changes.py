@@ -9,7 +9,7 @@ import numpy as np
 
 from asahi_router.domain.learning.guard import Doubles
 
-ALARM = 9.0
+ALARM = 7.5
 """Nats. `tests/test_changes.py` says how often it is a false one."""
 _FEWEST = 20
 _SHORTEST = 3

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asahi_router.domain.learning.guard import Doubles
 from asahi_router.domain.learning.regression import Indices
@@ -42,6 +43,19 @@ class Log:
     """(n, m): quality that the regressions expect, without the question's own outcome."""
     costs: Doubles
     """(n, m): expected nano-dollars; NaN: no known price."""
+
+    def of(self, rows: NDArray[np.bool_]) -> "Log":
+        """Of those decisions alone."""
+        return Log(
+            self.models,
+            self.baseline,
+            self.chosen[rows],
+            self.score[rows],
+            self.propensity[rows],
+            self.least[rows],
+            self.expected[rows],
+            self.costs[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
