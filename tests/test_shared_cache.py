@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.installation import Installation, Organization
 from tests.qdrant_faults import wait_for_model
 from tests.shared_flights import identical, kill_the_lead, slow_answers, two_of_each
+from tests.simulator import SimulatorControl
 
 _INFER, _CHAT, _STEPS = "/infer", "/v1/chat/completions", "steps"
 _PATHS = {_INFER: _INFER, _CHAT: _CHAT, _STEPS: _INFER}
@@ -120,8 +121,9 @@ def running() -> Iterator[Installation]:
 
 @pytest.fixture(scope="module")
 def tier_two(running: Installation) -> None:
-    """Has the replica of the first edge embed."""
+    """Has the replica of the first edge embed, and providers always say the same: no audit speaks against tier 2."""
     wait_for_model(running, ("edge",))
+    SimulatorControl(running.url_of("simulator")).rules({"mode": "answer", "params": {"text": "It is there."}})
 
 
 @pytest.fixture(scope="module")
@@ -196,11 +198,11 @@ def test_a_request_is_answered_from_another_edges_cache_if_nothing_in_it_can_cha
 def test_a_question_in_another_form_is_answered_by_tier_2_if_nothing_else_differs_and_only_then(
     running: Installation,
     tier_two: None,
+    organizations: tuple[Organization, Organization],
     pair: tuple[str, list[dict[str, Any]], list[dict[str, Any]], bool],
 ) -> None:
     kind, unchanging, changing, of_another = pair
     number, path = next(_numbers), _PATHS[kind]
-    organizations = running.signup(), running.signup()  # whose few audits cannot stop tier 2 for later examples
     kept = _kept(kind, f"What is entry {number} of the list")
     _tier(organizations[0], "edge", path, kept)
     forms = (f"hello! what is ENTRY {number} of the list" + "?" * marks for marks in count(1))
@@ -236,8 +238,10 @@ def _until_similar(
 ) -> None:
     """Returns once a form is answered by tier 2: a question is kept a moment later, and one in fifty is audited."""
     deadline = time.monotonic() + 60
-    while _tier(organization, "edge", path, body(next(forms))) != "hit; tier=2":
-        assert time.monotonic() < deadline, "what differs in nothing that counts is not answered by tier 2"
+    while (told := _tier(organization, "edge", path, body(next(forms)))) != "hit; tier=2":
+        assert time.monotonic() < deadline, (
+            f"what differs in nothing that counts is not answered by tier 2, but: {told}"
+        )
         time.sleep(0.02)
 
 

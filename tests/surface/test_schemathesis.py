@@ -3,7 +3,7 @@
 from tests.installation import Installation
 from tests.schemathesis_run import fuzz
 
-CASES = 1000
+CASES = 2000
 
 
 def test_every_answer_is_as_documented_and_none_is_a_fault(surface: Installation) -> None:

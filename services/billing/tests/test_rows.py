@@ -22,6 +22,7 @@ def test_no_field_is_lost(records: list[UsageRecord]) -> None:
 def test_every_field_of_the_message_is_kept() -> None:
     record = compared(call(cost_overhead_nanos=10), {"routing": 5, "cascade": -3})
     record.tags["team"] = "search"
+    record.purpose = "shadow"
     record.user_id, record.task_id, record.task_type, record.error_code = "ada", "t-1", "code", "provider_error"
     record.price_unknown = record.orphan = record.coalesced = True
     record.cache_tier = 2
