@@ -21,12 +21,13 @@ from asahi_core.prices import load_price_book
 from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.embeddings import Embeddings
 from asahi_edge.domain.fingerprint import fingerprint
+from asahi_edge.domain.flight_calls import FlightLimits
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.holds import BudgetedLedger, Holds
 from asahi_edge.domain.inference import CacheDirectives, InferenceRequest, InferenceResult
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.near_cache import NearCache
-from asahi_edge.domain.pilot import FlightLimits, Pilot
+from asahi_edge.domain.pilot import Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.prefixes import Prefixes
 from asahi_edge.domain.usage import UsageDelivery

@@ -35,10 +35,11 @@ from asahi_edge.api.services import EdgeServices
 from asahi_edge.domain.address_limits import AddressLimit
 from asahi_edge.domain.admission import Admission
 from asahi_edge.domain.body_budget import BodyBudget
+from asahi_edge.domain.governance_ports import Analytics, BudgetAlerts, Governance, Ledger, PriceSheets, Reconciliations
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.limits import Limiter
-from asahi_edge.domain.ports import Analytics, BudgetAlerts, Governance, Ledger, Outcomes, PriceSheets, Reconciliations
+from asahi_edge.domain.ports import Outcomes
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.verdicts import Verdicts

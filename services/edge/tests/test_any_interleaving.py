@@ -16,8 +16,8 @@ from asahi_core.errors import (
     ServiceUnavailable,
     UpstreamInterrupted,
 )
+from asahi_edge.domain.flight_calls import FlightLimits
 from asahi_edge.domain.inference import CacheDirectives, InferenceResult
-from asahi_edge.domain.pilot import FlightLimits
 from services.edge.tests.flying import Listener, Rig, Waiting, asked, flying, savings_sum, settle, soon
 from services.edge.tests.neighbours import BASELINE, CHEAP, ForeignFlight, ScriptedCompletion, reported, text_of
 from services.edge.tests.usage_records import name_of

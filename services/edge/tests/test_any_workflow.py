@@ -12,8 +12,8 @@ from asahi.auth.v1.auth_pb2 import Verdict
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.type.v1.policy_pb2 import Budget, BudgetAction
 from asahi_core.errors import AsahiError, Cancelled, ProviderError, ServiceUnavailable, UpstreamInterrupted
+from asahi_edge.domain.flight_calls import FlightLimits
 from asahi_edge.domain.inference import InferenceRequest, InferenceResult
-from asahi_edge.domain.pilot import FlightLimits
 from asahi_edge.domain.workflow import Step, Workflow, require_whole
 from services.edge.tests.flying import Listener, Rig, Waiting, asked, flying, savings_sum, settle, soon, until, verdict
 from services.edge.tests.neighbours import ScriptedCompletion, reported, text_of

@@ -9,7 +9,8 @@ from asahi.auth.v1 import auth_pb2 as pb
 from asahi_core.clock import SystemClock
 from asahi_core.errors import AsahiError, ServiceUnavailable
 from asahi_edge.domain.erasure import Eraser
-from asahi_edge.domain.ports import EVERYTHING, AnswerCache, Authenticator, Governance, Ledger, Matching, Outcomes
+from asahi_edge.domain.governance_ports import Governance, Ledger
+from asahi_edge.domain.ports import EVERYTHING, AnswerCache, Authenticator, Matching, Outcomes
 from asahi_edge.domain.stored_responses import ResponseStore
 from asahi_edge.domain.verdicts import Verdicts
 

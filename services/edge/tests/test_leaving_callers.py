@@ -7,8 +7,8 @@ import pytest
 from asahi.billing.v1.billing_pb2 import UsageRecord
 from asahi.type.v1.usage_pb2 import Usage, UsageSource
 from asahi_core.errors import Cancelled, DeadlineExceeded
+from asahi_edge.domain.flight_calls import FlightLimits
 from asahi_edge.domain.inference import CacheDirectives
-from asahi_edge.domain.pilot import FlightLimits
 from services.edge.tests.flying import Rig, Waiting, asked, flying, limit, settle, soon, until
 from services.edge.tests.neighbours import ScriptedCompletion, answer, text_of
 

@@ -7,8 +7,8 @@ import pytest
 from asahi.cache.v1.cache_pb2 import LookupResponse
 from asahi.type.v1.routing_pb2 import Routing, RoutingMode
 from asahi_edge.api.answers import cache_explanation
+from asahi_edge.domain.flight_calls import FlightLimits
 from asahi_edge.domain.inference import CacheDirectives, InferenceRequest
-from asahi_edge.domain.pilot import FlightLimits
 from asahi_edge.domain.similarity import Similarity, in_infer
 from services.edge.tests.flying import asked, flying, verdict
 

@@ -42,6 +42,7 @@ from asahi_edge.domain.body_budget import BodyBudget
 from asahi_edge.domain.budgets import KnownPlans
 from asahi_edge.domain.congestion import Congestion
 from asahi_edge.domain.embeddings import Embeddings
+from asahi_edge.domain.flight_calls import FlightLimits
 from asahi_edge.domain.flights import FlightBoard
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.holds import BudgetedLedger, Holds
@@ -49,7 +50,7 @@ from asahi_edge.domain.key_use import KeyUseReport
 from asahi_edge.domain.leads import Leads
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
 from asahi_edge.domain.near_cache import NearCache
-from asahi_edge.domain.pilot import FlightLimits, Pilot
+from asahi_edge.domain.pilot import Pilot
 from asahi_edge.domain.pipeline import Pipeline
 from asahi_edge.domain.prefixes import Prefixes
 from asahi_edge.domain.quotes import Quotes

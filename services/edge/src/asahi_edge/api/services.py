@@ -8,20 +8,10 @@ from fastapi import Request
 from asahi_core.clock import Clock
 from asahi_edge.domain.address_limits import AddressLimit, Network
 from asahi_edge.domain.body_budget import BodyBudget
+from asahi_edge.domain.governance_ports import Analytics, BudgetAlerts, Governance, Ledger, PriceSheets, Reconciliations
 from asahi_edge.domain.health import HealthCheck
 from asahi_edge.domain.limited_pipeline import LimitedPipeline
-from asahi_edge.domain.ports import (
-    Analytics,
-    AnswerCache,
-    BudgetAlerts,
-    Catalog,
-    Governance,
-    Ledger,
-    Outcomes,
-    PriceSheets,
-    Reconciliations,
-    TokenCounter,
-)
+from asahi_edge.domain.ports import AnswerCache, Catalog, Outcomes, TokenCounter
 from asahi_edge.domain.quotes import Quotes
 from asahi_edge.domain.replays import Replays
 from asahi_edge.domain.stored_responses import ResponseStore

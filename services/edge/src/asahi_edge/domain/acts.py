@@ -8,7 +8,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from asahi.auth.v1.auth_pb2 import Actor, BeginActRequest, EndActRequest
 from asahi_core.errors import AsahiError, InternalError
-from asahi_edge.domain.ports import Governance
+from asahi_edge.domain.governance_ports import Governance
 
 
 @dataclass(slots=True)

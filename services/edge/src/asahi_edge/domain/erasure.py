@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from asahi.auth.v1.auth_pb2 import Actor, DeleteOrganizationRequest, EraseUserRequest
 from asahi_edge.domain.acts import audited
-from asahi_edge.domain.ports import AnswerCache, Governance, Ledger, Matching, Outcomes
+from asahi_edge.domain.governance_ports import Governance, Ledger
+from asahi_edge.domain.ports import AnswerCache, Matching, Outcomes
 from asahi_edge.domain.stored_responses import ResponseStore
 from asahi_edge.domain.verdicts import Verdicts
 

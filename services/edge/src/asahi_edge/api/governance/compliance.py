@@ -18,7 +18,7 @@ from asahi_edge.api.openapi.operations import documented
 from asahi_edge.api.schemas.governance.compliance import ComplianceAnswer, ComplianceReport, KeptData, KeyCounts
 from asahi_edge.api.services import services_of
 from asahi_edge.api.times import rfc3339
-from asahi_edge.domain.ports import Governance
+from asahi_edge.domain.governance_ports import Governance
 
 router = APIRouter()
 _PAGE = 1000
