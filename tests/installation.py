@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import SystemRandom
 from signal import SIGCONT, SIGKILL, SIGTERM, Signals
 
 import grpc
@@ -22,14 +23,21 @@ MANY_SIGNUPS = "10000"
 SERVICES = ("auth", "cache", "router", "billing")
 PATIENT = {"edge": {"ASAHI_CACHE_TIMEOUT_SECONDS": "10", "ASAHI_RESERVE_TIMEOUT_SECONDS": "10"}}
 """Edges that do not take a busy machine's cache and billing for broken ones."""
+_NOT_EPHEMERAL = (12_000, 32_000)
+_CHANCE = SystemRandom()
+"""No two processes that run tests begin with the same ports."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that the system gives to no connection of its own before it is used."""
+    while True:
+        port = _CHANCE.randrange(*_NOT_EPHEMERAL)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @dataclass(slots=True)

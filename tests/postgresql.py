@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from tests.installation import free_port
 
 _NOBODY = 65534
 """The server refuses to run as root; it runs as nobody there."""
@@ -25,7 +26,7 @@ class PostgreSQL:
         self._data = folder / "data"
         self._data.mkdir()
         self.address = address
-        self.port = _free_port()
+        self.port = free_port()
         if os.geteuid() == 0:
             folder.chmod(0o711)
             os.chown(self._data, _NOBODY, _NOBODY)
@@ -85,9 +86,3 @@ def postgresql(address: str = "127.0.0.1") -> Iterator[PostgreSQL]:
                 server.stop()
     finally:
         shutil.rmtree(folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
