@@ -110,7 +110,7 @@ def _values(webhooks: int) -> dict[str, Any]:
             "edge": {
                 "spool": {"maxBytes": 1024 * 1024},
                 "limits": {"signupsPerMinute": 10_000},
-                "extraEnv": [{"name": "ASAHI_ORPHAN_SETTLE_SECONDS", "value": "1"}],
+                "extraEnv": [{"name": "ASAHI_ORPHAN_SETTLE_SECONDS", "value": "6"}],
             },
             "billing": {"checkSeconds": 1, "webhooks": {"targets": [f"http://127.0.0.1:{webhooks}"]}},
             "router": {"providers": {"existingSecret": "", "simulatorUrl": "http://simulator.asahi.svc:9000"}},

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ _WORKLOADS = (_OF["Deployment"], _OF["StatefulSet"])
 _LOOK_AGAIN_S = 0.2
 _START_AGAIN_S = 1.0
 _HASH = "pod-template-hash"
+_MOST_CONTAINERS = 64
+"""Each has a thread as long as it runs: a Job gets its turn however many wait for what it is to do."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Machine:
 
     async def run(self) -> None:
         """For ever."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MOST_CONTAINERS))
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._objects.changed.wait(), _LOOK_AGAIN_S)
