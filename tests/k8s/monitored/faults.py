@@ -100,12 +100,14 @@ def damaged_spool(monitored: Monitored) -> Iterator[None]:
 @contextmanager
 def killed_edge(monitored: Monitored) -> Iterator[None]:
     """SIGKILL to an edge with 30 provider calls under way, whose answers nobody will tell it any more."""
-    monitored.simulator.rules({"mode": "slow", "match": {}, "params": {"first_token_ms": 60_000}})
+    monitored.simulator.reset()
+    monitored.simulator.rules({"mode": "slow", "match": {"contains": "Killed"}, "params": {"first_token_ms": 60_000}})
     threads = [threading.Thread(target=ask_in_vain, args=(monitored, f"Killed {n}?")) for n in range(30)]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 30
-    while len(monitored.simulator.calls()) < len(threads) and time.monotonic() < deadline:
+    while sum(call["mode"] == "slow" for call in monitored.simulator.calls()) < len(threads):
+        assert time.monotonic() < deadline, "the provider was not called as often as was asked"
         time.sleep(0.1)
     monitored.services["router"].signal(SIGSTOP)  # else it settles them itself
     monitored.services["edge"].stop(SIGKILL)
