@@ -10,7 +10,8 @@ from asahi_core.clock import ManualClock
 from asahi_router.evaluate.data import read_folder, read_pools
 from asahi_router.evaluate.trial import Part, part_of
 from bench.day import Days, Plan, days, told
-from bench.day_gateway import Provider, Technique
+from bench.day_gateway import Technique
+from bench.day_provider import Provider
 from bench.day_traffic import Kind, Question, Request, Shares, TooFew
 from services.cache.tests.tier_two import BagOfWords
 from services.router.tests.test_evaluate import write

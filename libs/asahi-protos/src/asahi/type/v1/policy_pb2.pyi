@@ -443,7 +443,7 @@ class LearningPolicy(_message.Message):
     CASCADE_FIELD_NUMBER: _builtins.int
     SHARE_OUTCOMES_FIELD_NUMBER: _builtins.int
     exploration: _builtins.float
-    """Share of calls that may go to a model for what can be learnt, 0 to 1."""
+    """Share of a month's questions that models may answer which are not trusted yet, for what can be learnt, 0 to 1."""
     shadow_share: _builtins.float
     """Share of answered questions that a second model is asked as well, afterwards, 0 to 1."""
     judge: _builtins.str

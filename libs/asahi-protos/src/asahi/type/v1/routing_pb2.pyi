@@ -201,8 +201,9 @@ class RoutingPolicy(_message.Message):
     whole.
     """
     exploration: _builtins.float
-    """Share of questions that another model than the decided one answers for what can be learnt, 0 to 1, where the caller
-    named none and asked for no quality: one that may answer and is expected to cost no more than the baseline.
+    """Share of a month's questions that models may answer which are not trusted yet, for what can be learnt, 0 to 1; it may
+    be spent early in the month. Only where the caller named no model and asked for no quality, and of models that may
+    answer and are expected to cost no more than the baseline.
     """
     shares_outcomes: _builtins.bool
     """Whether its outcomes join those of other organisations that share theirs, which decide while its own are too few."""

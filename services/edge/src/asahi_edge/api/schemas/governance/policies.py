@@ -206,7 +206,7 @@ class LearningView(Struct):
     """What is done to make sure of answers."""
 
     cascade: Annotated[str, described("`off` or `hard_checks`.")]
-    exploration: Annotated[float, described("Share of questions that are answered to learn from.")]
+    exploration: Annotated[float, described("Share of a month's questions that models not trusted yet may answer.")]
     shadow_share: Annotated[float, described("Share of answered questions that a second model is asked as well.")]
     judge: Annotated[str, described("Who compares the answers: `none`, `local`, or a model's id.")]
     monthly_limit_usd: Annotated[Dollars, described("The most dollars a calendar month, UTC, for that.")]
